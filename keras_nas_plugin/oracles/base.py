@@ -1,0 +1,426 @@
+"""`NASOracle`: the one adapter between a strategy and KerasTuner."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
+
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_nas_plugin.errors import (
+    ObjectiveError,
+    SearchSpaceError,
+    StrategyError,
+    TooManyFailuresError,
+)
+from keras_nas_plugin.oracles import store
+from keras_nas_plugin.oracles.ledger import Ledger
+from keras_nas_plugin.oracles.lock import OracleLock
+from keras_nas_plugin.oracles.objectives import checked_objective
+from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.space.spec import SearchSpec, Values
+from keras_nas_plugin.strategies.base import Observation, Strategy
+
+logger = logging.getLogger("keras_nas_plugin")
+
+
+class OracleOptions(TypedDict, total=False):
+    """Keyword arguments that every oracle of this package takes: see `NASOracle`."""
+
+    seed: int | None
+    hyperparameters: keras_tuner.HyperParameters | None
+    allow_new_entries: bool
+    tune_new_entries: bool
+    max_retries_per_trial: int
+    max_consecutive_failed_trials: int
+
+
+def _synchronized(method: Callable) -> Callable:
+    """Run a method under the oracle's lock, which no exception leaves held."""
+
+    @functools.wraps(method)
+    def locked(self: NASOracle, *args: Any, **kwargs: Any) -> Any:
+        with self.lock:
+            return method(self, *args, **kwargs)
+
+    return locked
+
+
+class NASOracle(keras_tuner.Oracle):
+    """A KerasTuner oracle whose proposals come from a `Strategy`.
+
+    Works with `keras_tuner.Tuner`, with `NASTuner`, and behind KerasTuner's chief/worker
+    service. State is written atomically; a search that was killed at any moment goes on
+    with the proposals it would have made. The cost per trial does not depend on how many
+    trials came before.
+
+    Args:
+        strategy: Where values come from.
+        objective: Name of a metric with a certain direction, a `keras_tuner.Objective`,
+            a list of these (their signed sum counts, as in KerasTuner), or None for a
+            hypermodel that returns one number to minimise.
+        max_trials: Most trials to run, at least 1; None to run until the space is
+            exhausted.
+        seed: Seed of the oracle's own generator. 0 is a seed; None draws one.
+        hyperparameters: Hyperparameters to override or to register in advance.
+        allow_new_entries: Whether the hypermodel may ask for hyperparameters that
+            ``hyperparameters`` does not list.
+        tune_new_entries: Whether such entries are searched; else they keep their default.
+        max_retries_per_trial: How often a trial that crashed or gave no finite score is
+            run again before it counts as failed.
+        max_consecutive_failed_trials: Failed trials in a row that end the search with a
+            `TooManyFailuresError`; 0 never does.
+
+    Raises:
+        ObjectiveError: The objective's direction is not certain.
+        SearchSpaceError: Contradicting options, or ``max_trials`` below 1.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        objective: Any = None,
+        max_trials: int | None = 100,
+        *,
+        seed: int | None = None,
+        hyperparameters: keras_tuner.HyperParameters | None = None,
+        allow_new_entries: bool = True,
+        tune_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int = 3,
+    ) -> None:
+        if max_trials is not None and max_trials < 1:
+            raise SearchSpaceError(f"`max_trials` needs at least 1 or None; received {max_trials}")
+        super().__init__(
+            objective=checked_objective(objective),
+            max_trials=max_trials,
+            hyperparameters=hyperparameters,
+            allow_new_entries=allow_new_entries,
+            tune_new_entries=tune_new_entries,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        # KerasTuner takes seed=0 for no seed.
+        self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else int(seed)
+        self.strategy = strategy
+        self.lock = OracleLock()
+        self.rng = np.random.default_rng(self.seed)
+        self.ledger = Ledger()
+        #: The error that ended a search which this process serves to workers.
+        self.fatal_error: Exception | None = None
+        self._started = 0
+        self._id_width = len(str(max_trials or 0))
+        self._waiting: list[str] = []
+        self._failed_in_a_row = 0
+        self._spec_cache: tuple[int, SearchSpec] | None = None
+
+    # ------------------------------------------------------------------ proposals
+
+    @property
+    def spec(self) -> SearchSpec:
+        """The space as far as it is known; it only ever grows."""
+        count = len(self.hyperparameters.space)
+        if self._spec_cache is None or self._spec_cache[0] != count:
+            self._spec_cache = count, spec_of(self.hyperparameters)
+        return self._spec_cache[1]
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        """Ask the strategy for the next configuration.
+
+        Args:
+            trial_id: Id of the trial to come.
+
+        Returns:
+            ``{"status": "RUNNING", "values": ...}``, or status ``"STOPPED"`` and no values
+            when every configuration was tried.
+
+        Raises:
+            StrategyError: The strategy proposed inactive, invalid or repeated values.
+        """
+        spec, before = self.spec, self.rng.bit_generator.state
+        try:
+            values = self.strategy.ask(spec, self.rng, tried=self._tried, pending=self._pending())
+            if values is not None:
+                self._check_proposal(spec, values)
+        except Exception:
+            # The same call after a mended fault makes the same proposal.
+            self.rng.bit_generator.state = before
+            raise
+        if values is None:
+            return {"status": TrialStatus.STOPPED, "values": None}
+        return {"status": TrialStatus.RUNNING, "values": values}
+
+    def _tried(self, values: Mapping[str, Any]) -> bool:
+        return self.ledger.tried(self.spec.key(values))
+
+    def _pending(self) -> dict[str, Values]:
+        running = self.ongoing_trials.values()
+        return {trial.trial_id: dict(trial.hyperparameters.values) for trial in running}
+
+    def _check_proposal(self, spec: SearchSpec, values: Values) -> None:
+        name = type(self.strategy).__name__
+        try:
+            spec.validate(values)
+        except SearchSpaceError as error:
+            raise StrategyError(f"{name} proposed invalid values: {error}") from error
+        if self._tried(values):
+            raise StrategyError(f"{name} proposed values that were tried before: {values}")
+
+    # ------------------------------------------------------------------ trials
+
+    @_synchronized
+    def create_trial(self, tuner_id: str) -> Trial:
+        """Hand out a trial: the tuner's own, one to run again, or a new one.
+
+        Args:
+            tuner_id: Who asks; the same id gets the same trial until it ended.
+
+        Returns:
+            The trial to run, or one with status ``"STOPPED"`` when there is none.
+        """
+        if tuner_id in self.ongoing_trials:
+            return self.ongoing_trials[tuner_id]
+        self.tuner_ids.add(tuner_id)
+        if self.fatal_error is not None:
+            return self._stop(tuner_id)
+        try:
+            trial = self._run_again() if self._waiting else self._new_trial()
+        except Exception as error:
+            self._report_fatal(error)
+            return self._stop(tuner_id)
+        if trial is None:
+            return self._stop(tuner_id)
+        self.ongoing_trials[tuner_id] = trial
+        store.save_trial(self, trial)
+        self.save()
+        # The public switch is `verbose`; printing itself has no public name (1.4.8).
+        self._display.on_trial_begin(trial)
+        return trial
+
+    def _run_again(self) -> Trial:
+        trial = self.trials[self._waiting.pop(0)]
+        trial.status, trial.message = TrialStatus.RUNNING, None
+        trial.score, trial.best_step = None, 0
+        # What an attempt reported that came to nothing must not be averaged in.
+        trial.metrics = type(trial.metrics)()
+        return trial
+
+    def _new_trial(self) -> Trial | None:
+        if self.max_trials is not None and self._started >= self.max_trials:
+            return None
+        trial_id = self.trial_id(self._started)
+        proposal = self.populate_space(trial_id)
+        if proposal["status"] != TrialStatus.RUNNING:
+            return None
+        hyperparameters = self.hyperparameters.copy()
+        hyperparameters.values = dict(proposal["values"])
+        trial = Trial(hyperparameters, trial_id=trial_id, status=TrialStatus.RUNNING)
+        self.ledger.record_key(trial_id, self.spec.key(hyperparameters.values))
+        self.trials[trial_id] = trial
+        self.start_order.append(trial_id)
+        self._started += 1
+        return trial
+
+    def trial_id(self, number: int) -> str:
+        """Id of the ``number``-th trial, from 0, padded so that ids sort."""
+        return str(number).zfill(self._id_width)
+
+    def _stop(self, tuner_id: str) -> Trial:
+        self.tuner_ids.discard(tuner_id)
+        return Trial(self.hyperparameters.copy(), status=TrialStatus.STOPPED)
+
+    @_synchronized
+    def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Trial:
+        """Take the metrics of a running trial.
+
+        Nothing is written: until `end_trial`, a killed search runs the trial again.
+
+        Args:
+            trial_id: A trial that was handed out.
+            metrics: Metric values; the objective must be among them.
+            step: The epoch that they belong to.
+
+        Raises:
+            ObjectiveError: The objective is not among the metrics.
+        """
+        trial = self.trials[trial_id]
+        objectives = {o.name: o.direction for o in self._objectives()}
+        missing = sorted(objectives.keys() - metrics.keys())
+        if missing:
+            raise ObjectiveError(
+                f"`objective` needs {missing} among the reported metrics; "
+                f"received {sorted(metrics)}"
+            )
+        if self.objective.name not in objectives:
+            total = self.objective.get_value(metrics)
+            metrics = {**metrics, self.objective.name: total}
+            objectives[self.objective.name] = self.objective.direction
+        for name, value in metrics.items():
+            if name in objectives and not trial.metrics.exists(name):
+                trial.metrics.register(name, direction=objectives[name])
+            trial.metrics.update(name, value, step=step)
+        return trial
+
+    def _objectives(self) -> list[keras_tuner.Objective]:
+        return getattr(self.objective, "objectives", [self.objective])
+
+    @_synchronized
+    def end_trial(self, trial: Trial) -> None:
+        """End a trial, or queue it to run again.
+
+        Args:
+            trial: With status ``"COMPLETED"``, ``"INVALID"`` (crashed: may be retried) or
+                ``"FAILED"`` (no retry), and an optional message.
+
+        Raises:
+            TooManyFailuresError: So many trials failed in a row that the search ends.
+            SearchSpaceError: A new hyperparameter although ``allow_new_entries=False``.
+        """
+        known = self.trials[trial.trial_id]
+        if self.ledger.ended(known.trial_id) is not None:
+            return
+        problem = self._take_report(known, trial)
+        self.ledger.runs[known.trial_id] += 1
+        again = (
+            known.status == TrialStatus.INVALID
+            and self.ledger.runs[known.trial_id] <= self.max_retries_per_trial
+        )
+        if again:
+            self._waiting.append(known.trial_id)
+        else:
+            self._end(known)
+        for tuner_id, ongoing in list(self.ongoing_trials.items()):
+            if ongoing.trial_id == known.trial_id:
+                del self.ongoing_trials[tuner_id]
+        # The result reaches the disk before a strategy may fail over it.
+        store.save_trial(self, known)
+        try:
+            if not again:
+                self._tell(known)
+            self.save()
+            self._display.on_trial_end(known)
+            if problem is not None:
+                raise problem
+            self._check_failures(known)
+        except Exception as error:
+            self._report_fatal(error)
+
+    def _take_report(self, known: Trial, reported: Trial) -> SearchSpaceError | None:
+        """Copy what a worker reports; returns the error that has to end the search."""
+        known.status, known.message = reported.status, reported.message
+        problem = None
+        try:
+            self.update_space(reported.hyperparameters)
+        except RuntimeError as error:
+            problem = SearchSpaceError(
+                "`allow_new_entries=False` needs all hyperparameters in `hyperparameters=`: "
+                f"{error}"
+            )
+            known.status, known.message = TrialStatus.FAILED, str(problem)
+        self._take_values(known, reported.hyperparameters)
+        if known.status == TrialStatus.COMPLETED:
+            self.score_trial(known)
+            if known.score is None or not math.isfinite(known.score):
+                known.status = TrialStatus.INVALID
+                known.message = (
+                    f"`{self.objective.name}` needs a finite value; received {known.score}"
+                )
+        return problem
+
+    def _take_values(self, known: Trial, reported: keras_tuner.HyperParameters) -> None:
+        """Active values of a trial, new hyperparameters included.
+
+        The chief/worker service rounds floats to 32 bits and adds inactive values
+        (KerasTuner 1.4.8), so values that are known stay what they were.
+        """
+        values = dict(reported.values)
+        for name, value in known.hyperparameters.values.items():
+            same = isinstance(value, float) and np.float32(value) == np.float32(values.get(name))
+            if same or name not in values:
+                values[name] = value
+        known.hyperparameters.merge(reported.space, overwrite=False)
+        known.hyperparameters.values = spec_of(known.hyperparameters).restrict(values)
+        self.ledger.record_key(known.trial_id, self.spec.key(known.hyperparameters.values))
+
+    def _end(self, trial: Trial) -> None:
+        if trial.status == TrialStatus.INVALID:
+            trial.status = TrialStatus.FAILED
+        score = trial.score if trial.status == TrialStatus.COMPLETED else None
+        self.ledger.end(trial.trial_id, score, maximise=self.objective.direction == "max")
+        self.end_order.append(trial.trial_id)
+
+    def _tell(self, trial: Trial) -> None:
+        observation = self._observation(trial)
+        self.strategy.tell(observation.trial_id, observation.values, observation.scores)
+
+    def _observation(self, trial: Trial) -> Observation:
+        scores = None
+        if trial.status == TrialStatus.COMPLETED:
+            sign = 1.0 if self.objective.direction == "max" else -1.0
+            scores = (sign * float(trial.score),)
+        return Observation(trial.trial_id, dict(trial.hyperparameters.values), scores)
+
+    def _check_failures(self, trial: Trial) -> None:
+        if trial.status == TrialStatus.COMPLETED:
+            self._failed_in_a_row = 0
+        elif trial.status == TrialStatus.FAILED:
+            self._failed_in_a_row += 1
+            limit = self.max_consecutive_failed_trials
+            if limit and self._failed_in_a_row >= limit:
+                lines = (trial.message or "no message").strip().splitlines()
+                raise TooManyFailuresError(
+                    f"{self._failed_in_a_row} trials in a row failed, which is "
+                    f"`max_consecutive_failed_trials`. The last one: {lines[-1]}"
+                )
+
+    def _report_fatal(self, error: Exception) -> None:
+        """Raise to the caller; where that is a remote worker, end the search instead.
+
+        KerasTuner's chief (1.4.8) hides an exception from the user and never exits.
+        """
+        identity = os.environ.get("KERASTUNER_TUNER_ID", "")
+        if "KERASTUNER_ORACLE_IP" not in os.environ or "chief" not in identity:
+            raise error
+        if threading.current_thread() is threading.main_thread():
+            raise error
+        if self.fatal_error is None:
+            logger.error("The search ends: %s", error, exc_info=error)
+            self.fatal_error = error
+
+    # ------------------------------------------------------------------ results and state
+
+    def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
+        """The best trials that completed with a finite score, best first.
+
+        Fewer than ``num_trials`` when fewer completed: a failed trial is never best.
+        """
+        return [self.trials[trial_id] for trial_id in self.ledger.best(num_trials)]
+
+    def get_state(self) -> dict[str, Any]:
+        """State beside the trials' own files; its size does not depend on their number."""
+        return store.oracle_state(self)
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take a state over; `trials` must be loaded before."""
+        store.restore_oracle(self, state)
+
+    @_synchronized
+    def save(self) -> None:
+        """Write the state, unless there is no project folder yet."""
+        store.save_oracle(self)
+
+    @_synchronized
+    def reload(self) -> None:
+        """Read the state of an earlier process; trials that were running run again.
+
+        Raises:
+            StateError: The files cannot be read, or belong to another search.
+        """
+        store.reload_oracle(self)

@@ -1,0 +1,27 @@
+"""One lock per oracle that cannot stay held."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+
+class OracleLock:
+    """A reentrant lock, released on every way out, that copies as a fresh one.
+
+    KerasTuner 1.4.8's `synchronized` keeps the lock after an exception, so that every
+    other worker waits for ever. Callbacks that hold a tuner are deep-copied for each
+    trial; a plain `threading.RLock` cannot be.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: Any) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return OracleLock, ()

@@ -1,0 +1,90 @@
+"""Objectives whose direction is beyond doubt.
+
+KerasTuner 1.4.8 reads the direction from the name of a Keras metric or loss, and calls
+everything it knows and does not list as a maximum a minimum: it minimises ``f1_score``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras_tuner
+
+from keras_nas_plugin.errors import ObjectiveError
+
+_MAXIMISED = frozenset(
+    """acc accuracy auc binary_accuracy categorical_accuracy precision recall
+    sparse_categorical_accuracy sparse_top_k_categorical_accuracy top_k_categorical_accuracy
+    true_negatives true_positives""".split()
+)
+_MINIMISED = frozenset(
+    """loss binary_crossentropy binary_focal_crossentropy categorical_crossentropy
+    categorical_focal_crossentropy categorical_hinge ce crossentropy false_negatives
+    false_positives hinge huber kl_divergence log_cosh mae mape mean_absolute_error
+    mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error mse msle
+    poisson root_mean_squared_error sparse_categorical_crossentropy squared_hinge""".split()
+)
+# Larger is better for each of these; KerasTuner minimises them or fails on the name.
+_MISREAD = frozenset(
+    """binary_io_u concordance_correlation cosine_similarity f1_score f_beta_score fbeta_score
+    io_u mean_io_u one_hot_io_u one_hot_mean_io_u pearson_correlation r2_score""".split()
+)
+
+
+def checked_objective(objective: Any) -> Any:
+    """What KerasTuner's `Oracle` may be given as its objective.
+
+    Args:
+        objective: A metric's name, a `keras_tuner.Objective`, a list of these, or None
+            for a hypermodel that returns one number to minimise.
+
+    Returns:
+        The same with names turned into `keras_tuner.Objective`.
+
+    Raises:
+        ObjectiveError: A name whose direction is not known for certain, or a direction
+            that is neither ``"min"`` nor ``"max"``.
+    """
+    if isinstance(objective, list | tuple):
+        return [checked_objective(item) for item in objective]
+    if isinstance(objective, str):
+        return keras_tuner.Objective(objective, _direction(objective))
+    if isinstance(objective, keras_tuner.Objective) and objective.direction not in ("min", "max"):
+        raise ObjectiveError(
+            f"`direction` of objective {objective.name!r} needs 'min' or 'max'; "
+            f"received {objective.direction!r}"
+        )
+    return objective
+
+
+def check_direction(objective: Any) -> None:
+    """Refuse an objective that KerasTuner's own oracle misread from its name.
+
+    Raises:
+        ObjectiveError: A metric that is better when larger would be minimised.
+    """
+    for item in getattr(objective, "objectives", [objective]):
+        if item.direction == "min" and _base_name(item.name) in _MISREAD:
+            raise ObjectiveError(
+                f"`objective` {item.name!r} would be minimised, but larger is better: KerasTuner "
+                f"misreads this name. Give the oracle "
+                f'`keras_tuner.Objective("{item.name}", "max")`.'
+            )
+
+
+def _base_name(name: str) -> str:
+    return name.removeprefix("val_").removeprefix("weighted_")
+
+
+def _direction(name: str) -> str:
+    base = _base_name(name)
+    if base in _MAXIMISED:
+        return "max"
+    if base in _MINIMISED:
+        return "min"
+    known = "max" if base in _MISREAD else "max or min"
+    raise ObjectiveError(
+        f"`objective` needs a direction for {name!r}, which its name does not tell for certain; "
+        f'received the bare name. Write `keras_tuner.Objective("{name}", direction="{known}")`'
+        f" (on the command line `--objective {name} --direction {known.split()[0]}`)."
+    )

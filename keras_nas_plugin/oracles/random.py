@@ -1,0 +1,29 @@
+"""Random search as a KerasTuner oracle."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
+from keras_nas_plugin.strategies.random import RandomSearch
+
+
+class RandomOracle(NASOracle):
+    """Random search without repeats: the control for every other strategy.
+
+    Unlike KerasTuner's own, it honours ``seed=0``, its streams do not overlap for near
+    seeds, and it ends a finite space only when every configuration was tried.
+
+    Args:
+        objective: See `NASOracle`.
+        max_trials: See `NASOracle`.
+        **options: The other arguments of `NASOracle`.
+    """
+
+    def __init__(
+        self,
+        objective: Any = None,
+        max_trials: int | None = 100,
+        **options: Unpack[OracleOptions],
+    ) -> None:
+        super().__init__(RandomSearch(), objective, max_trials, **options)

@@ -1,0 +1,161 @@
+"""The files of a search: what is written when, and what a killed process leaves.
+
+A trial's file says how it ended; ``oracle.json`` says how many trials were started and
+where the generator stands. Each is replaced atomically, the trial's first. A kill between
+the two leaves a started trial that ``oracle.json`` does not count (it is proposed again,
+with the same values), or an ended one that it does not know (the file counts).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras_tuner
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_nas_plugin.errors import StateError
+from keras_nas_plugin.files import TEMPORARY_PREFIX, read_json, write_json
+
+if TYPE_CHECKING:
+    from keras_nas_plugin.oracles.base import NASOracle
+
+FORMAT = 1
+_ORACLE_FILE = "oracle.json"
+_TRIAL_FILE = "trial.json"
+
+
+def project_path(oracle: NASOracle) -> Path | None:
+    """Folder of the search; None for an oracle that no tuner has given one.
+
+    KerasTuner 1.4.8 tells an oracle its folder through a private method only.
+    """
+    if getattr(oracle, "_project_name", None) is None:
+        return None
+    return Path(str(oracle._directory)) / oracle._project_name
+
+
+def save_trial(oracle: NASOracle, trial: Trial) -> None:
+    """Write one trial with its place in the order of ends and its number of runs."""
+    project = project_path(oracle)
+    if project is None:
+        return
+    folder = project / f"trial_{trial.trial_id}"
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = oracle.ledger
+    extra = {"ended": ledger.ended(trial.trial_id), "runs": ledger.runs[trial.trial_id]}
+    write_json(folder / _TRIAL_FILE, {**trial.get_state(), "nas": extra})
+
+
+def save_oracle(oracle: NASOracle) -> None:
+    """Write the oracle's own state."""
+    project = project_path(oracle)
+    if project is None:
+        return
+    project.mkdir(parents=True, exist_ok=True)
+    write_json(project / _ORACLE_FILE, oracle.get_state())
+
+
+def oracle_state(oracle: NASOracle) -> dict[str, Any]:
+    """Everything that the trials' files do not say."""
+    return {
+        "format": FORMAT,
+        "search": _identity(oracle),
+        "seed": oracle.seed,
+        "generator": oracle.rng.bit_generator.state,
+        "started": oracle._started,
+        "id_width": oracle._id_width,
+        "hyperparameters": oracle.hyperparameters.get_config(),
+        "strategy": oracle.strategy.get_state(),
+    }
+
+
+def _identity(oracle: NASOracle) -> dict[str, Any]:
+    """What must be equal for a search to go on."""
+    objectives = [[o.name, o.direction] for o in oracle._objectives()]
+    return {"strategy": type(oracle.strategy).__name__, "objectives": objectives}
+
+
+def restore_oracle(oracle: NASOracle, state: Mapping[str, Any]) -> None:
+    """Put an oracle into a saved state; its trials are loaded already.
+
+    Raises:
+        StateError: The state is of another format, strategy or objective.
+    """
+    if state.get("format") != FORMAT:
+        raise StateError(
+            f"`{_ORACLE_FILE}` needs format {FORMAT}; received {state.get('format')!r}. Another "
+            "version or another oracle wrote it: choose another `project_name`, or pass "
+            "`overwrite=True` to start over."
+        )
+    if state["search"] != _identity(oracle):
+        raise StateError(
+            f"`oracle` needs {state['search']} as in the saved search; received "
+            f"{_identity(oracle)}. Choose another `project_name`, or pass `overwrite=True` to "
+            "start over."
+        )
+    oracle.seed = state["seed"]
+    oracle.rng.bit_generator.state = state["generator"]
+    oracle._started, oracle._id_width = state["started"], state["id_width"]
+    oracle.hyperparameters = keras_tuner.HyperParameters.from_config(state["hyperparameters"])
+    oracle._spec_cache = None
+    oracle.start_order = [oracle.trial_id(number) for number in range(oracle._started)]
+    oracle.ongoing_trials = {}
+    _restore_trials(oracle)
+    history = [oracle._observation(oracle.trials[trial_id]) for trial_id in oracle.end_order]
+    oracle.strategy.set_state(state["strategy"], history)
+
+
+def _restore_trials(oracle: NASOracle) -> None:
+    """Rebuild orders, ranking and tried configurations from the trials."""
+    # A trial beyond the count was written by a process that died before it was counted.
+    known = set(oracle.start_order)
+    oracle.trials = {key: trial for key, trial in oracle.trials.items() if key in known}
+    missing = sorted(known - oracle.trials.keys())
+    if missing:
+        raise StateError(
+            f"the project folder needs a readable `{_TRIAL_FILE}` for each started trial; "
+            f"received none for {missing}"
+        )
+    places = {key: place for key in known if (place := oracle.ledger.ended(key)) is not None}
+    oracle.end_order = sorted(places, key=places.get)
+    for trial_id in oracle.end_order:
+        # A process that died after this file may not have written the space it grew to.
+        oracle.update_space(oracle.trials[trial_id].hyperparameters)
+    oracle._waiting = [key for key in oracle.start_order if key not in places]
+    for trial_id in oracle.start_order:
+        values = oracle.trials[trial_id].hyperparameters.values
+        oracle.ledger.record_key(trial_id, oracle.spec.key(values))
+
+
+def reload_oracle(oracle: NASOracle) -> None:
+    """Read what `save_trial` and `save_oracle` wrote.
+
+    Raises:
+        StateError: A file cannot be read or belongs to another search.
+    """
+    project = project_path(oracle)
+    try:
+        state = read_json(project / _ORACLE_FILE)
+    except FileNotFoundError:
+        # Killed before the first trial was handed out: nothing to go on with.
+        return
+    for leftover in project.glob(f"**/{TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+    loaded = [read_json(path) for path in project.glob(f"trial_*/{_TRIAL_FILE}")]
+    maximise = oracle.objective.direction == "max"
+    ended = []
+    for data in loaded:
+        trial = Trial.from_state(data)
+        oracle.trials[trial.trial_id] = trial
+        extra = data.get("nas", {})
+        oracle.ledger.runs[trial.trial_id] = extra.get("runs", 0)
+        if extra.get("ended") is not None:
+            ended.append((extra["ended"], trial))
+    for _, trial in sorted(ended, key=lambda item: item[0]):
+        score = trial.score if trial.status == TrialStatus.COMPLETED else None
+        oracle.ledger.end(trial.trial_id, score, maximise=maximise)
+    oracle.set_state(state)

@@ -1,0 +1,53 @@
+"""The folder of a search: who may write there, and what the search is called."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from keras_nas_plugin.errors import StateError
+from keras_nas_plugin.files import TEMPORARY_PREFIX
+
+_ID_FILE = "search_id"
+
+
+def check_writable(directory: str | os.PathLike, project_name: str) -> Path:
+    """Create the project folder and try to write there.
+
+    Returns:
+        The project folder.
+
+    Raises:
+        StateError: It cannot be created or written.
+    """
+    folder = Path(directory) / project_name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX):
+            return folder
+    except OSError as error:
+        raise StateError(
+            f"`directory` needs a folder that can be written; received {str(directory)!r}, "
+            f"where {str(folder)!r} gave: {error.strerror or error}"
+        ) from error
+
+
+def search_id(folder: Path) -> str:
+    """The id of the search in a project folder, made on first use.
+
+    Several workers may ask at once: the first one's id is everybody's.
+    """
+    path = folder / _ID_FILE
+    if not path.exists():
+        draft = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        draft.write_text(secrets.token_hex(8), encoding="utf-8")
+        try:
+            # Linking fails where the name exists, and the name never has half a content.
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    return path.read_text(encoding="utf-8")

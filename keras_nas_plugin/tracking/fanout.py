@@ -1,0 +1,54 @@
+"""Telling several trackers, none of which may end a search."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from keras_nas_plugin.tracking.base import Tracker
+from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
+
+logger = logging.getLogger("keras_nas_plugin")
+
+
+class Fanout(Tracker):
+    """Passes every event on to each tracker; an exception in one is logged.
+
+    Args:
+        trackers: Who wants to know; None entries are left out.
+    """
+
+    def __init__(self, trackers: Iterable[Tracker | None]) -> None:
+        self.trackers = tuple(tracker for tracker in trackers if tracker is not None)
+
+    def _tell(self, event: str, *args: Any) -> None:
+        for tracker in self.trackers:
+            try:
+                getattr(tracker, event)(*args)
+            except Exception as error:
+                # Whatever a tracker runs into, the trials are what costs GPU time.
+                name = type(tracker).__name__
+                logger.warning("%s could not take `%s`: %s", name, event, error)
+                logger.debug("Details", exc_info=error)
+
+    def search_started(self, search: SearchInfo, records: Iterable[TrialRecord]) -> None:
+        """See `Tracker.search_started`."""
+        known = tuple(records)
+        self._tell("search_started", search, known)
+
+    def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        """See `Tracker.trial_started`."""
+        self._tell("trial_started", trial_id, values)
+
+    def epoch_ended(self, trial_id: str, epoch: int, logs: Mapping[str, float]) -> None:
+        """See `Tracker.epoch_ended`."""
+        self._tell("epoch_ended", trial_id, epoch, logs)
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """See `Tracker.trial_ended`."""
+        self._tell("trial_ended", record)
+
+    def search_ended(self, status: Status) -> None:
+        """See `Tracker.search_ended`."""
+        self._tell("search_ended", status)

@@ -1,0 +1,161 @@
+"""What is known of a search and of its trials, as plain data that outlives the process.
+
+The tuner writes one `TrialRecord` beside each trial's checkpoint and one `SearchInfo` in the
+project folder; trackers, the command line and reports read them without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from keras_nas_plugin.files import read_json, write_json
+
+FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+_SEARCH_FILE = "search.json"
+_RECORD_FILE = "record.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """One data set that a search trained or validated on.
+
+    Attributes:
+        name: What people call it, for example ``"digits"``.
+        context: ``"training"``, ``"validation"`` or ``"test"``.
+        digest: Eight or more hexadecimal characters of a hash over the content, or
+            over the element structure where the content is not at hand (`tf.data`).
+        profile: Shapes, types and row counts, JSON-able.
+    """
+
+    name: str
+    context: str
+    digest: str
+    profile: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchInfo:
+    """A search: what is searched, how, on what and where.
+
+    Attributes:
+        search_id: Unique over all searches; a resumed search keeps it.
+        name: The project's name.
+        objective: Metric that is searched for, for example ``"val_accuracy"``.
+        direction: ``"max"`` or ``"min"``.
+        strategy: Class name of the oracle.
+        max_trials: Most trials the search may run, or None.
+        space: One mapping per hyperparameter: ``name``, ``type`` and its domain.
+        settings: Arguments worth comparing between searches (epochs, seed, ...).
+        environment: Device, precision, library versions.
+        datasets: What the search trained and validated on.
+        directory: The project folder.
+        resume_command: Shell command that goes on with this search, or None.
+    """
+
+    search_id: str
+    name: str
+    objective: str
+    direction: str
+    strategy: str
+    max_trials: int | None
+    space: tuple[Mapping[str, Any], ...] = ()
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    datasets: tuple[DatasetInfo, ...] = ()
+    directory: str = "."
+    resume_command: str | None = None
+
+    def save(self) -> None:
+        """Write this to the project folder."""
+        write_json(Path(self.directory) / _SEARCH_FILE, dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike) -> SearchInfo | None:
+        """Read the search of a project folder; None when there is none."""
+        try:
+            data = read_json(Path(directory) / _SEARCH_FILE)
+        except FileNotFoundError:
+            return None
+        data["datasets"] = tuple(DatasetInfo(**item) for item in data["datasets"])
+        data["space"] = tuple(data["space"])
+        return cls(**{**data, "directory": str(directory)})
+
+    def better(self, score: float, other: float | None) -> bool:
+        """Whether ``score`` beats ``other`` (None: no score yet)."""
+        if other is None:
+            return True
+        return score > other if self.direction == "max" else score < other
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One trial as it ended.
+
+    Attributes:
+        trial_id: KerasTuner's id, for example ``"07"``.
+        values: Hyperparameters that were active.
+        status: ``"FINISHED"``, ``"FAILED"`` or ``"KILLED"``.
+        score: Value of the objective, or None unless finished.
+        metrics: Metrics at the best epoch, averaged over executions.
+        best_step: The best epoch, counted from 0.
+        curves: Per execution, per epoch, the metrics that Keras logged.
+        costs: Measured costs, for example ``parameters`` and ``train_seconds``.
+        error: The traceback's last line of a failed trial, or None.
+        hyperparameters: KerasTuner's configuration of the space, when the trial asked for
+            hyperparameters that were not known before.
+        started_ms: Start in milliseconds since 1970 (UTC).
+        ended_ms: End in milliseconds since 1970 (UTC).
+    """
+
+    trial_id: str
+    values: Mapping[str, Any]
+    status: Status
+    score: float | None = None
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    best_step: int = 0
+    curves: tuple[tuple[Mapping[str, float], ...], ...] = ()
+    costs: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    error: str | None = None
+    hyperparameters: Mapping[str, Any] | None = None
+    started_ms: int = 0
+    ended_ms: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock seconds from start to end."""
+        return (self.ended_ms - self.started_ms) / 1e3
+
+    def save(self, directory: str | os.PathLike) -> None:
+        """Write this to the folder of its trial."""
+        write_json(Path(directory) / _RECORD_FILE, dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike) -> TrialRecord | None:
+        """Read the record of a trial's folder; None when the trial has not ended."""
+        try:
+            data = read_json(Path(directory) / _RECORD_FILE)
+        except FileNotFoundError:
+            return None
+        data["curves"] = tuple(tuple(curve) for curve in data["curves"])
+        return cls(**data)
+
+    @staticmethod
+    def discard(directory: str | os.PathLike) -> None:
+        """Forget the record of an earlier attempt, if there is one."""
+        (Path(directory) / _RECORD_FILE).unlink(missing_ok=True)
+
+
+def load_records(directory: str | os.PathLike) -> Iterator[TrialRecord]:
+    """The records of a project folder's trials, in the order of their ids."""
+    folders = Path(directory).glob("trial_*")
+    # Ids are padded with zeros, yet a search that was enlarged has longer ones at its end.
+    for folder in sorted(folders, key=lambda path: (len(path.name), path.name)):
+        record = TrialRecord.load(folder)
+        if record is not None:
+            yield record

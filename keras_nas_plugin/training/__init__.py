@@ -1,0 +1,1 @@
+"""What surrounds one `model.fit`: devices, precision, callbacks, memory."""

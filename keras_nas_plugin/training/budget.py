@@ -1,0 +1,33 @@
+"""Wall-clock budget of a search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+
+class Budget:
+    """Seconds that a search may take, counted from now.
+
+    Args:
+        seconds: The budget, or None for no limit.
+        durations: Seconds that earlier trials of the search took.
+    """
+
+    def __init__(self, seconds: float | None, durations: Iterable[float] = ()) -> None:
+        #: End of the budget in seconds of `time.monotonic`, or None.
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self._longest = max(durations, default=0.0)
+
+    def took(self, seconds: float) -> None:
+        """Note how long a trial took."""
+        self._longest = max(self._longest, seconds)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the budget is used up."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def allows_another(self) -> bool:
+        """Whether a trial as long as the longest so far would end in time."""
+        return self.deadline is None or time.monotonic() + self._longest < self.deadline

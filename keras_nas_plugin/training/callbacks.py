@@ -1,0 +1,137 @@
+"""Keras callbacks that the tuner adds to each execution of a trial."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_nas_plugin.evaluation.results import usable
+from keras_nas_plugin.training.weights import save_weights
+
+
+class TrialCallback(keras.callbacks.Callback):
+    """Records what Keras logs per epoch and calls the tuner's epoch hooks.
+
+    Args:
+        tuner: A `keras_tuner.Tuner`.
+        trial: The trial that trains.
+        on_epoch: Called with the epoch (from 0) and its metrics.
+    """
+
+    def __init__(
+        self, tuner: Any, trial: Any, on_epoch: Callable[[int, Mapping[str, float]], None]
+    ) -> None:
+        super().__init__()
+        self.tuner = tuner
+        self.trial = trial
+        self.curve: list[dict[str, float]] = []
+        self._on_epoch = on_epoch
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Pass on to the tuner."""
+        self.tuner.on_epoch_begin(self.trial, self.model, epoch, logs=logs)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Record, then pass on to the tuner."""
+        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        self.curve.append(numbers)
+        self._on_epoch(epoch, numbers)
+        self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
+
+
+class BatchTrialCallback(TrialCallback):
+    """`TrialCallback` for tuners that override the batch hooks.
+
+    Apart, because Keras waits for each batch's metrics as soon as any callback listens.
+    """
+
+    def on_batch_begin(self, batch: int, logs: Mapping | None = None) -> None:
+        """Pass on to the tuner."""
+        self.tuner.on_batch_begin(self.trial, self.model, batch, logs)
+
+    def on_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        """Pass on to the tuner."""
+        self.tuner.on_batch_end(self.trial, self.model, batch, logs)
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the best epoch over all executions and saves them once.
+
+    Without a value of the objective (a hypermodel that computes it after `fit`), the last
+    epoch counts.
+
+    Args:
+        objective: A `keras_tuner.Objective`.
+        path: The checkpoint to write, ending in ``.weights.h5``.
+    """
+
+    def __init__(self, objective: Any, path: str | Path) -> None:
+        super().__init__()
+        self.objective = objective
+        self.path = Path(path)
+        self._best: float | None = None
+        self._weights: list[Any] | None = None
+        self._saved_once = False
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Copy the weights when the objective improved."""
+        logs = logs or {}
+        if not self.objective.has_value(logs):
+            self._weights = self.model.get_weights()
+        elif usable(logs, self.objective):
+            value = float(self.objective.get_value(logs))
+            if self._best is None or self.objective.better_than(value, self._best):
+                self._best, self._weights = value, self.model.get_weights()
+
+    def save(self, model: keras.Model) -> None:
+        """Write the best weights of the execution that just ended, if it holds them.
+
+        Args:
+            model: The model as `fit` left it. It has the best weights afterwards.
+        """
+        if self._weights is not None:
+            model.set_weights(self._weights)
+        elif self._saved_once or not model.built:
+            return
+        save_weights(model, self.path)
+        self._weights, self._saved_once = None, True
+
+
+class Deadline(keras.callbacks.Callback):
+    """Ends the training when a moment has come, at the end of a batch.
+
+    Args:
+        moment: In seconds of `time.monotonic`.
+    """
+
+    def __init__(self, moment: float) -> None:
+        super().__init__()
+        self.moment = moment
+        self._timer: threading.Timer | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the moment has come."""
+        return time.monotonic() >= self.moment
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        """Set a timer: listening to batches would slow each of them down."""
+        seconds = max(self.moment - time.monotonic(), 0.0)
+        self._timer = threading.Timer(seconds, self._stop, (self.model,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        """Forget the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @staticmethod
+    def _stop(model: keras.Model) -> None:
+        model.stop_training = True

@@ -1,0 +1,75 @@
+"""What a search is, as its tracker is told."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_nas_plugin.evaluation.datasets import describe_data
+from keras_nas_plugin.space.hyperparameters import describe as describe_space
+from keras_nas_plugin.tracking.records import DatasetInfo, SearchInfo
+from keras_nas_plugin.training import runtime
+
+
+def search_info(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> SearchInfo:
+    """Describe a search that is about to start.
+
+    Args:
+        tuner: A `NASTuner`.
+        args: Positional arguments of `search`.
+        kwargs: Keyword arguments of `search`.
+    """
+    oracle = tuner._local_oracle
+    return SearchInfo(
+        search_id=tuner.search_id,
+        name=tuner.project_name,
+        objective=oracle.objective.name,
+        direction=oracle.objective.direction,
+        strategy=type(oracle).__name__,
+        max_trials=oracle.max_trials,
+        space=describe_space(tuner.oracle.get_space()),
+        settings=_settings(tuner, kwargs),
+        environment=runtime.describe(tuner.precision, tuner.distribution_strategy),
+        datasets=_datasets(tuner.dataset, args, kwargs),
+        directory=str(tuner.project_dir),
+        resume_command=tuner.resume_command or _script_command(),
+    )
+
+
+def _settings(tuner: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {k: v for k, v in kwargs.items() if isinstance(v, str | int | float | bool)}
+    plain.pop("verbose", None)
+    return {
+        **plain,
+        "seed": getattr(tuner._local_oracle, "seed", None),
+        "deterministic": tuner.deterministic,
+        "executions_per_trial": tuner.executions_per_trial,
+        "budget_seconds": tuner.budget,
+        "max_model_size": tuner.max_model_size,
+    }
+
+
+def _datasets(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[DatasetInfo, ...]:
+    named = dict(zip(("x", "y"), args, strict=False)) | dict(kwargs)
+    x, y = named.get("x"), named.get("y")
+    described = []
+    if x is not None:
+        data = x if y is None else {"x": x, "y": y}
+        described.append(describe_data(name, "training", data))
+    if named.get("validation_data") is not None:
+        data = named["validation_data"]
+        if isinstance(data, tuple | list) and len(data) >= 2:
+            data = {"x": data[0], "y": data[1]}
+        described.append(describe_data(f"{name}-validation", "validation", data))
+    return tuple(DatasetInfo(**item) for item in described)
+
+
+def _script_command() -> str | None:
+    """The command that runs this program again; None in a notebook or a shell."""
+    script = sys.argv[0] if sys.argv else ""
+    return shlex.join(["python", *sys.argv]) if os.path.isfile(script) else None

@@ -1,0 +1,63 @@
+"""A trial while it trains, and the record it leaves."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from keras_tuner.engine.trial import Trial
+
+from keras_nas_plugin.evaluation.results import Result, epochs_of
+from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.tracking.records import Status, TrialRecord
+
+
+class RunningTrial:
+    """What is known of a trial while it trains."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.known = len(trial.hyperparameters.space)
+        self.curves: list[list[dict[str, float]]] = []
+        self.costs: dict[str, float] = {}
+        self.started_ms = time.time_ns() // 1_000_000
+
+    def values(self) -> dict[str, Any]:
+        """Active hyperparameters: KerasTuner's workers receive inactive ones too."""
+        hyperparameters = self.trial.hyperparameters
+        return spec_of(hyperparameters).restrict(hyperparameters.values)
+
+    def record(
+        self,
+        status: Status,
+        *,
+        result: Result | None = None,
+        returned: Any = None,
+        error: BaseException | None = None,
+    ) -> TrialRecord:
+        """The trial as it ended."""
+        curves = [curve for curve in self.curves if curve]
+        if not curves and isinstance(returned, list):
+            curves = [epochs_of(item) for item in returned if hasattr(item, "history")]
+        hyperparameters = self.trial.hyperparameters
+        grown = len(hyperparameters.space) > self.known
+        return TrialRecord(
+            trial_id=self.trial.trial_id,
+            values=self.values(),
+            status=status,
+            score=result.score if result else None,
+            metrics=result.metrics if result else {},
+            best_step=result.step if result else 0,
+            curves=tuple(tuple(curve) for curve in curves),
+            costs=self.costs,
+            error=None if error is None else error_line(error),
+            hyperparameters=hyperparameters.get_config() if grown else None,
+            started_ms=self.started_ms,
+            ended_ms=time.time_ns() // 1_000_000,
+        )
+
+
+def error_line(error: BaseException) -> str:
+    """Type and first line of an exception, as a traceback's last line shows it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,413 @@
+"""`NASTuner`: the one place where a trial is built, checked, trained, measured and tracked."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_nas_plugin import project
+from keras_nas_plugin.errors import (
+    BudgetExhaustedError,
+    HyperModelError,
+    NASError,
+    ObjectiveError,
+    SearchSpaceError,
+    TrackingError,
+)
+from keras_nas_plugin.evaluation.datasets import sample_rows
+from keras_nas_plugin.evaluation.results import result_of
+from keras_nas_plugin.files import write_json
+from keras_nas_plugin.oracles.base import NASOracle
+from keras_nas_plugin.oracles.objectives import check_direction
+from keras_nas_plugin.space.discovery import discover
+from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.tracking.base import Tracker
+from keras_nas_plugin.tracking.fanout import Fanout
+from keras_nas_plugin.tracking.records import (
+    FAILED,
+    FINISHED,
+    KILLED,
+    SearchInfo,
+    Status,
+    TrialRecord,
+    load_records,
+)
+from keras_nas_plugin.training import runtime, session
+from keras_nas_plugin.training.budget import Budget
+from keras_nas_plugin.training.describe import search_info
+from keras_nas_plugin.training.running import RunningTrial
+from keras_nas_plugin.training.trainer import TrialTrainer
+
+logger = logging.getLogger("keras_nas_plugin")
+
+# KerasTuner polls an oracle that has no trial yet without a pause.
+_IDLE_SECONDS = 0.2
+
+# Errors that every further trial would run into as well.
+_FATAL = (keras_tuner.errors.FatalError, ObjectiveError, SearchSpaceError, HyperModelError)
+
+
+class NASTuner(TrialTrainer):
+    """Runs a search: a `keras_tuner.Tuner` for any oracle, with tracking.
+
+    ```python
+    tuner = NASTuner(
+        build_model,
+        oracle=RegularizedEvolutionOracle("val_accuracy", max_trials=50),
+        tracker=MLflowTracker(experiment="fashion"),
+    )
+    tuner.search(x, y, epochs=10, validation_data=(x_val, y_val))
+    tuner.register_best("fashion-classifier")
+    ```
+
+    A search that was interrupted goes on when the same program runs again with the same
+    ``directory`` and ``project_name``.
+
+    Args:
+        hypermodel: A function ``build(hp)`` that returns a compiled `keras.Model`, or a
+            `keras_tuner.HyperModel`.
+        oracle: Any `keras_tuner.Oracle`, of this package or not.
+        tracker: Where trials are logged, for example an `MLflowTracker`; None logs nowhere.
+        listeners: Further trackers that only watch, for example a progress display.
+        precision: Keras dtype policy during the search, for example
+            ``"mixed_float16"``; None leaves the process's own.
+        deterministic: Whether to seed each execution from the oracle's seed and to ask
+            the backend for deterministic operations (slower; TensorFlow keeps that
+            setting until the process ends).
+        budget: Seconds of wall clock per call of `search`. No trial is started that takes
+            longer than what is left, judged by the longest so far; one that is cut off
+            runs again on the next call.
+        dataset: What people call the data, for the tracker.
+        resume_command: Shell command that goes on with this search, for the tracker.
+        executions_per_trial: Trainings per trial, whose mean counts.
+        max_model_size: Most trainable parameters; a larger model is a failed trial.
+        distribution_strategy: A `tf.distribute.Strategy`, or ``"mirrored"``.
+        optimizer: Overrides the optimizer of each model.
+        loss: Overrides the loss of each model.
+        metrics: Overrides the metrics of each model.
+        directory: Folder of all searches.
+        project_name: Folder of this search inside it.
+        overwrite: Whether to delete an earlier search of that name; else it goes on.
+        tuner_id: This worker's name, for KerasTuner's chief/worker service.
+
+    Raises:
+        NASError: An argument is not what it needs to be; the message names it.
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any = None,
+        oracle: keras_tuner.Oracle | None = None,
+        *,
+        tracker: Tracker | None = None,
+        listeners: Sequence[Tracker] = (),
+        precision: str | None = None,
+        deterministic: bool = False,
+        budget: float | None = None,
+        dataset: str = "data",
+        resume_command: str | None = None,
+        executions_per_trial: int = 1,
+        max_model_size: int | None = None,
+        distribution_strategy: Any = None,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Any = None,
+        directory: str | os.PathLike | None = None,
+        project_name: str | None = None,
+        overwrite: bool = False,
+        tuner_id: str | None = None,
+    ) -> None:
+        _check_arguments(type(self), hypermodel, oracle, executions_per_trial)
+        runtime.check_precision(precision)
+        folder = project.check_writable(directory or ".", project_name or "untitled_project")
+        self.tracker = tracker
+        self.budget = budget
+        self.dataset = dataset
+        self.resume_command = resume_command
+        #: Why the last search ended before its trials were used up, or None.
+        self.stopped_by: str | None = None
+        self._sample: Any = None
+        runtime.prepare_devices()
+        if deterministic:
+            runtime.make_deterministic()
+        super().__init__(
+            precision=precision,
+            deterministic=deterministic,
+            listeners=Fanout([tracker, *listeners]),
+            oracle=oracle,
+            hypermodel=hypermodel,
+            max_model_size=max_model_size,
+            optimizer=optimizer,
+            loss=loss,
+            metrics=metrics,
+            distribution_strategy=runtime.distribution(distribution_strategy),
+            directory=str(folder.parent),
+            project_name=folder.name,
+            overwrite=overwrite,
+            executions_per_trial=executions_per_trial,
+            tuner_id=tuner_id,
+        )
+        # KerasTuner resumes by the tuner's own file, and writes it after the first trial.
+        self.save()
+
+    def _populate_initial_space(self) -> None:
+        if self.hypermodel is None:
+            return
+        hyperparameters = self.oracle.get_space()
+        self.hypermodel.declare_hyperparameters(hyperparameters)
+        self.oracle.update_space(hyperparameters)
+        discover(self.hypermodel.build, self.oracle.get_space, self.oracle.update_space)
+
+    # ------------------------------------------------------------------ the search
+
+    @property
+    def search_id(self) -> str:
+        """Unique id of this search; a resumed one keeps it."""
+        return project.search_id(Path(self.project_dir))
+
+    def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Run trials until the oracle stops or the budget ends.
+
+        Args:
+            *fit_args: Positional arguments of `model.fit`.
+            **fit_kwargs: Keyword arguments of `model.fit`.
+
+        Raises:
+            ObjectiveError: Training does not report the objective.
+            SearchSpaceError: There is nothing to search.
+            HyperModelError: The hypermodel returns something else than it needs to.
+            TooManyFailuresError: Too many trials failed in a row.
+            KeyboardInterrupt: The user interrupted; the running trial is marked as killed
+                and runs again when the search goes on.
+        """
+        if "verbose" in fit_kwargs and not _is_worker():
+            self.oracle.verbose = fit_kwargs["verbose"]
+        self._check_space(before=True)
+        self.stopped_by = None
+        self._sample = sample_rows(fit_args[0] if fit_args else fit_kwargs.get("x"))
+        with (
+            runtime.precision(self.precision),
+            session.search_session(),
+            self._tracked(search_info(self, fit_args, fit_kwargs)),
+        ):
+            if _is_chief():
+                self._serve(*fit_args, **fit_kwargs)
+            else:
+                self.on_search_begin()
+                self._run_trials(fit_args, fit_kwargs)
+                self.on_search_end()
+        self._check_space(before=False)
+
+    def _serve(self, *fit_args: Any, **fit_kwargs: Any) -> None:
+        """Hand trials out to worker processes until all are done."""
+        super().search(*fit_args, **fit_kwargs)
+        error = getattr(self._local_oracle, "fatal_error", None)
+        if error is not None:
+            raise error
+
+    @contextlib.contextmanager
+    def _tracked(self, info: SearchInfo) -> Iterator[None]:
+        info.save()
+        self._trackers.search_started(info, load_records(self.project_dir))
+        status: Status = FAILED
+        try:
+            yield
+            status = FINISHED
+        except (KeyboardInterrupt, SystemExit):
+            status = KILLED
+            raise
+        finally:
+            # A worker that is done does not end the search of the others.
+            if not _is_worker():
+                self._trackers.search_ended(status)
+
+    def _run_trials(self, fit_args: Sequence[Any], fit_kwargs: Mapping[str, Any]) -> None:
+        self._limit = Budget(self.budget, [r.seconds for r in load_records(self.project_dir)])
+        while True:
+            if not self._limit.allows_another():
+                self.stopped_by = "budget"
+                return
+            self.pre_create_trial()
+            trial = self.oracle.create_trial(self.tuner_id)
+            if trial.status == TrialStatus.STOPPED:
+                return
+            if trial.status == TrialStatus.IDLE:
+                time.sleep(_IDLE_SECONDS)
+                continue
+            self.on_trial_begin(trial)
+            try:
+                self._run(trial, fit_args, fit_kwargs)
+            except BudgetExhaustedError:
+                self.stopped_by = "budget"
+                return
+            self.on_trial_end(trial)
+
+    def _run(self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Train a trial, unless it had finished when an earlier process died."""
+        folder = Path(self.get_trial_dir(trial.trial_id))
+        record = TrialRecord.load(folder)
+        if record is None or not _belongs_to(record, trial):
+            TrialRecord.discard(folder)
+            record = self._train(trial, args, kwargs)
+            record.save(folder)
+        elif record.hyperparameters is not None:
+            known = keras_tuner.HyperParameters.from_config(record.hyperparameters)
+            trial.hyperparameters = known
+        self._trackers.trial_ended(record)
+        self._limit.took(record.seconds)
+        if record.status == FINISHED:
+            self.oracle.update_trial(trial.trial_id, dict(record.metrics), step=record.best_step)
+            trial.status = TrialStatus.COMPLETED
+
+    def _train(self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrialRecord:
+        running = self._running = RunningTrial(trial)
+        self._trackers.trial_started(trial.trial_id, running.values())
+        try:
+            returned = self.run_trial(trial, *args, **kwargs)
+            result = result_of(returned, self.oracle.objective)
+        except (KeyboardInterrupt, SystemExit, BudgetExhaustedError) as error:
+            self._trackers.trial_ended(running.record(KILLED, error=error))
+            raise
+        except Exception as error:
+            trial.message = traceback.format_exc()
+            failed = isinstance(error, keras_tuner.errors.FailedTrialError)
+            trial.status = TrialStatus.FAILED if failed else TrialStatus.INVALID
+            record = running.record(FAILED, error=error)
+            if isinstance(error, _FATAL):
+                self._trackers.trial_ended(record)
+                raise
+            return record
+        finally:
+            self._running = None
+        return running.record(FINISHED, result=result, returned=returned)
+
+    # ------------------------------------------------------------------ results
+
+    def _best_trials(self, count: int) -> list[Trial]:
+        """Completed trials only: stock oracles fill up with failed ones."""
+        trials = self.oracle.get_best_trials(count)
+        return [trial for trial in trials if trial.status == TrialStatus.COMPLETED]
+
+    def get_best_models(self, num_models: int = 1) -> list[keras.Model]:
+        """Trained models of the best trials, best first; fewer when fewer completed."""
+        return [self.load_model(trial) for trial in self._best_trials(num_models)]
+
+    def get_best_hyperparameters(self, num_trials: int = 1) -> list[keras_tuner.HyperParameters]:
+        """Hyperparameters of the best trials, best first; fewer when fewer completed."""
+        return [trial.hyperparameters for trial in self._best_trials(num_trials)]
+
+    def results_summary(self, num_trials: int = 10) -> None:
+        """Print the best trials: score, hyperparameters, parameters, seconds."""
+        objective = self.oracle.objective
+        print(f"Results in {self.project_dir}")
+        print(f"Objective: {objective.name} ({objective.direction})")
+        for rank, trial in enumerate(self._best_trials(num_trials), start=1):
+            print(f"\n#{rank} trial {trial.trial_id}: {objective.name} {trial.score:.6g}")
+            record = TrialRecord.load(self.get_trial_dir(trial.trial_id))
+            for name, cost in (record.costs if record else {}).items():
+                print(f"  {name}: {cost:,.6g}")
+            trial.display_hyperparameters()
+
+    def register_best(
+        self,
+        name: str,
+        *,
+        alias: str | None = "challenger",
+        tags: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Log the best model to its trial's run and register it in MLflow.
+
+        Registering the same trial under the same name again returns the version that exists.
+
+        Args:
+            name: Name in the model registry.
+            alias: Alias of the new version; None sets none.
+            tags: Further tags of the version.
+
+        Returns:
+            A `keras_nas_plugin.registry.RegisteredModel`.
+
+        Raises:
+            TrackingError: There is no MLflow tracker, no finished trial, or the registry
+                does not answer.
+        """
+        from keras_nas_plugin.registry import register_trial
+
+        best = self._best_trials(1)
+        if not best:
+            raise TrackingError("`register_best` needs a finished trial; received none")
+        record = TrialRecord.load(self.get_trial_dir(best[0].trial_id))
+        return register_trial(
+            lambda: self.load_model(best[0]),
+            name=name,
+            record=record,
+            search=SearchInfo.load(self.project_dir),
+            tracker=self.tracker,
+            alias=alias,
+            tags=tags,
+            sample=self._sample,
+        )
+
+    # ------------------------------------------------------------------ state
+
+    def save(self) -> None:
+        """Write the state; after the first time there is nothing of the tuner's own."""
+        if not _is_worker() and not isinstance(self._local_oracle, NASOracle):
+            self.oracle.save()
+        path = Path(self._get_tuner_fname())
+        if not path.exists():
+            if not _is_worker():
+                self._local_oracle.save()
+            write_json(path, self.get_state())
+
+    def _check_space(self, *, before: bool) -> None:
+        """Refuse a space in which every trial would be the same."""
+        custom_run = type(self).run_trial is not NASTuner.run_trial
+        custom_fit = type(self.hypermodel).fit is not keras_tuner.HyperModel.fit
+        if before and (custom_run or custom_fit):
+            # Training may ask for hyperparameters that building does not know.
+            return
+        if spec_of(self.oracle.get_space()).constant:
+            raise SearchSpaceError(
+                "`hypermodel` needs a hyperparameter with at least two values, such as "
+                "hp.Choice or hp.Int; received a space in which nothing varies"
+            )
+
+
+def _belongs_to(record: TrialRecord, trial: Trial) -> bool:
+    """Whether a record says how this trial finished, before the oracle was told."""
+    values = trial.hyperparameters.values
+    known = all(record.values.get(name) == value for name, value in values.items())
+    return record.status == FINISHED and known
+
+
+def _is_chief() -> bool:
+    identity = os.environ.get("KERASTUNER_TUNER_ID", "")
+    return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in identity
+
+
+def _is_worker() -> bool:
+    return "KERASTUNER_ORACLE_IP" in os.environ and not _is_chief()
+
+
+def _check_arguments(cls: type, hypermodel: Any, oracle: Any, executions: int) -> None:
+    if not isinstance(oracle, keras_tuner.Oracle):
+        hint = " The hypermodel comes first." if isinstance(hypermodel, keras_tuner.Oracle) else ""
+        raise NASError(
+            f"`oracle` needs a keras_tuner.Oracle; received {type(oracle).__name__}.{hint}"
+        )
+    if hypermodel is None and cls.run_trial is NASTuner.run_trial:
+        raise NASError("`hypermodel` needs a function build(hp) or a HyperModel; received None")
+    if executions < 1:
+        raise NASError(f"`executions_per_trial` needs at least 1; received {executions}")
+    check_direction(oracle.objective)

@@ -31,6 +31,7 @@ from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.oracles.objectives import check_direction
 from keras_nas_plugin.space.discovery import discover
 from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.tracking.autolog import autolog_disabled
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.fanout import Fanout
 from keras_nas_plugin.tracking.records import (
@@ -41,6 +42,7 @@ from keras_nas_plugin.tracking.records import (
     Status,
     TrialRecord,
     load_records,
+    save_run_id,
 )
 from keras_nas_plugin.training import runtime, session
 from keras_nas_plugin.training.budget import Budget
@@ -198,6 +200,7 @@ class NASTuner(TrialTrainer):
         with (
             runtime.precision(self.precision),
             session.search_session(),
+            autolog_disabled(),
             self._tracked(search_info(self, fit_args, fit_kwargs)),
         ):
             if _is_chief():
@@ -264,6 +267,9 @@ class NASTuner(TrialTrainer):
             known = keras_tuner.HyperParameters.from_config(record.hyperparameters)
             trial.hyperparameters = known
         self._trackers.trial_ended(record)
+        run_id = self._trackers.run_id(trial.trial_id)
+        if run_id is not None:
+            save_run_id(folder, run_id)
         self._limit.took(record.seconds)
         if record.status == FINISHED:
             self.oracle.update_trial(trial.trial_id, dict(record.metrics), step=record.best_step)

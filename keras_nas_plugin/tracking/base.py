@@ -35,3 +35,7 @@ class Tracker:
 
     def search_ended(self, status: Status) -> None:
         """The search came to its end, failed, or was interrupted."""
+
+    def run_id(self, trial_id: str) -> str | None:
+        """Id of a trial's run where it is logged; None when there is none."""
+        return None

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
 
@@ -14,6 +15,9 @@ logger = logging.getLogger("keras_nas_plugin")
 
 class Fanout(Tracker):
     """Passes every event on to each tracker; an exception in one is logged.
+
+    Only a `TrackingError` at the start of the search reaches the user: nothing is lost then,
+    and the search would log nowhere.
 
     Args:
         trackers: Who wants to know; None entries are left out.
@@ -26,6 +30,11 @@ class Fanout(Tracker):
         for tracker in self.trackers:
             try:
                 getattr(tracker, event)(*args)
+            except TrackingError:
+                if event == "search_started":
+                    # A wrong address is the user's to mend, before anything was trained.
+                    raise
+                logger.exception("%s could not take `%s`", type(tracker).__name__, event)
             except Exception as error:
                 # Whatever a tracker runs into, the trials are what costs GPU time.
                 name = type(tracker).__name__
@@ -52,3 +61,8 @@ class Fanout(Tracker):
     def search_ended(self, status: Status) -> None:
         """See `Tracker.search_ended`."""
         self._tell("search_ended", status)
+
+    def run_id(self, trial_id: str) -> str | None:
+        """See `Tracker.run_id`; the first tracker that knows one."""
+        ids = (tracker.run_id(trial_id) for tracker in self.trackers)
+        return next((run_id for run_id in ids if run_id is not None), None)

@@ -19,6 +19,8 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _SEARCH_FILE = "search.json"
 _RECORD_FILE = "record.json"
+_RUN_FILE = "run.json"
+_MODEL_FILE = "registered_model.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -159,3 +161,29 @@ def load_records(directory: str | os.PathLike) -> Iterator[TrialRecord]:
         record = TrialRecord.load(folder)
         if record is not None:
             yield record
+
+
+def save_run_id(directory: str | os.PathLike, run_id: str) -> None:
+    """Note the tracker's run of a trial in the trial's folder."""
+    write_json(Path(directory) / _RUN_FILE, {"run_id": run_id})
+
+
+def load_run_id(directory: str | os.PathLike) -> str | None:
+    """The tracker's run of a trial; None when it was not tracked."""
+    try:
+        return read_json(Path(directory) / _RUN_FILE)["run_id"]
+    except FileNotFoundError:
+        return None
+
+
+def save_registration(directory: str | os.PathLike, registration: Mapping[str, Any]) -> None:
+    """Note the registered model in the project folder."""
+    write_json(Path(directory) / _MODEL_FILE, dict(registration))
+
+
+def load_registration(directory: str | os.PathLike) -> dict[str, Any] | None:
+    """The model that a search registered last; None when it registered none."""
+    try:
+        return read_json(Path(directory) / _MODEL_FILE)
+    except FileNotFoundError:
+        return None

@@ -22,6 +22,7 @@ from keras_nas_plugin.training.callbacks import (
     TrialCallback,
 )
 from keras_nas_plugin.training.running import RunningTrial
+from keras_nas_plugin.training.tracing import create_variables
 from keras_nas_plugin.training.weights import load_weights
 
 
@@ -103,6 +104,7 @@ class TrialTrainer(keras_tuner.Tuner):
     def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         model = self._try_build(trial.hyperparameters)
         self._continue_from(model, trial)
+        create_variables(model, args, kwargs)
         before = time.monotonic()
         results = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
         if self._limit.passed:
@@ -119,7 +121,7 @@ class TrialTrainer(keras_tuner.Tuner):
         return results
 
     def _try_build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        session.clear()
+        session.forget_models()
         known = len(hp.space)
         model = self._build_hypermodel(hp)
         if not isinstance(model, keras.Model):

@@ -1,0 +1,1 @@
+"""The command `keras-nas`: one file per subcommand, none of which imports Keras for `--help`."""

@@ -1,0 +1,66 @@
+"""The group of commands, and how their errors end."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import keras_nas_plugin
+from keras_nas_plugin.cli.best import best
+from keras_nas_plugin.cli.search import search
+from keras_nas_plugin.cli.trials import trials
+from keras_nas_plugin.errors import NASError, RecipeError
+
+EXIT_CODES = """
+\b
+Exit codes:
+  0    done
+  1    the search failed
+  2    wrong usage, or a file that cannot be used
+  3    no trial finished
+  130  interrupted (143 when terminated); finished trials are kept
+"""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
+@click.version_option(keras_nas_plugin.__version__, prog_name="keras-nas")
+def cli() -> None:
+    """Neural architecture search with KerasTuner oracles and MLflow tracking."""
+
+
+for command in (search, trials, best):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        arguments: Words after ``keras-nas``; None takes those of the process.
+    """
+    try:
+        code = cli.main(arguments, prog_name="keras-nas", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except RecipeError as error:
+        _complain(error)
+        sys.exit(2)
+    except NASError as error:
+        _complain(error)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: NASError) -> None:
+    click.echo(f"Error: {error}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""What a person sees while a search runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from keras_nas_plugin.tracking.base import Tracker
+from keras_nas_plugin.tracking.records import FAILED, FINISHED, SearchInfo, Status, TrialRecord
+
+
+class ProgressDisplay(Tracker):
+    """One live line on a terminal; a plain line per trial elsewhere.
+
+    Args:
+        console: Where to write; its `is_terminal` decides which of the two.
+        epochs: Epochs per trial, if known.
+    """
+
+    def __init__(self, console: Console, epochs: int | None = None) -> None:
+        self._console = console
+        self._epochs = epochs
+        self._live: Live | None = None
+        self._search: SearchInfo | None = None
+        self._best: TrialRecord | None = None
+        self._ended = 0
+        self._seconds: list[float] = []
+        self._running = ""
+        self._started = time.monotonic()
+
+    def search_started(self, search: SearchInfo, records: Iterable[TrialRecord]) -> None:
+        """See `Tracker.search_started`."""
+        self._search = search
+        for record in records:
+            self._count(record)
+        total = f"{search.max_trials} trials" if search.max_trials else "trials"
+        done = f", {self._ended} of them done" if self._ended else ""
+        self._print(
+            f"Searching with {search.strategy} for {search.objective} ({search.direction}), "
+            f"{total}{done}, on {search.environment.get('device', 'this machine')}"
+        )
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self._line, transient=True)
+            self._live.start()
+
+    def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        """See `Tracker.trial_started`."""
+        self._running = "building"
+        self._started = time.monotonic()
+
+    def epoch_ended(self, trial_id: str, epoch: int, logs: Mapping[str, float]) -> None:
+        """See `Tracker.epoch_ended`."""
+        of = f"/{self._epochs}" if self._epochs else ""
+        self._running = f"epoch {epoch + 1}{of}"
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """See `Tracker.trial_ended`."""
+        better = self._count(record)
+        number = f"trial {record.trial_id} ({self._position()})"
+        if record.status == FINISHED:
+            star = " (best so far)" if better else ""
+            text = f"{number}: {self._search.objective} {record.score:.4f}{star}"
+        else:
+            text = f"{number}: {record.status.lower()}: {record.error}"
+        if not self._console.is_terminal or record.status == FAILED:
+            self._print(f"{text}, {record.seconds:.1f} s{self._left()}")
+
+    def search_ended(self, status: Status) -> None:
+        """See `Tracker.search_ended`."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _count(self, record: TrialRecord) -> bool:
+        self._running = ""
+        self._ended += record.status in (FINISHED, FAILED)
+        self._seconds.append(record.seconds)
+        best = self._best.score if self._best else None
+        better = record.status == FINISHED and self._search.better(record.score, best)
+        if better:
+            self._best = record
+        return better
+
+    def _position(self) -> str:
+        total = self._search.max_trials
+        return f"{self._ended}/{total}" if total else str(self._ended)
+
+    def _left(self) -> str:
+        """Time left: the mean of the last ten trials for each that remains."""
+        recent = self._seconds[-10:]
+        if not self._search.max_trials or not recent:
+            return ""
+        remaining = self._search.max_trials - self._ended
+        return f", about {_clock(remaining * sum(recent) / len(recent))} left"
+
+    def _line(self) -> Text:
+        """The live line."""
+        number = min(self._ended + 1, self._search.max_trials or self._ended + 1)
+        total = f"/{self._search.max_trials}" if self._search.max_trials else ""
+        parts = [f"trial {number}{total}"]
+        if self._running:
+            parts.append(f"{self._running}, {_clock(time.monotonic() - self._started)}")
+        if self._best is not None:
+            parts.append(
+                f"best {self._search.objective} {self._best.score:.4f} (trial {self._best.trial_id})"
+            )
+        left = self._left().removeprefix(", ")
+        return Text("  ·  ".join([*parts, *([left] if left else [])]), overflow="ellipsis")
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> _clock(8), _clock(125), _clock(7300)
+    ('8 s', '2 min 5 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

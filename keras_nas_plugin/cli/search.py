@@ -1,0 +1,223 @@
+"""`keras-nas search`: run a search over a user's file."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keras_nas_plugin.cli.options import DIRECTORY, Duration
+from keras_nas_plugin.cli.results import number_text, plain, search_result, values_text
+from keras_nas_plugin.oracles import STRATEGIES
+from keras_nas_plugin.tracking.records import SearchInfo
+
+_NO_TRIAL, _INTERRUPTED, _TERMINATED = 3, 130, 143
+_PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that the command was told."""
+
+    file: str
+    data: str
+    strategy: str
+    max_trials: int
+    epochs: int
+    batch_size: int | None
+    objective: str | None
+    direction: str | None
+    executions_per_trial: int
+    max_model_size: int | None
+    budget: float | None
+    precision: str | None
+    distribute: str | None
+    seed: int | None
+    deterministic: bool
+    directory: str
+    project_name: str | None
+    overwrite: bool
+    tracking_uri: str | None
+    experiment: str | None
+    tracking: bool
+    register: str | None
+    alias: str
+    as_json: bool
+
+
+@click.command()
+@click.argument("file", metavar="FILE[:NAME]")
+@click.option("--data", default="load_data", show_default=True, help="Name of the data function.")
+@click.option(
+    "--strategy", type=click.Choice(sorted(STRATEGIES)), default="evolution", show_default=True
+)
+@click.option("--max-trials", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1))
+@click.option("--objective", help="Metric to search for. [default: the file's OBJECTIVE, val_loss]")
+@click.option("--direction", type=click.Choice(["min", "max"]), help="Of the objective.")
+@click.option("--executions-per-trial", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--max-model-size", type=click.IntRange(min=1), help="Most trainable parameters.")
+@click.option("--budget", type=Duration(), help="Wall clock, for example 90s, 30m or 1h30m.")
+@click.option("--precision", type=click.Choice(_PRECISIONS), help="Keras dtype policy.")
+@click.option("--distribute", type=click.Choice(["mirrored"]), help="Use all GPUs per trial.")
+@click.option("--seed", type=int, help="Same seed, same proposals.")
+@click.option("--deterministic", is_flag=True, help="Also the same trainings (slower).")
+@click.option("--directory", default=DIRECTORY, show_default=True, help="Folder of all searches.")
+@click.option("--project-name", help="The search's name. [default: that of FILE]")
+@click.option(
+    "--resume/--overwrite",
+    "resume",
+    default=True,
+    help="Go on with an earlier search of that name (default), or delete it.",
+)
+@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="[default: MLflow's own]")
+@click.option("--experiment", help="MLflow experiment. [default: the search's name]")
+@click.option("--tracking/--no-tracking", default=True, help="Log trials to MLflow (default).")
+@click.option("--register", metavar="NAME", help="Register the best model under this name.")
+@click.option("--alias", default="challenger", show_default=True, help="Of the registered model.")
+@click.option("--json", "as_json", is_flag=True, help="Result as JSON on standard output.")
+@click.pass_context
+def search(context: click.Context, *, resume: bool, **options: Any) -> int:
+    """Search the architectures of FILE, a Python file with build_model(hp) and load_data().
+
+    FILE:NAME takes another function, or a HyperModel, instead of build_model. Recipes that
+    come with the package are found by name.
+
+    Example: keras-nas search recipes/image_classification.py --max-trials 12 --epochs 3
+    """
+    settings = Settings(overwrite=not resume, **options)
+    if settings.register and not settings.tracking:
+        raise click.UsageError("`--register` needs MLflow; received `--no-tracking`")
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    command = shlex.join(["keras-nas", *words, "--resume"])
+    _set_up_logging()
+    with _interruptible() as signals:
+        try:
+            # Keras and user code print; standard output belongs to the result.
+            with contextlib.redirect_stdout(sys.stderr):
+                result = _run(settings, command)
+        except KeyboardInterrupt:
+            click.echo(
+                "\nInterrupted. All finished trials are kept; this goes on with the search:\n"
+                f"  {command}",
+                err=True,
+            )
+            return _TERMINATED if signals else _INTERRUPTED
+    if settings.as_json:
+        click.echo(json.dumps(plain(result), indent=2))
+    else:
+        _print_result(result)
+    return 0 if result["best"] else _NO_TRIAL
+
+
+def _run(settings: Settings, command: str) -> dict[str, Any]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras_tuner
+    from rich.console import Console
+
+    from keras_nas_plugin import MLflowTracker, NASTuner, oracles
+    from keras_nas_plugin.cli.progress import ProgressDisplay
+    from keras_nas_plugin.cli.recipe import Recipe
+
+    recipe = Recipe(settings.file, settings.data)
+    objective: Any = settings.objective or recipe.objective or "val_loss"
+    if settings.direction is not None:
+        objective = keras_tuner.Objective(objective, settings.direction)
+    oracle_class = getattr(oracles, STRATEGIES[settings.strategy])
+    oracle = oracle_class(objective, settings.max_trials, seed=settings.seed)
+    project_name = settings.project_name or recipe.name
+    tracker = None
+    if settings.tracking:
+        experiment = settings.experiment or project_name
+        tracker = MLflowTracker(experiment, tracking_uri=settings.tracking_uri)
+    data = recipe.fit_arguments()
+    tuner = NASTuner(
+        recipe.hypermodel,
+        oracle=oracle,
+        tracker=tracker,
+        listeners=[ProgressDisplay(Console(stderr=True), settings.epochs)],
+        precision=settings.precision,
+        deterministic=settings.deterministic,
+        budget=settings.budget,
+        dataset=data.pop("dataset", recipe.name),
+        resume_command=command,
+        executions_per_trial=settings.executions_per_trial,
+        max_model_size=settings.max_model_size,
+        distribution_strategy=settings.distribute,
+        directory=settings.directory,
+        project_name=project_name,
+        overwrite=settings.overwrite,
+    )
+    arguments = {"epochs": settings.epochs, "batch_size": settings.batch_size, **data}
+    if hasattr(data.get("x"), "element_spec"):
+        del arguments["batch_size"]
+    tuner.search(**arguments, verbose=0)
+    return _result(settings, tuner, tracker)
+
+
+def _result(settings: Settings, tuner: Any, tracker: Any) -> dict[str, Any]:
+    """Register the best model if wanted, and gather what the search came to."""
+    folder = Path(tuner.project_dir)
+    if settings.register and search_result(SearchInfo.load(folder))["best"]:
+        tuner.register_best(settings.register, alias=settings.alias)
+    result = search_result(SearchInfo.load(folder))
+    result["stopped_by"] = tuner.stopped_by
+    result["ui_command"] = tracker.ui_command() if tracker else None
+    return result
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    counts, best = result["trials"], result["best"]
+    failed = f", {counts['failed']} failed" if counts["failed"] else ""
+    reason = ", the budget is used up" if result["stopped_by"] == "budget" else ""
+    click.echo(f"{counts['finished']} trials finished{failed}{reason}.")
+    if best is None:
+        return
+    click.echo(f"Best: trial {best['trial_id']}, {result['objective']} {best['score']:.4f}")
+    click.echo(f"  {values_text(best['values'])}")
+    costs = ", ".join(f"{name} {number_text(value)}" for name, value in best["costs"].items())
+    click.echo(f"  {costs}")
+    if result["model"]:
+        model = result["model"]
+        click.echo(f"Registered: {model['model_uri']} (version {model['version']})")
+    if result["ui_command"]:
+        click.echo(f"Compare trials: {result['ui_command']}")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Turn SIGTERM into the interrupt that Ctrl-C sends; yields the signals that came."""
+    received: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _set_up_logging() -> None:
+    logger = logging.getLogger("keras_nas_plugin")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+    logger.setLevel(logging.INFO)
+
+

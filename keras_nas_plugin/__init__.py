@@ -5,8 +5,9 @@ Public names load on first use: importing the package loads neither TensorFlow n
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from keras_nas_plugin.lazy import load
 
 __version__ = "0.1.0"
 
@@ -23,16 +24,19 @@ _EXPORTS = {
 __all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:
-    from keras_nas_plugin.errors import NASError
-    from keras_nas_plugin.oracles import NASOracle, RandomOracle, RegularizedEvolutionOracle
-    from keras_nas_plugin.tracking import MLflowTracker, Tracker
-    from keras_nas_plugin.tuner import NASTuner
+    from keras_nas_plugin.errors import NASError as NASError
+    from keras_nas_plugin.oracles import NASOracle as NASOracle
+    from keras_nas_plugin.oracles import RandomOracle as RandomOracle
+    from keras_nas_plugin.oracles import RegularizedEvolutionOracle as RegularizedEvolutionOracle
+    from keras_nas_plugin.tracking import MLflowTracker as MLflowTracker
+    from keras_nas_plugin.tracking import Tracker as Tracker
+    from keras_nas_plugin.tuner import NASTuner as NASTuner
 
 
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    value = load(_EXPORTS[name], name)
     globals()[name] = value
     return value
 

@@ -123,10 +123,12 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
 
 def _run(settings: Settings, command: str) -> dict[str, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras_tuner
     from rich.console import Console
 
-    from keras_nas_plugin import MLflowTracker, NASTuner, oracles
+    # First: without a Keras backend, this is what says so.
+    from keras_nas_plugin import MLflowTracker, NASTuner, oracles  # isort: skip
+    import keras_tuner
+
     from keras_nas_plugin.cli.progress import ProgressDisplay
     from keras_nas_plugin.cli.recipe import Recipe
 

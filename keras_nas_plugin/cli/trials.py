@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 from rich.console import Console
@@ -49,12 +50,15 @@ def trials(
 
 def print_table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Columns on standard output; in a pipe as wide as they need to be."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=100_000)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in heading:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console.print(table)
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=100_000)
+    with console.capture() as printed:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))

@@ -6,8 +6,9 @@ A new oracle is one new file and one line in each table below; the contract suit
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from keras_nas_plugin.lazy import load
 
 _MODULES = {
     "NASOracle": "base",
@@ -34,6 +35,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    value = load(f"{__name__}.{_MODULES[name]}", name)
     globals()[name] = value
     return value

@@ -26,7 +26,8 @@ class Duration(click.ParamType):
             return float(value)
         parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", value)
         if not parts or "".join(number + unit for number, unit in parts) != value:
-            self.fail(f"needs a duration such as 90s, 30m or 1h30m; received {value!r}", param, ctx)
+            message = f"needs a duration such as 90s, 30m or 1h30m; received {value!r}"
+            self.fail(message, param, ctx)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
         if seconds <= 0:
             self.fail(f"needs more than 0 seconds; received {value!r}", param, ctx)

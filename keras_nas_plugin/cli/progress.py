@@ -106,9 +106,8 @@ class ProgressDisplay(Tracker):
         if self._running:
             parts.append(f"{self._running}, {_clock(time.monotonic() - self._started)}")
         if self._best is not None:
-            parts.append(
-                f"best {self._search.objective} {self._best.score:.4f} (trial {self._best.trial_id})"
-            )
+            score = f"{self._search.objective} {self._best.score:.4f}"
+            parts.append(f"best {score} (trial {self._best.trial_id})")
         left = self._left().removeprefix(", ")
         return Text("  ·  ".join([*parts, *([left] if left else [])]), overflow="ellipsis")
 

@@ -69,8 +69,7 @@ class Recipe:
             found = [
                 key
                 for key, value in vars(self._module).items()
-                if callable(value)
-                and getattr(value, "__module__", None) == self._module.__name__
+                if callable(value) and getattr(value, "__module__", None) == self._module.__name__
             ]
             raise RecipeError(
                 f"`{self.path}` needs `{name}`; it defines {', '.join(sorted(found)) or 'nothing'}"

@@ -64,7 +64,7 @@ class Settings:
 @click.option("--max-trials", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1))
-@click.option("--objective", help="Metric to search for. [default: the file's OBJECTIVE, val_loss]")
+@click.option("--objective", help="Metric. [default: the file's OBJECTIVE, else val_loss]")
 @click.option("--direction", type=click.Choice(["min", "max"]), help="Of the objective.")
 @click.option("--executions-per-trial", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--max-model-size", type=click.IntRange(min=1), help="Most trainable parameters.")
@@ -221,5 +221,3 @@ def _set_up_logging() -> None:
         logger.addHandler(handler)
         logger.propagate = False
     logger.setLevel(logging.INFO)
-
-

@@ -90,11 +90,7 @@ def sample_rows(data: Any, rows: int = 4) -> Any:
             return _to_numpy(inputs, rows)
     if hasattr(data, "shape") and hasattr(data, "__getitem__"):
         return np.asarray(data[:rows])
-    if (
-        hasattr(data, "__getitem__")
-        and hasattr(data, "__len__")
-        and not isinstance(data, Sequence)
-    ):
+    if hasattr(data, "num_batches"):  # keras.utils.PyDataset
         batch = data[0]
         return _to_numpy(batch[0] if isinstance(batch, tuple) else batch, rows)
     return None

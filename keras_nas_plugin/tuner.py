@@ -22,6 +22,7 @@ from keras_nas_plugin.errors import (
     NASError,
     ObjectiveError,
     SearchSpaceError,
+    StateError,
     TrackingError,
 )
 from keras_nas_plugin.evaluation.datasets import sample_rows
@@ -47,6 +48,7 @@ from keras_nas_plugin.tracking.records import (
 from keras_nas_plugin.training import runtime, session
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.describe import search_info
+from keras_nas_plugin.training.roles import is_chief, is_worker
 from keras_nas_plugin.training.running import RunningTrial
 from keras_nas_plugin.training.trainer import TrialTrainer
 
@@ -56,7 +58,13 @@ logger = logging.getLogger("keras_nas_plugin")
 _IDLE_SECONDS = 0.2
 
 # Errors that every further trial would run into as well.
-_FATAL = (keras_tuner.errors.FatalError, ObjectiveError, SearchSpaceError, HyperModelError)
+_FATAL = (
+    keras_tuner.errors.FatalError,
+    ObjectiveError,
+    SearchSpaceError,
+    HyperModelError,
+    StateError,
+)
 
 
 class NASTuner(TrialTrainer):
@@ -139,6 +147,7 @@ class NASTuner(TrialTrainer):
         #: Why the last search ended before its trials were used up, or None.
         self.stopped_by: str | None = None
         self._sample: Any = None
+        self._named = tuner_id
         runtime.prepare_devices()
         if deterministic:
             runtime.make_deterministic()
@@ -192,7 +201,7 @@ class NASTuner(TrialTrainer):
             KeyboardInterrupt: The user interrupted; the running trial is marked as killed
                 and runs again when the search goes on.
         """
-        if "verbose" in fit_kwargs and not _is_worker():
+        if "verbose" in fit_kwargs and not is_worker():
             self.oracle.verbose = fit_kwargs["verbose"]
         self._check_space(before=True)
         self.stopped_by = None
@@ -203,7 +212,7 @@ class NASTuner(TrialTrainer):
             autolog_disabled(),
             self._tracked(search_info(self, fit_args, fit_kwargs)),
         ):
-            if _is_chief():
+            if is_chief():
                 self._serve(*fit_args, **fit_kwargs)
             else:
                 self.on_search_begin()
@@ -231,7 +240,7 @@ class NASTuner(TrialTrainer):
             raise
         finally:
             # A worker that is done does not end the search of the others.
-            if not _is_worker():
+            if not is_worker():
                 self._trackers.search_ended(status)
 
     def _run_trials(self, fit_args: Sequence[Any], fit_kwargs: Mapping[str, Any]) -> None:
@@ -277,8 +286,8 @@ class NASTuner(TrialTrainer):
 
     def _train(self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrialRecord:
         running = self._running = RunningTrial(trial)
-        self._trackers.trial_started(trial.trial_id, running.values())
         try:
+            self._trackers.trial_started(trial.trial_id, running.values())
             returned = self.run_trial(trial, *args, **kwargs)
             result = result_of(returned, self.oracle.objective)
         except (KeyboardInterrupt, SystemExit, BudgetExhaustedError) as error:
@@ -353,8 +362,16 @@ class NASTuner(TrialTrainer):
         if not best:
             raise TrackingError("`register_best` needs a finished trial; received none")
         record = TrialRecord.load(self.get_trial_dir(best[0].trial_id))
+
+        def load() -> keras.Model:
+            model = self.load_model(best[0])
+            if model.compiled and model.optimizer is not None:
+                # Keras warns on loading a compiled model whose optimizer was never built.
+                model.optimizer.build(model.trainable_variables)
+            return model
+
         return register_trial(
-            lambda: self.load_model(best[0]),
+            load,
             name=name,
             record=record,
             search=SearchInfo.load(self.project_dir),
@@ -368,18 +385,23 @@ class NASTuner(TrialTrainer):
 
     def save(self) -> None:
         """Write the state; after the first time there is nothing of the tuner's own."""
-        if not _is_worker() and not isinstance(self._local_oracle, NASOracle):
+        if not is_worker() and not isinstance(self._local_oracle, NASOracle):
             self.oracle.save()
         path = Path(self._get_tuner_fname())
         if not path.exists():
-            if not _is_worker():
+            if not is_worker():
                 self._local_oracle.save()
             write_json(path, self.get_state())
+
+    def _get_tuner_fname(self) -> str:
+        # KerasTuner (1.4.8) looks for the file before it knows `tuner_id`, and never finds it.
+        return os.path.join(str(self.project_dir), f"{self._named or self.tuner_id}.json")
 
     def _check_space(self, *, before: bool) -> None:
         """Refuse a space in which every trial would be the same."""
         custom_run = type(self).run_trial is not NASTuner.run_trial
-        custom_fit = type(self.hypermodel).fit is not keras_tuner.HyperModel.fit
+        fit = getattr(type(self.hypermodel), "fit", None)
+        custom_fit = fit is not keras_tuner.HyperModel.fit
         if before and (custom_run or custom_fit):
             # Training may ask for hyperparameters that building does not know.
             return
@@ -395,15 +417,6 @@ def _belongs_to(record: TrialRecord, trial: Trial) -> bool:
     values = trial.hyperparameters.values
     known = all(record.values.get(name) == value for name, value in values.items())
     return record.status == FINISHED and known
-
-
-def _is_chief() -> bool:
-    identity = os.environ.get("KERASTUNER_TUNER_ID", "")
-    return "KERASTUNER_ORACLE_IP" in os.environ and "chief" in identity
-
-
-def _is_worker() -> bool:
-    return "KERASTUNER_ORACLE_IP" in os.environ and not _is_chief()
 
 
 def _check_arguments(cls: type, hypermodel: Any, oracle: Any, executions: int) -> None:

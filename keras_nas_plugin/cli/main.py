@@ -52,13 +52,14 @@ def main(arguments: list[str] | None = None) -> None:
     except RecipeError as error:
         _complain(error)
         sys.exit(2)
-    except NASError as error:
+    except (NASError, OSError) as error:
+        # A full disk or a folder that went away: the search goes on after it is mended.
         _complain(error)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(error: NASError) -> None:
+def _complain(error: Exception) -> None:
     click.echo(f"Error: {error}", err=True)
 
 

@@ -28,7 +28,7 @@ class ProgressDisplay(Tracker):
         self._live: Live | None = None
         self._search: SearchInfo | None = None
         self._best: TrialRecord | None = None
-        self._ended = 0
+        self._ids: set[str] = set()
         self._seconds: list[float] = []
         self._running = ""
         self._started = time.monotonic()
@@ -78,13 +78,19 @@ class ProgressDisplay(Tracker):
 
     def _count(self, record: TrialRecord) -> bool:
         self._running = ""
-        self._ended += record.status in (FINISHED, FAILED)
+        if record.status in (FINISHED, FAILED):
+            # A retry, or a record that an earlier process left, is the same trial again.
+            self._ids.add(record.trial_id)
         self._seconds.append(record.seconds)
         best = self._best.score if self._best else None
         better = record.status == FINISHED and self._search.better(record.score, best)
         if better:
             self._best = record
         return better
+
+    @property
+    def _ended(self) -> int:
+        return len(self._ids)
 
     def _position(self) -> str:
         total = self._search.max_trials

@@ -93,7 +93,8 @@ def _find(path: str) -> Path:
 
 
 def _load(path: Path) -> ModuleType:
-    name = path.stem
+    # A dot in a module's name stands for a package.
+    name = path.stem.replace(".", "_")
     if _taken(name, path):
         # The file must not stand in for a module of that name that others import.
         name = f"nas_recipe_{name}"
@@ -128,7 +129,13 @@ def _taken(name: str, path: Path) -> bool:
 
 def _hypermodel(builder: Any) -> Any:
     if inspect.isclass(builder):
-        return builder()
+        try:
+            return builder()
+        except Exception as error:
+            raise RecipeError(
+                f"`{builder.__name__}` needs to be a class that can be made without arguments; "
+                f"it raised {type(error).__name__}: {error}"
+            ) from error
     if not callable(builder) and not hasattr(builder, "build"):
         raise RecipeError(
             f"the builder needs to be a function of hp or a HyperModel; received {builder!r}"

@@ -71,7 +71,7 @@ class Settings:
 @click.option("--budget", type=Duration(), help="Wall clock, for example 90s, 30m or 1h30m.")
 @click.option("--precision", type=click.Choice(_PRECISIONS), help="Keras dtype policy.")
 @click.option("--distribute", type=click.Choice(["mirrored"]), help="Use all GPUs per trial.")
-@click.option("--seed", type=int, help="Same seed, same proposals.")
+@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same proposals.")
 @click.option("--deterministic", is_flag=True, help="Also the same trainings (slower).")
 @click.option("--directory", default=DIRECTORY, show_default=True, help="Folder of all searches.")
 @click.option("--project-name", help="The search's name. [default: that of FILE]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import math
 import os
@@ -118,7 +119,7 @@ class NASOracle(keras_tuner.Oracle):
         self._started = 0
         self._id_width = len(str(max_trials or 0))
         self._waiting: list[str] = []
-        self._failed_in_a_row = 0
+        self._untold: list[Trial] = []
         self._spec_cache: tuple[int, SearchSpec] | None = None
 
     # ------------------------------------------------------------------ proposals
@@ -215,6 +216,7 @@ class NASOracle(keras_tuner.Oracle):
     def _new_trial(self) -> Trial | None:
         if self.max_trials is not None and self._started >= self.max_trials:
             return None
+        self._tell()
         trial_id = self.trial_id(self._started)
         proposal = self.populate_space(trial_id)
         if proposal["status"] != TrialStatus.RUNNING:
@@ -251,6 +253,8 @@ class NASOracle(keras_tuner.Oracle):
             ObjectiveError: The objective is not among the metrics.
         """
         trial = self.trials[trial_id]
+        if self.ledger.ended(trial_id) is not None:
+            return trial
         objectives = {o.name: o.direction for o in self._objectives()}
         missing = sorted(objectives.keys() - metrics.keys())
         if missing:
@@ -286,6 +290,11 @@ class NASOracle(keras_tuner.Oracle):
         known = self.trials[trial.trial_id]
         if self.ledger.ended(known.trial_id) is not None:
             return
+        if known.trial_id in self._waiting:
+            if trial.status == TrialStatus.INVALID:
+                return
+            # A worker that outlived its chief finished the trial meanwhile.
+            self._waiting.remove(known.trial_id)
         problem = self._take_report(known, trial)
         self.ledger.runs[known.trial_id] += 1
         again = (
@@ -303,7 +312,8 @@ class NASOracle(keras_tuner.Oracle):
         store.save_trial(self, known)
         try:
             if not again:
-                self._tell(known)
+                self._untold.append(known)
+            self._tell()
             self.save()
             self._display.on_trial_end(known)
             if problem is not None:
@@ -356,9 +366,12 @@ class NASOracle(keras_tuner.Oracle):
         self.ledger.end(trial.trial_id, score, maximise=self.objective.direction == "max")
         self.end_order.append(trial.trial_id)
 
-    def _tell(self, trial: Trial) -> None:
-        observation = self._observation(trial)
-        self.strategy.tell(observation.trial_id, observation.values, observation.scores)
+    def _tell(self) -> None:
+        """Tell the strategy of trials that ended; one that it failed over is told again."""
+        while self._untold:
+            observation = self._observation(self._untold[0])
+            self.strategy.tell(observation.trial_id, observation.values, observation.scores)
+            del self._untold[0]
 
     def _observation(self, trial: Trial) -> Observation:
         scores = None
@@ -368,17 +381,17 @@ class NASOracle(keras_tuner.Oracle):
         return Observation(trial.trial_id, dict(trial.hyperparameters.values), scores)
 
     def _check_failures(self, trial: Trial) -> None:
-        if trial.status == TrialStatus.COMPLETED:
-            self._failed_in_a_row = 0
-        elif trial.status == TrialStatus.FAILED:
-            self._failed_in_a_row += 1
-            limit = self.max_consecutive_failed_trials
-            if limit and self._failed_in_a_row >= limit:
-                lines = (trial.message or "no message").strip().splitlines()
-                raise TooManyFailuresError(
-                    f"{self._failed_in_a_row} trials in a row failed, which is "
-                    f"`max_consecutive_failed_trials`. The last one: {lines[-1]}"
-                )
+        limit = self.max_consecutive_failed_trials
+        if not limit or trial.status != TrialStatus.FAILED:
+            return
+        latest = (self.trials[trial_id].status for trial_id in reversed(self.end_order))
+        failed = sum(1 for _ in itertools.takewhile(TrialStatus.FAILED.__eq__, latest))
+        if failed >= limit:
+            lines = (trial.message or "no message").strip().splitlines()
+            raise TooManyFailuresError(
+                f"{failed} trials in a row failed; `max_consecutive_failed_trials` allows fewer "
+                f"than {limit}. The last one: {lines[-1]}"
+            )
 
     def _report_fatal(self, error: Exception) -> None:
         """Raise to the caller; where that is a remote worker, end the search instead.

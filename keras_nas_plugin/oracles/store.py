@@ -121,7 +121,8 @@ def _restore_trials(oracle: NASOracle) -> None:
         )
     places = {key: place for key in known if (place := oracle.ledger.ended(key)) is not None}
     oracle.end_order = sorted(places, key=places.get)
-    for trial_id in oracle.end_order:
+    oracle._untold = []
+    for trial_id in oracle.end_order if oracle.allow_new_entries else ():
         # A process that died after this file may not have written the space it grew to.
         oracle.update_space(oracle.trials[trial_id].hyperparameters)
     oracle._waiting = [key for key in oracle.start_order if key not in places]

@@ -162,14 +162,15 @@ class SearchSpec:
                 )
 
     def key(self, values: Mapping[str, Any]) -> str:
-        """Equal for equal configurations: inactive values do not count.
+        """Equal for equal configurations: inactive and foreign values do not count.
 
         >>> from keras_nas_plugin.space.domains import Categorical
         >>> spec = SearchSpec((Decision("a", Categorical((1, 2))),))
         >>> spec.key({"a": 1})
         '{"a": 1}'
         """
-        return json.dumps(self.restrict(values), sort_keys=True)
+        known = {name: values[name] for name in self.names if name in values}
+        return json.dumps(self.restrict(known), sort_keys=True)
 
     def untried(self, rng: np.random.Generator, tried: Tried) -> Values | None:
         """Draw a configuration that was not tried; None when all were.

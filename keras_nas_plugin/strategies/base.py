@@ -77,9 +77,9 @@ class Strategy(abc.ABC):
         """
         if trial_id in self._told:
             return
-        self._told.add(trial_id)
         learned = None if scores is None else tuple(float(score) for score in scores)
         self.learn(Observation(trial_id, dict(values), learned))
+        self._told.add(trial_id)
 
     def get_state(self) -> dict[str, Any]:
         """What cannot be rebuilt from the observations, JSON-able and small.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -120,3 +121,8 @@ class RegularizedEvolution(Strategy):
         """The newborn joins; the population's length makes the oldest leave."""
         if observation.scores is not None:
             self._population.append(observation)
+
+    def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
+        """See `Strategy.set_state`."""
+        self._population.clear()
+        super().set_state(state, history)

@@ -50,7 +50,8 @@ def _plain(model: keras.Model) -> bool:
     return (
         bool(model.compiled)
         and not model.run_eagerly
-        and not tf.distribute.has_strategy()
+        # A model that was built under another strategy has its variables on its replicas.
+        and model.distribute_strategy is tf.distribute.get_strategy()
         and isinstance(model.optimizer, keras.optimizers.Optimizer)
         # A step of its own may use the optimizer on other variables.
         and type(model).train_step is keras.Model.train_step

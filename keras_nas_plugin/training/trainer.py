@@ -10,7 +10,12 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 from keras_tuner.engine.tuner import maybe_distribute
 
-from keras_nas_plugin.errors import BudgetExhaustedError, HyperModelError, SearchSpaceError
+from keras_nas_plugin.errors import (
+    BudgetExhaustedError,
+    HyperModelError,
+    SearchSpaceError,
+    StateError,
+)
 from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.tracking.fanout import Fanout
 from keras_nas_plugin.training import runtime, session
@@ -106,19 +111,36 @@ class TrialTrainer(keras_tuner.Tuner):
         self._continue_from(model, trial)
         create_variables(model, args, kwargs)
         before = time.monotonic()
-        results = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+        try:
+            results = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+        finally:
+            for callback in kwargs["callbacks"]:
+                if isinstance(callback, Deadline):
+                    # Keras leaves `on_train_end` out after an exception.
+                    callback.on_train_end()
         if self._limit.passed:
             raise BudgetExhaustedError(f"`budget` of {self.budget} seconds ended during the trial")
-        for callback in kwargs["callbacks"]:
-            if isinstance(callback, BestWeights):
-                callback.save(model)
-        write_json(self._get_build_config_fname(trial.trial_id), model.get_build_config())
+        self._save_model(model, trial, kwargs["callbacks"])
         if self._running is not None:
             self._running.costs["train_seconds"] = (
                 self._running.costs.get("train_seconds", 0.0) + time.monotonic() - before
             )
-            self._running.costs["parameters"] = float(model.count_params())
+            if model.built:
+                self._running.costs["parameters"] = float(model.count_params())
         return results
+
+    def _save_model(self, model: keras.Model, trial: Trial, callbacks: list[Any]) -> None:
+        try:
+            for callback in callbacks:
+                if isinstance(callback, BestWeights):
+                    callback.save(model)
+            write_json(self._get_build_config_fname(trial.trial_id), model.get_build_config())
+        except OSError as error:
+            # A full disk is no fault of the model: the trial runs again on resume.
+            raise StateError(
+                f"`directory` needs room for the model of trial {trial.trial_id}; writing to "
+                f"{self.get_trial_dir(trial.trial_id)!r} gave: {error.strerror or error}"
+            ) from error
 
     def _try_build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         session.forget_models()

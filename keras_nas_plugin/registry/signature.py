@@ -1,0 +1,63 @@
+"""What a model takes and gives, in MLflow's terms."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+_log = logging.getLogger("keras_nas_plugin")
+
+
+def infer(model: Any, sample: Any) -> ModelSignature | None:
+    """The signature of a model, from a few rows of input.
+
+    Args:
+        model: A Keras model.
+        sample: One array, or a list or dictionary of arrays for several inputs.
+
+    Returns:
+        The signature, or None where MLflow has no words for it; a line in the log says why.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import infer_signature
+
+    inputs = _arrays(sample)
+    outputs = model.predict(inputs, verbose=0)
+    try:
+        return infer_signature(
+            _named(inputs, [tensor.name for tensor in getattr(model, "inputs", None) or ()]),
+            _named(outputs, getattr(model, "output_names", ())),
+        )
+    except (MlflowException, TypeError, ValueError) as error:
+        _log.warning("The model is registered without a signature: %s", error)
+        return None
+
+
+def _arrays(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: np.asarray(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [np.asarray(value) for value in data]
+    return np.asarray(data)
+
+
+def _named(data: Any, names: Any) -> Any:
+    """One array, or arrays by name: what MLflow can describe."""
+    if isinstance(data, list | tuple):
+        names = list(names) if len(names) == len(data) else [str(i) for i in range(len(data))]
+        data = dict(zip(names, data, strict=True))
+    if isinstance(data, Mapping):
+        return {str(key): _plain(value) for key, value in data.items()}
+    return _plain(data)
+
+
+def _plain(array: Any) -> np.ndarray:
+    """An array of a type that NumPy itself defines; bfloat16 is not one."""
+    array = np.asarray(array)
+    return array if array.dtype.isbuiltin == 1 or array.dtype.kind in "OSU" else array.astype("f4")

@@ -1,0 +1,182 @@
+"""A search by KerasTuner's chief and real worker processes on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_nas_plugin.testing.targets import load
+
+_HOST = "127.0.0.1"
+# The workers meet before their first trial, so that each of them runs one.
+_MEETING_SECONDS = 240.0
+_POLL_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """What a chief and its workers left.
+
+    Attributes:
+        folder: Where they ran; the project folder is ``search`` inside it.
+        exit_codes: By process name, ``chief``, ``tuner0``, ``tuner1``, ...
+        output: Standard output and error by process name.
+        runs: Ids of the trials that each worker ran, in its order.
+        report: What the chief knows: ``trials`` by id, each with ``status``, ``score``,
+            ``values`` and ``problem`` (why the values are wrong, or None), and ``best``.
+            None when the search raised.
+    """
+
+    folder: Path
+    exit_codes: dict[str, int]
+    output: dict[str, str]
+    runs: dict[str, list[str]]
+    report: dict[str, Any] | None
+
+
+def start_cluster(
+    target: str, folder: Path, *, trials: int = 8, workers: int = 2
+) -> dict[str, subprocess.Popen]:
+    """Start a chief and its workers; they run in the background.
+
+    Args:
+        target: ``module:name`` of the oracle's class.
+        folder: An empty folder.
+        trials: Trials of the search.
+        workers: Number of worker processes.
+
+    Returns:
+        Processes by name.
+    """
+    names = [f"tuner{number}" for number in range(workers)]
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port = probe.getsockname()[1]
+    shared = {
+        **os.environ,
+        "KERASTUNER_ORACLE_IP": _HOST,
+        "KERASTUNER_ORACLE_PORT": str(port),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # Processes that share few cores wait for each other's threads.
+        "OMP_NUM_THREADS": "1",
+    }
+    processes = {}
+    for name in ["chief", *names]:
+        with open(folder / f"{name}.log", "w", encoding="utf-8") as log:
+            processes[name] = subprocess.Popen(
+                [sys.executable, "-m", __name__, target, str(folder), str(trials), *names],
+                env={**shared, "KERASTUNER_TUNER_ID": name},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+    return processes
+
+
+def wait_for_cluster(
+    processes: dict[str, subprocess.Popen], folder: Path, *, seconds: float = 300.0
+) -> Cluster:
+    """Wait until all processes ended; those that do not are killed.
+
+    Args:
+        processes: What `start_cluster` returned.
+        folder: Its folder.
+        seconds: How long to wait.
+
+    Returns:
+        What they left; a process that was killed has a negative exit code.
+    """
+    deadline = time.monotonic() + seconds
+    for process in processes.values():
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    names = [name for name in processes if name != "chief"]
+    report = folder / "report.json"
+    return Cluster(
+        folder=folder,
+        exit_codes={name: process.returncode for name, process in processes.items()},
+        output={name: (folder / f"{name}.log").read_text("utf-8") for name in processes},
+        runs={name: _lines(folder / f"{name}.runs") for name in names},
+        report=json.loads(report.read_text("utf-8")) if report.exists() else None,
+    )
+
+
+def run_cluster(
+    target: str, folder: Path, *, trials: int = 8, workers: int = 2, seconds: float = 300.0
+) -> Cluster:
+    """Search with a chief and workers: see `start_cluster` and `wait_for_cluster`."""
+    processes = start_cluster(target, folder, trials=trials, workers=workers)
+    return wait_for_cluster(processes, folder, seconds=seconds)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines() if path.exists() else []
+
+
+def _meet(folder: Path, names: Sequence[str]) -> None:
+    """Wait until every worker has its first trial."""
+    deadline = time.monotonic() + _MEETING_SECONDS
+    while not all((folder / f"{name}.runs").exists() for name in names):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not all of {list(names)} received a trial")
+        time.sleep(_POLL_SECONDS)
+
+
+def _process(target: str, folder: Path, trials: int, names: Sequence[str]) -> None:
+    """The program of each process; KerasTuner tells them apart by the environment."""
+    from keras_nas_plugin.testing.searches import build_model, digits
+    from keras_nas_plugin.tuner import NASTuner
+
+    class MeetingTuner(NASTuner):
+        """Waits for the others once, and notes the trials that it runs."""
+
+        def on_trial_begin(self, trial: Any) -> None:
+            with open(folder / f"{name}.runs", "a", encoding="utf-8") as file:
+                file.write(f"{trial.trial_id}\n")
+            _meet(folder, names)
+            super().on_trial_begin(trial)
+
+    name = os.environ["KERASTUNER_TUNER_ID"]
+    oracle = load(target)(
+        objective="val_accuracy", max_trials=trials, seed=0, max_consecutive_failed_trials=0
+    )
+    tuner = MeetingTuner(
+        build_model, oracle=oracle, directory=str(folder), project_name="search"
+    )
+    tuner.search(**digits())
+    if name == "chief":
+        (folder / "report.json").write_text(json.dumps(_report(oracle)), encoding="utf-8")
+
+
+def _report(oracle: Any) -> dict[str, Any]:
+    from keras_nas_plugin.testing.driving import check_values
+
+    trials = {}
+    for trial_id, trial in oracle.trials.items():
+        problem = None
+        try:
+            check_values(trial.hyperparameters)
+        except AssertionError as error:
+            problem = str(error)
+        trials[trial_id] = {
+            "status": trial.status,
+            "score": trial.score,
+            "values": trial.hyperparameters.values,
+            "problem": problem,
+        }
+    best = [trial.trial_id for trial in oracle.get_best_trials(len(trials))]
+    return {"trials": trials, "best": best}
+
+
+if __name__ == "__main__":
+    _process(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -1,0 +1,64 @@
+"""Contracts about several tuners that share an oracle."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_nas_plugin.testing.driving import MakeOracle, Search, check_values, hashed_score
+
+_THREADS = 8
+_TRIALS = 48
+
+
+def tuners_keep_their_trial(make_oracle: MakeOracle, folder: Path) -> None:
+    """One tuner id gets the same trial until it ends; different ones, different trials."""
+    search = Search(make_oracle, folder)
+    trials = {f"tuner{number}": search.start(f"tuner{number}") for number in range(4)}
+    ids = [trial.trial_id for trial in trials.values()]
+    assert len(set(ids)) == 4, f"four tuners need four trials; received {ids}"
+    for tuner_id, trial in trials.items():
+        again = search.start(tuner_id)
+        assert again.trial_id == trial.trial_id, f"{tuner_id} lost its trial"
+    search.finish(trials["tuner1"], 0.5)
+    following = search.start("tuner1").trial_id
+    assert following not in ids, f"{following} is somebody else's trial, or has ended"
+    for tuner_id in ("tuner0", "tuner2", "tuner3"):
+        assert search.start(tuner_id).trial_id == trials[tuner_id].trial_id
+
+
+def threads_share_an_oracle(make_oracle: MakeOracle, folder: Path) -> None:
+    """Eight threads run all trials: none twice, none lost, no values proposed twice."""
+    search = Search(make_oracle, folder, max_trials=_TRIALS)
+    ran: list[tuple[str, str]] = []
+    problems: list[BaseException] = []
+    together = threading.Barrier(_THREADS)
+
+    def work(tuner_id: str) -> None:
+        try:
+            together.wait()
+            while (trial := search.start(tuner_id)).status == TrialStatus.RUNNING:
+                check_values(trial.hyperparameters)
+                values = dict(trial.hyperparameters.values)
+                ran.append((trial.trial_id, repr(sorted(values.items()))))
+                search.finish(trial, hashed_score(values))
+        except BaseException as error:
+            problems.append(error)
+
+    names = [f"tuner{number}" for number in range(_THREADS)]
+    threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120.0)
+        assert not thread.is_alive(), "a thread waits for ever"
+    assert not problems, f"a thread raised {problems[0]!r}"
+    assert len(ran) == _TRIALS, f"needs {_TRIALS} trials; ran {len(ran)}"
+    for index, what in ((0, "trials"), (1, "values")):
+        assert len({one[index] for one in ran}) == _TRIALS, f"the same {what} ran twice"
+    best = search.oracle.get_best_trials(_TRIALS)
+    assert len(best) == _TRIALS, f"needs {_TRIALS} finished trials; received {len(best)}"
+    scores = [trial.score for trial in best]
+    assert scores == sorted(scores, reverse=True), "best trials need to be sorted by score"

@@ -1,0 +1,294 @@
+"""Opening an MLflow store without hanging on it, breaking it or changing MLflow's own state."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import logging
+import os
+import socket
+import sqlite3
+import ssl
+import threading
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.tracking.locks import file_lock
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+PROBE_SECONDS = 2.0
+
+# MLflow's own defaults (7 retries, 120 s each) block the caller for four minutes when a server
+# goes away. One request without a retry is enough here: what fails is sent again later.
+_BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+_SILENCE = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+
+_DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+# What a store answers when asking again would give another answer.
+_TRANSIENT = frozenset(
+    {
+        "ABORTED",
+        "DEADLINE_EXCEEDED",
+        "INTERNAL_ERROR",
+        "IO_ERROR",
+        "REQUEST_LIMIT_EXCEEDED",
+        "RESOURCE_EXHAUSTED",
+        "SERVICE_UNDER_MAINTENANCE",
+        "TEMPORARILY_UNAVAILABLE",
+    }
+)
+
+
+class UnreachableError(TrackingError):
+    """Nobody answered at the tracking URI; asking again later may help."""
+
+
+def resolve_uri(tracking_uri: str | None) -> str:
+    """``tracking_uri``, or what MLflow itself would use."""
+    if tracking_uri is not None:
+        return tracking_uri
+    import mlflow
+
+    return mlflow.get_tracking_uri()
+
+
+def is_server(uri: str) -> bool:
+    """Whether the URI names an MLflow server."""
+    return urllib.parse.urlsplit(uri).scheme in ("http", "https")
+
+
+def public_uri(uri: str) -> str:
+    """The URI without a user's name and password, to be shown to people."""
+    parts = urllib.parse.urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+@contextlib.contextmanager
+def bounded_requests() -> Iterator[None]:
+    """Keep MLflow's requests short, and quiet, inside the block.
+
+    MLflow reads these settings from the environment on every request and knows no other way.
+    A value that the user has set stands.
+    """
+    unset = {name: value for name, value in _BOUNDS.items() if name not in os.environ}
+    with _environment(unset), quiet_requests():
+        yield
+
+
+@contextlib.contextmanager
+def quiet_requests() -> Iterator[None]:
+    """Keep MLflow from printing to standard output, which may carry another result."""
+    with _environment(_SILENCE):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def answers(uri: str, *, timeout: float = PROBE_SECONDS) -> bool:
+    """Whether somebody answers at ``uri``; files always do.
+
+    Args:
+        uri: Tracking or registry URI.
+        timeout: Most seconds that this takes, the look-up of the name included.
+    """
+    parts = urllib.parse.urlsplit(uri)
+    if is_server(uri):
+        return _within(timeout, lambda: _get_health(uri, timeout))
+    dialect = parts.scheme.partition("+")[0]
+    if dialect in _DATABASE_PORTS and parts.hostname:
+        address = (parts.hostname, parts.port or _DATABASE_PORTS[dialect])
+        return _within(timeout, lambda: _connects(address, timeout))
+    return True
+
+
+def _within(timeout: float, check: Callable[[], bool]) -> bool:
+    """Run ``check`` for ``timeout`` seconds at most.
+
+    A thread, because the look-up of a host name takes no timeout.
+    """
+    outcome: list[bool] = []
+    thread = threading.Thread(target=lambda: outcome.append(check()), daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return bool(outcome) and outcome[0]
+
+
+def _get_health(uri: str, timeout: float) -> bool:
+    # Only whether somebody answers is read from the reply, so the certificate is not checked;
+    # MLflow's own requests, which carry the data, check it as the user has configured.
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+    try:
+        opener.open(f"{public_uri(uri).rstrip('/')}/health", timeout=timeout).close()
+    except urllib.error.HTTPError as error:
+        return error.code < 500  # a gateway answers 502 to 504 for a server that is gone
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    return True
+
+
+def _connects(address: tuple[str, int], timeout: float) -> bool:
+    try:
+        socket.create_connection(address, timeout=timeout).close()
+    except OSError:
+        return False
+    return True
+
+
+def lost(error: Exception) -> bool:
+    """Whether a call failed because the store could not be reached or was too busy.
+
+    Any other error is the store's answer, and would be the same the next time.
+    """
+    code = getattr(error, "error_code", None)  # MLflow's; its wrapped network errors say INTERNAL
+    if code is not None:
+        return code in _TRANSIENT
+    return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy")
+
+
+def connect(
+    tracking_uri: str, registry_uri: str | None = None, *, timeout: float = PROBE_SECONDS
+) -> MlflowClient:
+    """Open the store behind a URI, creating an SQLite database where there is none.
+
+    Args:
+        tracking_uri: Where runs are kept.
+        registry_uri: Where models are registered; None for the same place.
+        timeout: Seconds to wait for a sign of life.
+
+    Returns:
+        A client for exactly these URIs.
+
+    Raises:
+        UnreachableError: Nobody answers.
+        TrackingError: The URI is not one that MLflow can use.
+    """
+    if not answers(tracking_uri, timeout=timeout):
+        raise UnreachableError(
+            f"`tracking_uri` needs a server that answers; received "
+            f"'{public_uri(tracking_uri)}', where nobody does"
+        )
+    with _first_opening(tracking_uri), bounded_requests(), _quiet_migrations():
+        from mlflow import MlflowClient
+
+        try:
+            return MlflowClient(tracking_uri, registry_uri)
+        except Exception as error:  # SQLAlchemy, MLflow and plugins each raise their own
+            raise unusable(tracking_uri, error) from error
+
+
+def unusable(tracking_uri: str, error: Exception) -> TrackingError:
+    """The error for a URI at which nothing can be logged."""
+    return TrackingError(
+        "`tracking_uri` needs an MLflow server (http://host:port) or a database "
+        f"(sqlite:///mlflow.db) that can be written; received '{public_uri(tracking_uri)}': "
+        f"{first_line(error)}"
+    )
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of an SQLite URI; None for other URIs and for databases in memory."""
+    if not uri.startswith(("sqlite:", "sqlite+")):
+        return None
+    path = urllib.parse.unquote(uri.partition(":///")[2].partition("?")[0])
+    return None if path in ("", ":memory:") else Path(path)
+
+
+@contextlib.contextmanager
+def _first_opening(uri: str) -> Iterator[None]:
+    """Let one process at a time open a database, and none that cannot be written.
+
+    MLflow 3.17 creates the tables without a lock, so that processes which open a new database
+    together break it; and it tries an unwritable one for a minute and a half.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(path.with_name(path.name + ".lock")))
+            _check_writable(path)
+        except (OSError, sqlite3.Error) as error:
+            raise unusable(uri, error) from error
+        yield
+
+
+def _check_writable(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, timeout=0)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # another process writes: then it can be written
+                raise
+        else:
+            database.rollback()
+
+
+@contextlib.contextmanager
+def _quiet_migrations() -> Iterator[None]:
+    """Keep the hundred lines about table migrations off the terminal."""
+    names = ("alembic", "mlflow.store.db.utils")
+    loggers: list[tuple[logging.Logger, Any]] = [
+        (logging.getLogger(name), logging.getLogger(name).level) for name in names
+    ]
+    for logger, _ in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in loggers:
+            logger.setLevel(level)
+
+
+def open_experiment(client: MlflowClient, name: str) -> str:
+    """The id of an experiment, created if there is none of this name.
+
+    Raises:
+        TrackingError: The experiment is in MLflow's trash.
+    """
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return client.create_experiment(name)
+        except Exception as error:  # MLflow's own class, whose import this module puts off
+            if getattr(error, "error_code", None) != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(name)  # another worker was faster
+    if experiment.lifecycle_stage != "active":
+        raise TrackingError(
+            f"`experiment` needs one that is not deleted; received '{name}'. Restore it with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`, or "
+            "choose another name."
+        )
+    return experiment.experiment_id
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

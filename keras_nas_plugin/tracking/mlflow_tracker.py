@@ -1,0 +1,152 @@
+"""Every search a run in MLflow, every trial a run below it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.tracking.base import Tracker
+from keras_nas_plugin.tracking.connection import is_server, public_uri, resolve_uri
+from keras_nas_plugin.tracking.delivery import Delivery
+from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
+
+_UI_PORT = 5000
+
+
+class MLflowTracker(Tracker):
+    """Logs a search to MLflow: a parent run for the search, a child run for each trial.
+
+    MLflow's global state (active run, tracking URI, experiment) is neither used nor changed.
+    A store that does not answer never fails or blocks a search: a trial that could not be
+    sent waits in ``<project folder>/outbox`` and is sent with a later trial, at the end, or
+    when the search is resumed. A resumed search goes on in the same runs.
+
+    Tags that other programs may rely on, on every run:
+
+    - ``nas.kind``: ``search`` (the parent) or ``trial``.
+    - ``nas.search_id``: the same on all runs of one search.
+    - ``nas.device``, ``nas.precision``: what the models were trained on and in.
+
+    On the parent: ``nas.name``, ``nas.objective``, ``nas.direction``, ``nas.directory``,
+    ``nas.resume_command``, ``nas.env.<name>`` (library versions), ``nas.changed`` (settings
+    that a resume changed), ``nas.best_trial_id``, ``nas.best_run_id``; the note in
+    ``mlflow.note.content``; the metric ``best_objective``, whose step counts the trials that
+    ended; parameters ``objective``, ``direction``, ``strategy``, ``max_trials`` and the
+    search's settings; the space in the artifact ``search_space.json``.
+
+    On a trial: ``nas.trial_id``; ``nas.error`` (a failure's last line); ``nas.non_finite``
+    (infinite metrics, logged as NaN); the active hyperparameters as parameters, and whole in
+    the artifact ``values.json`` where a name or value does not fit MLflow; the metrics
+    ``objective``, ``best/<metric>`` (at the best epoch), ``<metric>`` (by epoch, averaged over
+    executions), ``execution_<n>/<metric>`` (with several executions), and costs such as
+    ``parameters`` and ``train_seconds``. Trials are named ``t07 0.9731`` after their score.
+
+    Args:
+        experiment: MLflow experiment, created if it does not exist.
+        tracking_uri: Where runs are kept, for example ``sqlite:///mlflow.db`` or
+            ``http://host:5000``; None for what MLflow itself would use.
+        registry_uri: Where models are registered; None for the same place.
+        run_name: Name of the search's run; None for the search's own name.
+        tags: Tags of your own, for every run.
+
+    Raises:
+        TrackingError: An argument that MLflow cannot take.
+    """
+
+    def __init__(
+        self,
+        experiment: str = "keras-nas",
+        *,
+        tracking_uri: str | None = None,
+        registry_uri: str | None = None,
+        run_name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        if not isinstance(experiment, str) or not experiment.strip():
+            raise TrackingError(f"`experiment` needs a name; received {experiment!r}")
+        for key in tags or {}:
+            if not isinstance(key, str) or key.startswith("nas."):
+                raise TrackingError(f"`tags` needs text keys outside `nas.`; received {key!r}")
+        self._experiment = experiment
+        self._registry_uri = registry_uri
+        self._tracking_uri = tracking_uri
+        self._run_name = run_name
+        self._tags = dict(tags or {})
+        self._delivery: Delivery | None = None
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where runs are kept: as given, or as MLflow says now."""
+        return self._delivery.uri if self._delivery else resolve_uri(self._tracking_uri)
+
+    @property
+    def registry_uri(self) -> str | None:
+        """Where models are registered; None for the same place as runs."""
+        return self._registry_uri
+
+    @property
+    def experiment(self) -> str:
+        """Name of the MLflow experiment."""
+        return self._experiment
+
+    @property
+    def experiment_id(self) -> str | None:
+        """MLflow's id of the experiment; None before the store answered."""
+        return self._delivery.experiment_id if self._delivery else None
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """Id of the search's run; None before the store answered."""
+        return self._delivery.parent_run_id if self._delivery else None
+
+    @property
+    def experiment_url(self) -> str:
+        """Address of the experiment in the MLflow UI (on this machine: see `ui_command`)."""
+        base = f"http://127.0.0.1:{_UI_PORT}"
+        if is_server(self.tracking_uri):
+            base = public_uri(self.tracking_uri).rstrip("/")
+        return f"{base}/#/experiments/{self.experiment_id}" if self.experiment_id else base
+
+    def ui_command(self) -> str:
+        """The shell command that opens the MLflow UI, or the address where a server shows it."""
+        if is_server(self.tracking_uri):
+            return self.experiment_url
+        store = shlex.quote(self.tracking_uri)
+        return f"mlflow ui --backend-store-uri {store} --port {_UI_PORT}"
+
+    def run_id(self, trial_id: str) -> str | None:
+        """Id of a trial's run; None when there is none or the store does not answer."""
+        return self._delivery.run_id(trial_id) if self._delivery else None
+
+    def search_started(self, search: SearchInfo, records: Iterable[TrialRecord]) -> None:
+        """See `Tracker.search_started`.
+
+        Raises:
+            TrackingError: MLflow cannot use `tracking_uri` or `experiment`. A server that
+                does not answer is no error.
+        """
+        self._delivery = None
+        delivery = Delivery(
+            search,
+            uri=resolve_uri(self._tracking_uri),
+            registry_uri=self._registry_uri,
+            experiment=self._experiment,
+            run_name=self._run_name or search.name,
+            tags=self._tags,
+        )
+        delivery.open(records)
+        self._delivery = delivery
+
+    def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        if self._delivery:
+            self._delivery.start(trial_id, values)
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        if self._delivery:
+            self._delivery.end(record)
+
+    def search_ended(self, status: Status) -> None:
+        if self._delivery:
+            self._delivery.close(status)

@@ -1,0 +1,454 @@
+"""Search for an image classifier.
+
+From the command line, which gives every option of a search:
+
+    keras-nas search recipes/image_classification.py --max-trials 12 --epochs 3
+
+or as a program of its own, the shortest example of the Python interface:
+
+    python recipes/image_classification.py --max-trials 12 --epochs 3
+    python recipes/image_classification.py --smoke
+    python recipes/image_classification.py --evaluate models:/image-classifier@challenger
+
+Both read what to learn from `NAS_DATASET` (the second also takes `--dataset`), which names one of
+
+* `digits`: 1,797 images of 8x8 pixels out of scikit-learn; the default, needs no network;
+* `fashion_mnist`: 70,000 images of 28x28 pixels, from the Debian package `dataset-fashion-mnist`
+  where it is installed, else downloaded by Keras;
+* a folder with the four files of an MNIST-like data set (`train-images-idx3-ubyte`, ...[.gz]);
+* an `.npz` file with `x_train, y_train` (or `x, y`), and `x_val, y_val`, `x_test, y_test` if it
+  has them. Images are grey or colour, channels last; labels are integers or one-hot.
+
+`NAS_LIMIT` keeps at most so many images of each split. A split that the data lack is taken from
+the training images, always the same way. The search sees training and validation images only:
+the test images are for the one model that it finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gzip
+import math
+import os
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+from keras import layers
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+Split = tuple[np.ndarray, np.ndarray]
+Tensor = keras.KerasTensor
+
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+OBJECTIVE = "val_accuracy"  # what `keras-nas search` looks for unless it is told otherwise
+HELD_OUT = 0.2  # the part of the training images that a missing split takes
+SPLIT_SEED = 0  # not the search's seed: every search is judged on the same test images
+
+# --------------------------------------------------------------------------------------------
+# The search space
+
+
+def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
+    """Build and compile one classifier of the space.
+
+    A stem, then one to four stages of convolution blocks, each stage at half the resolution of
+    the one before, then a pooled head.
+
+    Args:
+        hp: The hyperparameters; this function declares them and reads their values.
+
+    Returns:
+        The compiled model, for images and integer labels as `load_data` gives them.
+    """
+    image_shape, classes = image_shape_and_classes()
+    inputs = keras.Input(image_shape, name="image")
+    x = _head(hp, _trunk(hp, inputs))
+    # Probabilities stay in float32 when the search runs in mixed precision.
+    outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="class")(x)
+    model = keras.Model(inputs, outputs)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(
+            learning_rate=hp.Float("learning_rate", 1e-3, 1e-2, sampling="log"),
+            weight_decay=hp.Float("weight_decay", 1e-5, 1e-1, sampling="log"),
+        ),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _trunk(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
+    """Stem and stages. Every stage is declared, so that one build shows the whole space."""
+    finish = functools.partial(
+        _normalize_and_activate,
+        normalization=hp.Choice("normalization", ["batch", "group", "none"]),
+        activation=hp.Choice("activation", ["relu", "silu", "gelu"]),
+    )
+    stem = hp.Choice("stem_width", [16, 24, 32])
+    x = finish(layers.Conv2D(stem, 3, strides=stem_stride(x.shape), padding="same")(x))
+    most = most_stages(x.shape)
+    stages = hp.Int("stages", 1, most)
+    for stage in range(1, most + 1):
+        with hp.conditional_scope("stages", list(range(stage, most + 1))):
+            if stage > 1:
+                pooling = hp.Choice(f"stage{stage}_pooling", ["max", "average", "strided"])
+            block = hp.Choice(f"stage{stage}_block", ["conv", "separable", "residual"])
+            blocks = hp.Int(f"stage{stage}_blocks", 1, 2)
+            # Wider where there are fewer pixels, so that every stage costs about the same.
+            width = hp.Choice(f"stage{stage}_width", [stage * base for base in (16, 24, 32)])
+            kernel = hp.Choice(f"stage{stage}_kernel", [3, 5])
+        if stage > stages:  # inactive: the values above are None
+            continue
+        if stage > 1:
+            x = _halve(x, pooling)
+        for _ in range(blocks):
+            x = _block(x, block, width, kernel, finish)
+    return x
+
+
+def _block(
+    x: Tensor, block: str, width: int, kernel: int, finish: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """One block of `width` channels; `finish` normalizes and activates."""
+    if block == "conv":
+        return finish(layers.Conv2D(width, kernel, padding="same")(x))
+    if block == "separable":
+        return finish(layers.SeparableConv2D(width, kernel, padding="same")(x))
+    shortcut = x if x.shape[-1] == width else layers.Conv2D(width, 1)(x)
+    x = finish(layers.Conv2D(width, kernel, padding="same")(x))
+    x = layers.Conv2D(width, kernel, padding="same")(x)
+    return finish(layers.Add()([x, shortcut]))
+
+
+def _normalize_and_activate(x: Tensor, *, normalization: str, activation: str) -> Tensor:
+    if normalization == "batch":
+        # Keras' momentum of 0.99 needs some 500 steps to forget its start; a short trial has 100.
+        x = layers.BatchNormalization(momentum=0.9)(x)
+    elif normalization == "group":
+        x = layers.GroupNormalization(groups=8)(x)
+    return layers.Activation(activation)(x)
+
+
+def _halve(x: Tensor, pooling: str) -> Tensor:
+    if pooling == "max":
+        return layers.MaxPooling2D(2)(x)
+    if pooling == "average":
+        return layers.AveragePooling2D(2)(x)
+    return layers.Conv2D(x.shape[-1], 3, strides=2, padding="same")(x)
+
+
+def _head(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
+    pooling = hp.Choice("head_pooling", ["average", "max", "flatten"])
+    units = hp.Choice("head_units", [0, 32, 64, 128])
+    if pooling == "average":
+        x = layers.GlobalAveragePooling2D()(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D()(x)
+    else:  # keeps where things are, on a grid of at most 8x8
+        grid = (math.ceil(x.shape[1] / 8), math.ceil(x.shape[2] / 8))
+        x = layers.Flatten()(layers.AveragePooling2D(grid)(x))
+    if units:
+        x = layers.Dense(units, activation="relu")(x)
+    return layers.Dropout(hp.Float("dropout", 0.0, 0.5, step=0.1))(x)
+
+
+def stem_stride(image_shape: tuple[int | None, ...]) -> int:
+    """Give the stride of the stem: 1 below 28 pixels, 2 below 56, 4 from there on.
+
+    A stage at the full resolution of large images would cost more than all the others.
+
+    Args:
+        image_shape: (..., height, width, channels).
+
+    Returns:
+        1, 2 or 4.
+    """
+    smaller_side = min(image_shape[-3], image_shape[-2])
+    return 1 if smaller_side < 28 else 2 if smaller_side < 56 else 4
+
+
+def most_stages(shape: tuple[int | None, ...]) -> int:
+    """Give the number of stages that leave at least 2x2 pixels, at most four.
+
+    Args:
+        shape: (..., height, width, channels) of what the stem gives.
+
+    Returns:
+        One to four.
+    """
+    smaller_side = min(shape[-3], shape[-2])
+    return min(4, max(1, int(math.log2(smaller_side))))
+
+
+# --------------------------------------------------------------------------------------------
+# The data
+
+
+def load_data() -> tuple[Split, Split, Split]:
+    """Load the images and labels that `NAS_DATASET` names.
+
+    Returns:
+        Training, validation and test split. Each is a pair: images of shape
+        (n, height, width, channels) in float32, where integer pixels were scaled to [0, 1],
+        and labels of shape (n,) from 0.
+
+    Raises:
+        ValueError: If the data are not what the module's docstring asks for.
+        FileNotFoundError: If there is no such file.
+    """
+    dataset = os.environ.get("NAS_DATASET") or "digits"
+    return _load(dataset, int(os.environ.get("NAS_LIMIT") or 0))
+
+
+def image_shape_and_classes() -> tuple[tuple[int, ...], int]:
+    """Give (height, width, channels) of the images, and how many classes they have."""
+    splits = load_data()
+    return splits[0][0].shape[1:], 1 + max(int(labels.max()) for _, labels in splits)
+
+
+@functools.lru_cache(maxsize=1)  # `build_model` asks again for every model
+def _load(dataset: str, limit: int) -> tuple[Split, Split, Split]:
+    given = {name: _tidy(*split, where=f"{dataset}, {name}") for name, split in _read(dataset)}
+    train = given["train"]
+    test = given.get("test")
+    if test is None:
+        train, test = _divide(train)
+    validation = given.get("val")
+    if validation is None:
+        train, validation = _divide(train)
+    splits = train, validation, test
+
+    shapes = {images.shape[1:] for images, _ in splits}
+    if len(shapes) > 1:
+        raise ValueError(f"{dataset} needs images of one shape; received {sorted(shapes)}")
+    integer = np.issubdtype(train[0].dtype, np.integer)
+    brightest = max(1, train[0].max()) if integer else 1
+    rng = np.random.default_rng(SPLIT_SEED)
+    keep = [rng.permutation(len(y))[: limit or None] for _, y in splits]
+    return tuple(
+        ((x[rows] / brightest).astype("float32"), y[rows])
+        for (x, y), rows in zip(splits, keep, strict=True)
+    )
+
+
+def _divide(split: Split) -> tuple[Split, Split]:
+    """Set `HELD_OUT` of a split aside, every class in proportion."""
+    images, labels = split
+    x, x_held, y, y_held = train_test_split(
+        images, labels, test_size=HELD_OUT, random_state=SPLIT_SEED, stratify=labels
+    )
+    return (x, y), (x_held, y_held)
+
+
+def _tidy(images: np.ndarray, labels: np.ndarray, *, where: str) -> Split:
+    """Give every image a channel axis and every label as an integer, or say what is wrong."""
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or 0 in images.shape:
+        raise ValueError(
+            f"{where}: `x` needs the shape (n, height, width) or (n, height, width, channels); "
+            f"received {images.shape}"
+        )
+    came = f"received shape {labels.shape} of {labels.dtype}"
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        if not np.all((labels == labels.max(axis=1, keepdims=True)).sum(axis=1) == 1):
+            raise ValueError(f"{where}: two-dimensional `y` needs one-hot rows; {came}")
+        labels = labels.argmax(axis=1)
+    labels = labels.reshape(len(labels), -1)
+    if labels.shape != (len(images), 1):
+        raise ValueError(f"{where}: `y` needs one label for each of {len(images)} images; {came}")
+    if labels.dtype.kind not in "biuf" or np.any(labels < 0) or np.any(labels % 1):
+        raise ValueError(f"{where}: `y` needs integer labels from 0; {came}")
+    return images, labels[:, 0].astype("int64")
+
+
+def _read(dataset: str) -> list[tuple[str, Split]]:
+    """Read what a data set holds: `train`, and perhaps `val` and `test`."""
+    if dataset == "digits":
+        digits = load_digits()
+        return [("train", (digits.images.astype("uint8"), digits.target))]
+    if dataset == "fashion_mnist" and DEBIAN_FASHION_MNIST.is_dir():
+        return _read_idx_folder(DEBIAN_FASHION_MNIST)
+    if dataset == "fashion_mnist":
+        return list(zip(("train", "test"), keras.datasets.fashion_mnist.load_data(), strict=True))
+    if Path(dataset).is_dir():
+        return _read_idx_folder(Path(dataset))
+    if dataset.endswith(".npz"):
+        return _read_npz(Path(dataset))
+    raise ValueError(
+        "`NAS_DATASET` (`--dataset`) needs digits, fashion_mnist, a folder of idx files or an "
+        f".npz file; received {dataset!r}"
+    )
+
+
+def _read_npz(path: Path) -> list[tuple[str, Split]]:
+    try:
+        with np.load(path) as archive:
+            arrays = dict(archive)
+    except (zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
+        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
+    names = {"train": ("x_train", "y_train"), "val": ("x_val", "y_val")}
+    names["test"] = ("x_test", "y_test")
+    if "x_train" not in arrays and "x" in arrays:
+        names["train"] = ("x", "y")
+    found = []
+    for name, pair in names.items():
+        missing = [key for key in pair if key not in arrays]
+        if missing and (name == "train" or len(missing) == 1):
+            raise ValueError(f"{path} lacks {' and '.join(missing)}; it holds {sorted(arrays)}")
+        if not missing:
+            found.append((name, (arrays[pair[0]], arrays[pair[1]])))
+    return found
+
+
+def _read_idx_folder(folder: Path) -> list[tuple[str, Split]]:
+    return [
+        (
+            name,
+            (_read_idx(folder, f"{stem}-images-idx3"), _read_idx(folder, f"{stem}-labels-idx1")),
+        )
+        for name, stem in (("train", "train"), ("test", "t10k"))
+    ]
+
+
+def _read_idx(folder: Path, stem: str) -> np.ndarray:
+    """Read an array of unsigned bytes in the idx format of http://yann.lecun.com/exdb/mnist."""
+    path = folder / f"{stem}-ubyte"
+    if path.exists():
+        content = path.read_bytes()
+    else:
+        path = path.with_name(f"{path.name}.gz")
+        content = gzip.decompress(path.read_bytes())
+    # Two zero bytes, the type (8: unsigned byte), the rank; the sizes as big-endian integers.
+    header = 4 + 4 * content[3] if len(content) > 3 else 4
+    if content[:3] != b"\0\0\x08" or len(content) < header:
+        raise ValueError(f"{path} needs the idx format with unsigned bytes")
+    shape = struct.unpack(f">{content[3]}I", content[4:header])
+    if len(content) != header + math.prod(shape):
+        raise ValueError(
+            f"{path} needs {math.prod(shape)} values of shape {shape}; "
+            f"received {len(content) - header}"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+
+
+# --------------------------------------------------------------------------------------------
+# A search in Python
+
+
+def search(options: argparse.Namespace) -> None:
+    """Search, register the winner, and measure it on the test images.
+
+    Args:
+        options: As `main` reads them.
+    """
+    from keras_nas_plugin import MLflowTracker, NASTuner, RegularizedEvolutionOracle
+
+    (x, y), validation_data, _ = load_data()
+    tuner = NASTuner(
+        build_model,
+        oracle=RegularizedEvolutionOracle(
+            objective=OBJECTIVE, max_trials=options.max_trials, seed=options.seed
+        ),
+        tracker=MLflowTracker(experiment=options.experiment, tracking_uri=options.tracking_uri),
+        directory=options.directory,
+        project_name="image_classification",
+        overwrite=options.overwrite,
+    )
+    tuner.search(
+        x,
+        y,
+        validation_data=validation_data,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+    )
+    tuner.results_summary(3)
+    tuner.register_best(options.register)
+    evaluate(f"models:/{options.register}@challenger", options.tracking_uri)
+
+
+def evaluate(model_uri: str, tracking_uri: str) -> float:
+    """Load a model back from MLflow and print its accuracy on the test images.
+
+    Args:
+        model_uri: For example `models:/image-classifier@challenger`.
+        tracking_uri: Where MLflow keeps its runs and models.
+
+    Returns:
+        The accuracy, from 0 to 1.
+    """
+    import mlflow
+
+    keras.utils.disable_interactive_logging()  # no progress bar over the one line below
+    mlflow.set_tracking_uri(tracking_uri)
+    model = mlflow.pyfunc.load_model(model_uri)
+    _, _, (x, y) = load_data()
+    accuracy = float(np.mean(np.argmax(model.predict(x), axis=-1) == y))
+    print(
+        f"{model_uri} classifies {accuracy:.2%} of {len(y)} test images correctly "
+        "(the search never saw them)"
+    )
+    return accuracy
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and do what it says.
+
+    Args:
+        arguments: The command line without the program's name.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--dataset", metavar="NAME", help="digits, fashion_mnist, a folder or an .npz file")
+    add("--limit", type=int, metavar="N", help="keep at most N images of each split")
+    add("--max-trials", type=int, default=12, metavar="N")
+    add("--epochs", type=int, default=3, metavar="N")
+    add("--batch-size", type=int, default=32, metavar="N")
+    add("--seed", type=int, default=0, metavar="N")
+    add("--directory", default="searches", help="where the search keeps its state")
+    add("--overwrite", action="store_true", help="start anew instead of going on")
+    add("--tracking-uri", default="sqlite:///mlflow.db", metavar="URI")
+    add("--experiment", default="image-classification", metavar="NAME")
+    add("--register", default="image-classifier", metavar="NAME", help="the model's name")
+    add("--evaluate", metavar="MODEL_URI", help="no search: measure a registered model")
+    add("--smoke", action="store_true", help="2 trials of 1 epoch on 200 images; keeps nothing")
+    options = parser.parse_args(arguments)
+
+    # In the environment, where `load_data` finds them in worker processes too.
+    if options.dataset:
+        os.environ["NAS_DATASET"] = options.dataset
+    if options.limit:
+        os.environ["NAS_LIMIT"] = str(options.limit)
+
+    if options.evaluate:
+        evaluate(options.evaluate, options.tracking_uri)
+    elif options.smoke:
+        _smoke(options)
+    else:
+        search(options)
+
+
+def _smoke(options: argparse.Namespace) -> None:
+    os.environ.setdefault("NAS_LIMIT", "200")
+    options.max_trials, options.epochs = 2, 1
+    with tempfile.TemporaryDirectory() as folder:
+        options.directory = folder
+        options.tracking_uri = f"sqlite:///{folder}/mlflow.db"
+        search(options)
+
+
+if __name__ == "__main__":
+    main()

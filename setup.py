@@ -1,0 +1,97 @@
+"""Packaging of keras_nas_plugin: `pip install -e '.[cpu,test]'` for a checkout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+# Every lower bound is the oldest release for which the reason beside it holds;
+# `constraints.txt` holds the newest ones, which are those that the tests run with.
+CORE = [
+    "click>=8.1",
+    "keras>=3.12",  # what TensorFlow 2.21 itself asks for
+    "keras-tuner>=1.4.8",  # the Oracle contract that the adapter was written against
+    "mlflow>=3.8",  # models linked to runs and datasets, sqlite as the default store
+    "numpy>=1.26",
+    "rich>=13.0",
+    "scikit-learn>=1.4",  # the recipes read its digits; MLflow needs it as well
+    "six>=1.16",  # imported by KerasTuner's wheel, which does not declare it
+    "tensorboard>=2.20",  # imported by KerasTuner in every trial, declared by nobody
+]
+
+# TensorFlow is an extra and not a core dependency, because which build to take is the user's
+# decision, and `tensorflow` and `tensorflow-cpu` overwrite each other's files.
+# `tensorflow-cpu` has wheels for Linux and Windows on x86-64; elsewhere `tensorflow` is the CPU
+# build already.
+HAS_CPU_WHEEL = "(sys_platform == 'linux' and platform_machine == 'x86_64')"
+HAS_CPU_WHEEL += " or sys_platform == 'win32'"
+HAS_NO_CPU_WHEEL = "(sys_platform != 'linux' or platform_machine != 'x86_64')"
+HAS_NO_CPU_WHEEL += " and sys_platform != 'win32'"
+CPU = [
+    f"tensorflow-cpu>=2.20; {HAS_CPU_WHEEL}",
+    f"tensorflow>=2.20; {HAS_NO_CPU_WHEEL}",
+]
+GPU = ["tensorflow[and-cuda]>=2.20"]
+TEST = [
+    "build>=1.0",  # tests/packaging builds the wheel with this, setuptools and wheel, offline
+    "hypothesis>=6.100",
+    "pytest>=8.0",
+    "pytest-xdist>=3.5",
+    "ruff>=0.9",
+    "setuptools>=64",
+    "wheel>=0.40",
+]
+
+
+def version() -> str:
+    """Read `__version__` from the package without importing it."""
+    text = (ROOT / "keras_nas_plugin" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__(?:: \w+)? = "([^"]+)"', text, flags=re.MULTILINE)
+    if found is None:
+        raise RuntimeError('keras_nas_plugin/__init__.py has no line `__version__ = "..."`')
+    return found.group(1)
+
+
+def readme() -> str:
+    """Give the README as the long description, or nothing where there is none."""
+    path = ROOT / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+setup(
+    name="keras-nas-plugin",
+    version=version(),
+    description="Neural architecture search for KerasTuner, tracked and registered in MLflow",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    author="The keras_nas_plugin Authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["keras_nas_plugin", "keras_nas_plugin.*"]),
+        "keras_nas_plugin.recipes",
+    ],
+    # In a checkout the recipes lie at the top, where readers look for them. Installed, they are
+    # part of the package: a top-level `recipes` in site-packages would be anybody's.
+    package_dir={"keras_nas_plugin.recipes": "recipes"},
+    include_package_data=True,
+    zip_safe=False,
+    install_requires=CORE,
+    extras_require={"cpu": CPU, "gpu": GPU, "test": TEST, "dev": TEST},
+    entry_points={"console_scripts": ["keras-nas = keras_nas_plugin.cli.main:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,231 @@
+"""Processes that start in milliseconds, forked from one that has imported everything.
+
+Importing TensorFlow, Keras and MLflow takes eight seconds. The server imports them and never
+runs an operation, so that TensorFlow starts its threads in the children only.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import functools
+import gc
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import termios
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Child:
+    """A process that the server forked."""
+
+    def __init__(self, server: ForkServer, pid: int, out: Path | None, err: Path | None) -> None:
+        self._server = server
+        self.pid = pid
+        self._out, self._err = out, err
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Exit code, negative for a signal; None while the process runs."""
+        if self.returncode is None:
+            self.returncode = self._server.ask({"do": "poll", "pid": self.pid})["returncode"]
+        return self.returncode
+
+    def wait(self, timeout: float = 120.0) -> int:
+        """Wait for the end; a process that hangs is killed and fails the test."""
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                self.signal(signal.SIGKILL)
+                raise TimeoutError(f"a process hangs after {timeout} s:\n{self.err[-4000:]}")
+            time.sleep(0.01)
+        return self.returncode
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process alone."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    @property
+    def out(self) -> str:
+        """Standard output so far."""
+        return self._out.read_text(encoding="utf-8") if self._out else ""
+
+    @property
+    def err(self) -> str:
+        """Standard error so far."""
+        return self._err.read_text(encoding="utf-8") if self._err else ""
+
+
+class ForkServer:
+    """Starts functions of this package or of the tests in processes of their own."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._count = 0
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one line, read one line."""
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def start(
+        self,
+        target: str,
+        *,
+        cwd: Path,
+        tty: str | None = None,
+        environment: dict[str, str] | None = None,
+        **arguments: Any,
+    ) -> Child:
+        """Call a function in a new process.
+
+        Args:
+            target: ``module:function``; what it returns is the exit code.
+            cwd: Working directory; output goes to files there.
+            tty: Name of a terminal that takes the place of the three streams.
+            environment: Additional variables.
+            **arguments: JSON-able keyword arguments of the function.
+        """
+        self._count += 1
+        out, err = (cwd / f".process{self._count}.{name}" for name in ("out", "err"))
+        request = {
+            "do": "start",
+            "target": target,
+            "arguments": arguments,
+            "cwd": str(cwd),
+            "tty": tty,
+            "out": str(out),
+            "err": str(err),
+            "environment": environment or {},
+        }
+        pid = self.ask(request)["pid"]
+        return Child(self, pid, None if tty else out, None if tty else err)
+
+    def run(self, target: str, *, cwd: Path, timeout: float = 120.0, **options: Any) -> Child:
+        """Call a function in a new process and wait for its end."""
+        child = self.start(target, cwd=cwd, **options)
+        child.wait(timeout)
+        return child
+
+    def close(self) -> None:
+        """End the server."""
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+@functools.cache
+def fork_server() -> ForkServer:
+    """The server of this test process."""
+    server = ForkServer()
+    atexit.register(server.close)
+    return server
+
+
+def command_line(words: list[str]) -> None:
+    """`keras-nas`, as its console script starts it."""
+    from keras_nas_plugin.cli.main import main
+
+    sys.argv = ["keras-nas", *words]
+    main()
+
+
+def create_store(uri: str) -> None:
+    """Create the tables of an MLflow database."""
+    from mlflow import MlflowClient
+
+    MlflowClient(uri).search_experiments()
+
+
+def _import_everything() -> None:
+    for module in (
+        "tensorflow keras keras_tuner mlflow mlflow.store.tracking.sqlalchemy_store "
+        "mlflow.tensorflow sklearn.datasets h5py rich.live keras_nas_plugin.tuner "
+        "keras_nas_plugin.cli.main keras_nas_plugin.cli.progress keras_nas_plugin.cli.recipe "
+        "keras_nas_plugin.oracles.evolution keras_nas_plugin.oracles.random "
+        "keras_nas_plugin.tracking.mlflow_tracker keras_nas_plugin.registry"
+    ).split():
+        importlib.import_module(module)
+    # Frozen objects are not touched by the children's collections, so their pages stay shared.
+    gc.collect()
+    gc.freeze()
+
+
+def _serve() -> None:
+    requests, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    _import_everything()
+    for line in requests:
+        request = json.loads(line)
+        if request["do"] == "start":
+            reply = {"pid": _fork(request, (requests, replies))}
+        else:
+            pid, status = os.waitpid(request["pid"], os.WNOHANG)
+            reply = {"returncode": os.waitstatus_to_exitcode(status) if pid else None}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def _fork(request: dict[str, Any], pipes: tuple[Any, Any]) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code: Any = 1
+    try:
+        for pipe in pipes:
+            os.close(pipe.fileno())
+        code = _run(request)
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _run(request: dict[str, Any]) -> Any:
+    os.setsid()
+    if request["tty"]:
+        terminal = os.open(request["tty"], os.O_RDWR)
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+        streams = [terminal] * 3
+    else:
+        files = (request["out"], request["err"])
+        made = [os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in files]
+        streams = [os.open(os.devnull, os.O_RDONLY), *made]
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["cwd"])
+    os.environ.update(request["environment"])
+    module, _, name = request["target"].partition(":")
+    return getattr(importlib.import_module(module), name)(**request["arguments"])
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,63 @@
+"""A disk that is full loses nothing that finished, whatever was being written."""
+
+from __future__ import annotations
+
+import pytest
+
+from keras_nas_plugin.files import read_json
+from keras_nas_plugin.tracking.records import FINISHED, load_records
+from tests.integration import harvest
+
+TRIALS = 4
+TARGET = "tests.integration.killable:search"
+
+WRITTEN = [
+    "trial.json",
+    "oracle.json",
+    "checkpoint.weights.h5",
+    "build_config.json",
+    "record.json",
+    "run.json",
+    "search.json",
+    "tuner0.json",
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    child = server.run(TARGET, cwd=folder, attempt=0, max_trials=TRIALS, store=None)
+    assert child.returncode == 0, child.err
+    return read_json(folder / "result.json")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_full_disk_loses_no_finished_trial(server, new_store, tmp_path, undisturbed, name):
+    store = new_store(tmp_path) if name == "run.json" else None
+    child = server.run(TARGET, cwd=tmp_path, attempt=0, max_trials=TRIALS, store=store, full=name)
+    assert child.returncode == 1
+    assert "No space left on device" in child.err.splitlines()[-1]
+    project = tmp_path / "searches" / "digits"
+    kept = list(load_records(project))
+    assert {record.status for record in kept} <= {FINISHED}
+    before = len(harvest.completed(tmp_path))
+    child = server.run(TARGET, cwd=tmp_path, attempt=1, max_trials=TRIALS, store=store)
+    assert child.returncode == 0, child.err
+    result = read_json(tmp_path / "result.json")
+    assert result["trials"] == undisturbed["trials"]
+    assert result["best"] == undisturbed["best"]
+    after = len(harvest.completed(tmp_path)) - before
+    assert after == TRIALS - len(kept), "finished trials are not trained again"
+    if store:
+        assert len(harvest.trial_runs(store, tmp_path)) == TRIALS
+
+
+def test_a_full_outbox_only_warns(server, new_store, tmp_path, undisturbed):
+    store = new_store(tmp_path)
+    child = server.run(
+        TARGET, cwd=tmp_path, attempt=0, max_trials=TRIALS, store=store, full="1.json"
+    )
+    assert child.returncode == 0, child.err
+    assert "Trial 1 cannot wait on disk" in child.err
+    assert read_json(tmp_path / "result.json")["trials"] == undisturbed["trials"]
+    assert len(harvest.trial_runs(store, tmp_path)) == TRIALS

@@ -1,0 +1,401 @@
+"""Registered models load elsewhere and predict the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.registry import RegisteredModel, register_model
+from keras_nas_plugin.tracking import DatasetInfo
+
+# A script, as a user writes it: custom parts of every kind in `__main__`.
+_REGISTER = '''
+import sys
+import keras, numpy as np
+from mlflow import MlflowClient
+from keras_nas_plugin.registry import register_model
+import users_unused
+import users_layers, users_helpers, fakelayers
+
+class Scale(keras.layers.Layer):
+    """Multiplies by a weight, with help from a function beside it."""
+    def build(self, shape):
+        self.w = self.add_weight(shape=(), initializer=Half())
+    def call(self, x):
+        return helper(x) * self.w
+
+class Half(keras.initializers.Initializer):
+    def __call__(self, shape, dtype=None):
+        return keras.ops.full(shape, 0.5, dtype)
+
+@keras.saving.register_keras_serializable("mine")
+class Shift(keras.layers.Layer):
+    def __init__(self, by=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.by = by
+    def call(self, x):
+        return x + self.by
+    def get_config(self):
+        return {**super().get_config(), "by": self.by}
+
+class Penalty(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return keras.ops.mean(keras.ops.square(y_true - y_pred))
+
+class Hits(keras.metrics.MeanSquaredError):
+    pass
+
+class Subclassed(keras.Model):
+    def __init__(self, units=2, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.dense = keras.layers.Dense(units)
+    def call(self, x):
+        return self.dense(x)
+    def get_config(self):
+        return {"units": self.units}
+
+def helper(x):
+    return x + 0.25
+
+def squash(x):
+    return keras.ops.tanh(x)
+
+def sequential(*layers):
+    model = keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    return model
+
+def two_inputs(as_list):
+    a, b = keras.Input((3,), name="a"), keras.Input((2,), name="b")
+    out = keras.layers.Dense(2)(keras.layers.Concatenate()([a, b]))
+    return keras.Model([a, b] if as_list else {"a": a, "b": b}, out)
+
+def two_outputs():
+    a = keras.Input((3,))
+    return keras.Model(a, [keras.layers.Dense(1, name="p")(a), keras.layers.Dense(2, name="q")(a)])
+
+def mixed():
+    policy = "mixed_float16"
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, dtype=policy),
+                             keras.layers.Dense(2, dtype=policy)])
+
+def main_module():
+    model = sequential(Scale(), Shift(2.0), keras.layers.Dense(4, activation=squash))
+    model.compile("adam", Penalty(), metrics=[Hits()])
+    model.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=0)
+    return model
+
+x = np.random.default_rng(0).random((4, 3)).astype("float32")
+y = np.random.default_rng(1).random((4, 2)).astype("float32")
+cases = {
+    "plain": (sequential, (), x, {}),
+    "main": (main_module, (), x, {}),
+    "subclassed": (Subclassed, (), x, {}),
+    "users_file": (lambda: sequential(users_layers.Twice()), (), x, {}),
+    "copied": (lambda: sequential(users_layers.Twice()), (), x,
+               {"code_paths": [users_layers.__file__, users_helpers.__file__]}),
+    "installed": (lambda: sequential(fakelayers.Thrice()), (), x, {}),
+    "dict_inputs": (two_inputs, (False,), {"a": x, "b": y}, {}),
+    "list_inputs": (two_inputs, (True,), [x, y], {}),
+    "two_outputs": (two_outputs, (), x, {}),
+    "mixed_float16": (mixed, (), x, {}),
+}
+uri = sys.argv[1]
+client = MlflowClient(uri)
+experiment = client.create_experiment("models")
+for name, (build, arguments, sample, more) in cases.items():
+    model = build(*arguments)
+    predicted = model.predict(sample, verbose=0)
+    if not isinstance(predicted, list):
+        predicted = [predicted]
+    run = client.create_run(experiment)
+    register_model(model, name=name, run_id=run.info.run_id, tracking_uri=uri, sample=sample,
+                   **more)
+    np.savez(f"{name}.npz", *[p.astype("float32") for p in predicted])
+'''
+
+_LOAD = """
+import json, sys
+import mlflow, numpy as np
+mlflow.set_tracking_uri(sys.argv[1])
+x = np.random.default_rng(0).random((4, 3)).astype("float32")
+y = np.random.default_rng(1).random((4, 2)).astype("float32")
+results = {}
+for name in sys.argv[2:]:
+    expected = np.load(f"{name}.npz")
+    expected = [expected[key] for key in expected.files]
+    for loader in ("pyfunc", "tensorflow"):
+        try:
+            model = getattr(mlflow, loader).load_model(f"models:/{name}@challenger")
+            sample = {"a": x, "b": y} if "inputs" in name else x
+            if name == "list_inputs" and loader == "tensorflow":
+                sample = [x, y]
+            found = model.predict(sample)
+            found = found if isinstance(found, list) else [found]
+            worst = max(float(np.abs(f.astype("float32") - e).max())
+                        for f, e in zip(found, expected, strict=True))
+            results[f"{name}/{loader}"] = worst
+        except Exception as error:
+            results[f"{name}/{loader}"] = f"{type(error).__name__}: {error}"[:2000]
+print("RESULTS " + json.dumps(results))
+"""
+
+CASES = [
+    "plain",
+    "main",
+    "subclassed",
+    "users_file",
+    "copied",
+    "installed",
+    "dict_inputs",
+    "list_inputs",
+    "two_outputs",
+    "mixed_float16",
+]
+
+
+def _run(code, *arguments, cwd, path):
+    root = str(Path(__file__).resolve().parents[2])
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([root, *map(str, path)]),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+    script = cwd / "script.py"
+    script.write_text(code)
+    shown = subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert shown.returncode == 0, shown.stderr[-4000:]
+    return shown.stdout
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory, empty_store):
+    """Models registered by one process and loaded by another, and what the store holds."""
+    folder = tmp_path_factory.mktemp("registry")
+    shutil.copy(empty_store, folder / "mlflow.db")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    users = folder / "users"
+    users.mkdir()
+    layer = """
+        import keras
+        {}
+        class {}(keras.layers.Layer):
+            def call(self, x):
+                return grow(x)
+        """
+    users.joinpath("users_layers.py").write_text(
+        textwrap.dedent(layer.format("from users_helpers import grow", "Twice"))
+    )
+    users.joinpath("users_helpers.py").write_text("def grow(x):\n    return 2.0 * x\n")
+    users.joinpath("users_unused.py").write_text(
+        "import keras\n@keras.saving.register_keras_serializable('unused')\n"
+        "class Unused(keras.layers.Layer):\n    pass\n"
+    )
+    site = folder / "site"
+    package = site / "fakelayers"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").write_text(
+        textwrap.dedent(layer.format("def grow(x): return 3.0 * x", "Thrice"))
+    )
+    info = site / "fake_layers-1.2.dist-info"
+    info.mkdir()
+    info.joinpath("METADATA").write_text(
+        "Metadata-Version: 2.1\nName: fake-layers\nVersion: 1.2\n"
+    )
+    info.joinpath("top_level.txt").write_text("fakelayers\n")
+    printed = _run(_REGISTER, uri, cwd=folder, path=[users, site])
+    shutil.rmtree(users)
+    # Copied code becomes importable for the whole process: the case that needs none comes first.
+    shown = _run(_LOAD, uri, *CASES, cwd=folder, path=[site])
+    results = json.loads(shown.partition("RESULTS ")[2])
+    return uri, results, printed
+
+
+@pytest.mark.parametrize("loader", ["pyfunc", "tensorflow"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_fresh_process_predicts_the_same(registered, name, loader):
+    _, results, _ = registered
+    difference = results[f"{name}/{loader}"]
+    assert isinstance(difference, float), difference
+    assert difference <= 1e-6
+
+
+def test_nothing_is_printed_to_standard_output(registered):
+    assert registered[2] == ""
+
+
+def _about(uri, name):
+    """The `MLmodel` and the requirements of a registered model."""
+    from mlflow import MlflowClient
+
+    source = MlflowClient(uri).get_model_version_by_alias(name, "challenger").source
+    folder = Path(source.removeprefix("file://"))
+    from mlflow.models import Model
+
+    return Model.load(str(folder)), (folder / "requirements.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "outputs"),
+    [
+        ("plain", {None: (-1, 3)}, {None: (-1, 2)}),
+        ("dict_inputs", {"a": (-1, 3), "b": (-1, 2)}, {None: (-1, 2)}),
+        ("list_inputs", {"a": (-1, 3), "b": (-1, 2)}, {None: (-1, 2)}),
+        ("two_outputs", {None: (-1, 3)}, {"p": (-1, 1), "q": (-1, 2)}),
+    ],
+)
+def test_the_signature_names_every_input(registered, name, inputs, outputs):
+    signature = _about(registered[0], name)[0].signature
+    assert {spec.name: spec.shape for spec in signature.inputs.inputs} == inputs
+    assert {spec.name: spec.shape for spec in signature.outputs.inputs} == outputs
+
+
+def test_requirements_are_pinned_and_follow_the_custom_objects(registered):
+    plain = _about(registered[0], "plain")[1]
+    assert all("==" in line for line in plain.split())
+    assert "keras==" in plain and "tensorflow" in plain and "mlflow==" in plain
+    assert "fake-layers" not in plain
+    assert "fake-layers==1.2" in _about(registered[0], "installed")[1]
+
+
+@pytest.fixture
+def model():
+    import keras
+
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+
+
+@pytest.fixture
+def run_id(database):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(database)
+    return client.create_run(client.create_experiment("models")).info.run_id
+
+
+def test_a_model_is_tied_to_its_run_metrics_data_and_search(database, model, run_id, sample):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(database)
+    client.set_terminated(run_id)
+    data = DatasetInfo(name="digits", context="validation", digest="bbbb2222", profile={})
+    version = register_model(
+        model,
+        name="digits-classifier",
+        run_id=run_id,
+        tracking_uri=database,
+        tags={"nas.search_id": "s1", "nas.value": 0.97},
+        sample=sample,
+        metrics={"val_accuracy": 0.97},
+        dataset=data,
+    )
+    assert version == RegisteredModel(
+        name="digits-classifier",
+        version="1",
+        alias="challenger",
+        model_uri="models:/digits-classifier/1",
+        run_id=run_id,
+        model_id=version.model_id,
+    )
+    found = client.get_model_version_by_alias("digits-classifier", "challenger")
+    assert found.run_id == run_id and found.status == "READY"
+    assert found.tags == {
+        "nas.search_id": "s1",
+        "nas.value": "0.97",
+        "nas.model_id": version.model_id,
+    }
+    logged = client.get_logged_model(version.model_id)
+    assert logged.status == "READY" and logged.source_run_id == run_id
+    (metric,) = logged.metrics
+    assert (metric.key, metric.value) == ("model/val_accuracy", 0.97)
+    assert (metric.dataset_name, metric.dataset_digest) == ("digits", "bbbb2222")
+    run = client.get_run(run_id)
+    assert [output.model_id for output in run.outputs.model_outputs] == [version.model_id]
+    assert run.info.status == "FINISHED"
+
+
+def test_the_alias_moves_to_the_next_version(database, model, run_id):
+    from mlflow import MlflowClient
+
+    arguments = {"name": "m", "run_id": run_id, "tracking_uri": database}
+    register_model(model, **arguments)
+    assert register_model(model, **arguments).version == "2"
+    register_model(model, alias="champion", **arguments)
+    client = MlflowClient(database)
+    assert client.get_model_version_by_alias("m", "challenger").version == 2
+    assert client.get_model_version_by_alias("m", "champion").version == 3
+
+
+def test_a_run_and_a_uri_of_the_users_own_are_left_alone(database, model, run_id, tmp_path):
+    import mlflow
+
+    own_uri = f"sqlite:///{tmp_path / 'mlflow.db'}?own"
+    mlflow.set_tracking_uri(own_uri)
+    try:
+        with mlflow.start_run(experiment_id="0") as own:
+            register_model(model, name="m", run_id=run_id, tracking_uri=database)
+            assert mlflow.active_run().info.run_id == own.info.run_id
+            assert mlflow.get_tracking_uri() == own_uri
+        run = mlflow.get_run(own.info.run_id)
+        assert run.outputs is None or run.outputs.model_outputs == []
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+def test_a_model_that_cannot_be_saved_is_not_registered(database, run_id, monkeypatch):
+    import keras
+    from mlflow import MlflowClient
+
+    class Broken(keras.layers.Layer):
+        def get_config(self):
+            raise RuntimeError("no config today")
+
+    model = keras.Sequential([keras.Input((3,)), Broken()])
+    with pytest.raises(TrackingError, match="registering `m` .*no config today"):
+        register_model(model, name="m", run_id=run_id, tracking_uri=database)
+    client = MlflowClient(database)
+    assert client.search_registered_models() == []
+    experiment = client.get_run(run_id).info.experiment_id
+    (logged,) = client.search_logged_models([experiment])
+    assert logged.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    "alias", ["latest", "Latest", "v1", "V12", "", "a b", "a/b", "x" * 256, 3]
+)
+def test_an_alias_that_mlflow_refuses_is_refused_before_any_work(alias):
+    with pytest.raises(TrackingError, match="`alias`"):
+        register_model(None, name="m", run_id="r", tracking_uri="none://", alias=alias)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b", "..", None])
+def test_a_name_that_mlflow_refuses_is_refused_before_any_work(name):
+    with pytest.raises(TrackingError, match="`name`"):
+        register_model(None, name=name, run_id="r", tracking_uri="none://")
+
+
+def test_a_run_that_is_not_there_is_named(database, model):
+    with pytest.raises(TrackingError, match="0123456789abcdef"):
+        register_model(model, name="m", run_id="0123456789abcdef", tracking_uri=database)
+
+
+@pytest.fixture
+def sample():
+    import numpy as np
+
+    return np.ones((2, 3), "float32")

@@ -1,0 +1,114 @@
+"""The standing of a search and the note that shows it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from keras_nas_plugin.tracking.leaderboard import TOP, Leaderboard
+from keras_nas_plugin.tracking.note import domain_size, render_note, space_size
+
+
+@pytest.fixture
+def standing(make_search, make_record):
+    def build(records, **changes):
+        search = make_search(**changes)
+        board = Leaderboard(search)
+        for record in records:
+            board.add(record)
+        return search, board
+
+    return build
+
+
+@pytest.mark.parametrize(("direction", "order"), [("max", [29, 28, 27]), ("min", [0, 1, 2])])
+def test_the_best_ten_stay_in_order(standing, make_record, direction, order):
+    numbers = [(7 * i) % 30 for i in range(30)]
+    _, board = standing([make_record(i) for i in numbers], direction=direction)
+    assert [int(record.trial_id) for record in board.top[:3]] == order
+    assert len(board.top) == TOP
+    assert board.best is board.top[0]
+
+
+def test_the_earlier_of_equals_leads(standing, make_record):
+    _, board = standing([make_record(i, score=0.5) for i in (4, 2, 3)])
+    assert [record.trial_id for record in board.top] == ["04", "02", "03"]
+
+
+def test_counts_and_progress(make_search, make_record):
+    board = Leaderboard(make_search())
+    assert board.add(make_record(0, status="FAILED")) is None
+    assert board.add(make_record(1)) == (2, 0.51, make_record(1).ended_ms)
+    assert board.add(make_record(2, status="KILLED")) is None
+    assert board.add(make_record(3, status="FAILED")).step == 3
+    assert board.counts == {"FINISHED": 1, "FAILED": 2, "KILLED": 1}
+
+
+def test_another_attempt_replaces_the_first(make_search, make_record):
+    board = Leaderboard(make_search())
+    board.add(make_record(0))
+    board.add(make_record(1, status="FAILED"))
+    board.add(dataclasses.replace(make_record(1), score=0.9))
+    assert board.counts == {"FINISHED": 2, "FAILED": 0, "KILLED": 0}
+    assert board.failures == []
+    assert board.best.score == 0.9
+
+
+def test_what_a_board_keeps_does_not_grow_with_the_search(make_search, make_record):
+    board = Leaderboard(make_search())
+    for i in range(300):
+        board.add(make_record(i, status="FAILED" if i % 2 else "FINISHED"))
+    assert len(board.top) == TOP and len(board.failures) == 5
+
+
+def test_the_note_holds_what_a_reader_asks_for(standing, make_record):
+    records = [make_record(0), make_record(1), make_record(2, status="FAILED")]
+    note = render_note(*standing(records))
+    assert note.startswith("## digits-evolution\n")
+    assert "**RegularizedEvolutionOracle** looks for the highest `val_accuracy`" in note
+    assert "3 of 12 trials ended: 2 finished, 1 failed, 0 killed" in note
+    assert "up to 8 architectures in 2 decisions: `depth`, `block`" in note
+    assert "- digits (training): rows 1437, x float32 (8, 8, 1)" in note
+    assert "| 1 | 01 | 0.51 | 1,001 | 1.5 | depth=2, block=normal |" in note
+    assert "- 02: ValueError: bad layer" in note
+    assert "```sh\nkeras-nas search recipe.py --resume\n```" in note
+
+
+def test_a_table_survives_values_that_look_like_one(standing, make_record):
+    note = render_note(*standing([make_record(0, values={"act": "a|b\nc"})]))
+    assert "| act=a\\|b c |" in note
+
+
+def test_a_note_never_exceeds_what_mlflow_keeps(standing, make_record):
+    records = [make_record(i, values={f"h{k}": "v" * 90 for k in range(99)}) for i in range(40)]
+    records += [make_record(50 + i, status="FAILED", error="E" * 9_999) for i in range(9)]
+    search, board = standing(records, resume_command="x" * 9_000)
+    note = render_note(search, board)
+    assert len(note) == 8_000
+    assert "[cut:" in note[-40:]
+    assert "| 10 | 30 |" in note
+
+
+def test_a_search_without_trials_has_a_note(standing):
+    note = render_note(*standing([], space=(), datasets=(), resume_command=None, environment={}))
+    assert "0 of 12 trials ended" in note
+    assert "|" not in note and "```" not in note
+
+
+@pytest.mark.parametrize(
+    ("hyperparameter", "size"),
+    [
+        ({"type": "Boolean"}, 2),
+        ({"type": "Fixed", "value": 3}, 1),
+        ({"type": "Choice", "values": ["a", "b", "c"]}, 3),
+        ({"type": "Int", "min_value": 16, "max_value": 64, "step": 16}, 4),
+        ({"type": "Int", "min_value": 1, "max_value": 8, "step": None}, 8),
+        ({"type": "Int", "min_value": 1, "max_value": 8, "step": 2, "sampling": "log"}, 4),
+        ({"type": "Float", "min_value": 0.0, "max_value": 1.0, "step": 0.2}, 6),
+        ({"type": "Float", "min_value": 0.0, "max_value": 1.0, "step": None}, None),
+    ],
+)
+def test_how_many_values_a_hyperparameter_has(hyperparameter, size):
+    assert domain_size(hyperparameter) == size
+    assert space_size([hyperparameter, {"type": "Boolean"}]) == (size and size * 2)

@@ -1,0 +1,50 @@
+"""Trials that wait on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from keras_nas_plugin.tracking.outbox import Outbox
+
+
+def test_what_is_put_in_comes_out_in_the_order_of_its_end(tmp_path, make_record):
+    outbox = Outbox(tmp_path / "project")
+    assert outbox.records() == []
+    for number in (3, 1, 2):
+        outbox.put(make_record(number))
+    assert Outbox(tmp_path / "project").records() == [make_record(i) for i in (1, 2, 3)]
+
+
+def test_a_removed_trial_is_gone_and_removing_it_again_is_no_error(tmp_path, make_record):
+    outbox = Outbox(tmp_path)
+    outbox.put(make_record(1))
+    outbox.remove("01")
+    outbox.remove("01")
+    assert outbox.records() == []
+
+
+def test_a_later_attempt_takes_the_place_of_an_earlier_one(tmp_path, make_record):
+    outbox = Outbox(tmp_path)
+    outbox.put(make_record(1, status="KILLED"))
+    later = dataclasses.replace(make_record(1), score=0.9)
+    outbox.put(later)
+    assert outbox.records() == [later]
+
+
+def test_a_file_that_cannot_be_read_is_reported_and_kept(tmp_path, make_record, caplog):
+    outbox = Outbox(tmp_path)
+    outbox.put(make_record(1))
+    broken = outbox.folder / "02.json"
+    broken.write_text('{"trial_id":', encoding="utf-8")
+    with caplog.at_level(logging.WARNING, logger="keras_nas_plugin"):
+        assert outbox.records() == [make_record(1)]
+    assert "02.json" in caplog.text
+    assert broken.exists()
+
+
+def test_trial_ids_cannot_leave_the_folder(tmp_path, make_record):
+    outbox = Outbox(tmp_path)
+    outbox.put(make_record(1, trial_id="../../up"))
+    assert [record.trial_id for record in outbox.records()] == ["../../up"]
+    assert {path.parent for path in tmp_path.rglob("*.json")} == {outbox.folder}

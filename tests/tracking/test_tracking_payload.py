@@ -1,0 +1,111 @@
+"""Trials in the form that MLflow accepts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from keras_nas_plugin.tracking import payload
+
+NAMES = [
+    "a/b",
+    "../x",
+    "/x",
+    ".",
+    "..",
+    "",
+    "x//y",
+    "x/",
+    "a" * 400,
+    "ü ü",
+    "lr [log]",
+    "a\nb",
+    "%",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mlflow_takes_every_key(name):
+    from mlflow.utils.validation import _validate_param
+
+    key = payload.safe_key(name)
+    assert _validate_param(key, "1").key == key
+
+
+def test_a_legal_name_is_its_own_key():
+    for name in ("units_0", "block/1/kernel-size", "val accuracy", "a.b:c"):
+        assert payload.safe_key(name) == name
+
+
+def test_names_that_would_coincide_stay_apart():
+    keys = payload.safe_keys(["a(b", "a)b", "a_b", "x" * 300, "x" * 301])
+    assert len(set(keys.values())) == 5
+    assert all(len(key) <= payload.KEY_LIMIT for key in keys.values())
+
+
+def test_shortening_says_how_much_is_missing():
+    text = payload.shorten("x" * 5_000, 100, whole_in="values.json")
+    assert len(text) == 100
+    assert text.endswith(" ... [cut: 5,000 characters, whole in values.json]")
+    assert payload.shorten("x" * 100, 100) == "x" * 100
+
+
+def test_parameters_of_every_type():
+    values = {"s": "a", "f": 1e-05, "i": 3, "b": True, "n": None, "l": [1, 2], "e": ""}
+    params, changed = payload.params_of(values, whole_in="values.json")
+    assert params == {
+        "s": "a",
+        "f": "1e-05",
+        "i": "3",
+        "b": "True",
+        "n": "None",
+        "l": "[1, 2]",
+        "e": "",
+    }
+    assert not changed
+
+
+@pytest.mark.parametrize(
+    ("number", "score", "label"),
+    [
+        (7, 0.97314, "t07 0.9731"),
+        (7, 1.0, "t07 1"),
+        (123, 0.97314, "t123 0.973"),
+        (7, -0.97314, "t07 -0.973"),
+        (7, 1234567.0, "t07 1.2e+6"),
+        (7, 1.5e-12, "t07 2e-12"),
+        (1234567, 0.97314, "t1234567"),
+        (123456789, 0.97314, "t123456789"),
+    ],
+)
+def test_labels_fit_where_mlflow_cuts(make_record, number, score, label):
+    assert payload.trial_label(make_record(number, score=score)) == label
+    assert len(label) <= payload.LABEL_LIMIT
+
+
+def test_points_depend_on_the_record_alone(make_record):
+    record = make_record(4, curves=(({"loss": 1.0}, {"loss": 0.5}), ({"loss": 2.0},)))
+    first, _ = payload.points_of(record)
+    second, _ = payload.points_of(record)
+    assert first == second
+    assert len({(point.key, point.step, point.time_ms) for point in first}) == len(first)
+
+
+def test_times_of_a_curve_run_from_start_to_end(make_record):
+    record = make_record(0)
+    times = [p.time_ms for p in payload.points_of(record)[0] if p.key == "loss"]
+    assert times == [record.started_ms + 2_000, record.started_ms + 4_000, record.ended_ms]
+
+
+def test_an_epoch_may_lack_a_metric(make_record):
+    record = make_record(0, curves=(({"loss": 1.0}, {"loss": 0.5, "val_loss": 0.7}),))
+    points, _ = payload.points_of(record)
+    assert [(p.step, p.value) for p in points if p.key == "val_loss"] == [(1, 0.7)]
+
+
+def test_infinity_becomes_nan_with_a_remark(make_record):
+    record = make_record(0, costs={"parameters": -math.inf}, curves=())
+    points, remark = payload.points_of(record)
+    assert math.isnan(next(p.value for p in points if p.key == "parameters"))
+    assert remark == "parameters=-inf at step 0"

@@ -1,0 +1,162 @@
+"""A real MLflow server: up, down, killed in the middle, and back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from keras_nas_plugin.tracking import MLflowTracker
+from keras_nas_plugin.tracking.outbox import Outbox
+
+_STARTS_WITHIN = 120  # seconds; a machine that is busy needs more than a quiet one
+
+
+class Server:
+    """`mlflow server` on a port of its own, over one database, that can be killed and started."""
+
+    def __init__(self, folder, database):
+        self._folder = folder
+        self._database = database
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self._port}"
+        self._process = None
+
+    def start(self):
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--host", "127.0.0.1", "--port", str(self._port)]
+        command += ["--backend-store-uri", f"sqlite:///{self._database}"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        with open(self._folder / "server.log", "a") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self._folder,
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # so that its workers can be killed with it
+            )
+        end = time.monotonic() + _STARTS_WITHIN
+        while not self._is_up():
+            if time.monotonic() > end or self._process.poll() is not None:
+                raise RuntimeError((self._folder / "server.log").read_text())
+            time.sleep(0.2)
+
+    def kill(self):
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def _is_up(self):
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
+                return True
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, empty_database):
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    server = Server(folder, folder / "mlflow.db")
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_a_search_over_the_wire(server, track, store, make_record, capfd):
+    nan = float("nan")
+    records = [
+        make_record(0, values={"e": "", "u": "ü", "long": "v" * 7_000}),
+        make_record(1, curves=(({"loss": nan}, {"loss": float("inf")}, {"loss": 1.0}),)),
+        make_record(2, status="FAILED"),
+    ]
+    tracker = track(server.uri, records)
+    assert capfd.readouterr().out == ""
+    assert tracker.ui_command() == f"{server.uri}/#/experiments/{tracker.experiment_id}"
+    read = store(server.uri)
+    assert [run.info.status for run in read.runs()] == ["FINISHED", "FINISHED", "FAILED"]
+    assert read.trial("00").data.params["u"] == "ü"
+    assert read.trial("00").data.params["long"].endswith("whole in values.json]")
+    history = read.client.get_metric_history(read.trial("01").info.run_id, "loss")
+    assert [str(p.value) for p in sorted(history, key=lambda p: p.step)] == ["nan", "nan", "1.0"]
+    artifacts = read.client.list_artifacts(read.parent().info.run_id)
+    assert [artifact.path for artifact in artifacts] == ["search_space.json"]
+
+
+def test_a_model_is_registered_over_the_wire(server, make_search):
+    import keras
+    import mlflow
+    import numpy as np
+
+    from keras_nas_plugin.registry import register_model
+
+    tracker = MLflowTracker("models", tracking_uri=server.uri)
+    tracker.search_started(make_search(search_id="models"), [])
+    tracker.trial_started("00", {"depth": 1})
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    sample = np.ones((2, 3), "float32")
+    registered = register_model(
+        model,
+        name="wired",
+        run_id=tracker.run_id("00"),
+        tracking_uri=server.uri,
+        sample=sample,
+        metrics={"accuracy": 0.5},
+    )
+    mlflow.set_tracking_uri(server.uri)
+    try:
+        loaded = mlflow.pyfunc.load_model("models:/wired@challenger")
+    finally:
+        mlflow.set_tracking_uri(None)
+    np.testing.assert_allclose(loaded.predict(sample), model.predict(sample, verbose=0), atol=1e-6)
+    version = mlflow.MlflowClient(server.uri).get_model_version("wired", registered.version)
+    assert version.run_id == tracker.run_id("00")
+    assert version.tags["nas.model_id"] == registered.model_id
+
+
+def test_a_server_killed_in_the_middle_has_everything_once_it_is_back(
+    server, store, make_search, make_record, caplog
+):
+    experiment = "killed in the middle"
+    tracker = MLflowTracker(experiment, tracking_uri=server.uri)
+    tracker.search_started(make_search(search_id="outage"), [])
+    with caplog.at_level(logging.INFO, logger="keras_nas_plugin"):
+        for number in range(6):
+            record = make_record(number)
+            if number == 2:
+                server.kill()
+            if number == 5:
+                server.start()
+            tracker.trial_started(record.trial_id, record.values)
+            if number == 1:
+                server.kill()  # between a trial's start and its end
+            tracker.trial_ended(record)
+            waiting = [r.trial_id for r in Outbox(make_search().directory).records()]
+            assert waiting == [f"{i:02d}" for i in range(1, number + 1)][: 0 if number == 5 else 9]
+        tracker.search_ended("FINISHED")
+    messages = [record.getMessage() for record in caplog.records]
+    assert sum("does not answer" in message for message in messages) == 1
+    assert sum("answers again" in message for message in messages) == 1
+
+    client = store(server.uri).client
+    runs = client.search_runs([tracker.experiment_id], "tags.`nas.kind` = 'trial'")
+    assert sorted(run.data.tags["nas.trial_id"] for run in runs) == [f"{i:02d}" for i in range(6)]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        assert len(client.get_metric_history(run.info.run_id, "loss")) == 3
+    best = client.get_metric_history(tracker.parent_run_id, "best_objective")
+    assert sorted(point.step for point in best) == [1, 2, 3, 4, 5, 6]
+    assert client.get_run(tracker.parent_run_id).info.status == "FINISHED"

@@ -32,6 +32,8 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
+# The same numbers on every x86 processor, and no notice about it from TensorFlow.
+demo: export TF_ENABLE_ONEDNN_OPTS ?= 0
 demo: $(INSTALLED)  ## search, track, register and evaluate a classifier of digits
 	$(BIN)/keras-nas search recipes/image_classification.py \
 		--strategy evolution --max-trials 12 --epochs 3 \

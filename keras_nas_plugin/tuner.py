@@ -337,7 +337,7 @@ class NASTuner(TrialTrainer):
         self,
         name: str,
         *,
-        alias: str | None = "challenger",
+        alias: str = "challenger",
         tags: Mapping[str, str] | None = None,
     ) -> Any:
         """Log the best model to its trial's run and register it in MLflow.
@@ -346,7 +346,7 @@ class NASTuner(TrialTrainer):
 
         Args:
             name: Name in the model registry.
-            alias: Alias of the new version; None sets none.
+            alias: Alias of the new version.
             tags: Further tags of the version.
 
         Returns:

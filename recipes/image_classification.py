@@ -27,6 +27,7 @@ the test images are for the one model that it finds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import gzip
 import math
@@ -373,7 +374,7 @@ def search(options: argparse.Namespace) -> None:
         epochs=options.epochs,
         batch_size=options.batch_size,
     )
-    tuner.results_summary(3)
+    tuner.results_summary(1)
     tuner.register_best(options.register)
     evaluate(f"models:/{options.register}@challenger", options.tracking_uri)
 
@@ -444,9 +445,9 @@ def main(arguments: list[str] | None = None) -> None:
 def _smoke(options: argparse.Namespace) -> None:
     os.environ.setdefault("NAS_LIMIT", "200")
     options.max_trials, options.epochs = 2, 1
-    with tempfile.TemporaryDirectory() as folder:
-        options.directory = folder
-        options.tracking_uri = f"sqlite:///{folder}/mlflow.db"
+    options.directory, options.tracking_uri = "searches", "sqlite:///mlflow.db"
+    load_data()  # kept for later: its path may be relative to the folder that we leave
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         search(options)
 
 

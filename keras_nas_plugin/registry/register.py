@@ -41,7 +41,7 @@ class RegisteredModel:
     Attributes:
         name: Name of the registered model.
         version: Its version, counted from ``"1"``.
-        alias: The alias that now points to this version.
+        alias: The alias that now points to this version, or None.
         model_uri: What `mlflow.pyfunc.load_model` takes, for example
             ``models:/digits-classifier/3``.
         run_id: The run that trained the model.
@@ -50,7 +50,7 @@ class RegisteredModel:
 
     name: str
     version: str
-    alias: str
+    alias: str | None
     model_uri: str
     run_id: str
     model_id: str
@@ -63,7 +63,7 @@ def register_model(
     run_id: str,
     tracking_uri: str,
     registry_uri: str | None = None,
-    alias: str = "challenger",
+    alias: str | None = "challenger",
     tags: Mapping[str, Any] | None = None,
     sample: Any = None,
     metrics: Mapping[str, float] | None = None,
@@ -83,7 +83,8 @@ def register_model(
         run_id: The run that trained the model.
         tracking_uri: Where that run is kept.
         registry_uri: Where models are registered; None for the same place.
-        alias: Alias for the new version; taken from the version that has it now.
+        alias: Alias for the new version, taken from the version that has it now; None sets
+            none.
         tags: Tags of the version, for example the search's and trial's id; ``nas.model_id`` is
             added.
         sample: A few rows of input, for the signature: an array, or a list or dictionary of
@@ -113,7 +114,8 @@ def register_model(
         client.finalize_logged_model(logged.model_id, "READY")
         _link(client, logged, metrics or {}, dataset)
         version = _create_version(client, name, logged, tags or {}, registry_uri or tracking_uri)
-        client.set_registered_model_alias(name, alias, version)
+        if alias is not None:
+            client.set_registered_model_alias(name, alias, version)
     return RegisteredModel(
         name=name,
         version=version,
@@ -132,7 +134,9 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_alias(alias: str) -> None:
+def _check_alias(alias: str | None) -> None:
+    if alias is None:
+        return
     if (
         not isinstance(alias, str)
         or not _ALIAS.fullmatch(alias)

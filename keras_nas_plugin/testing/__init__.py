@@ -5,16 +5,36 @@ With pytest, derive from `OracleContract`; without, run
 KerasTuner's chief and real worker processes.
 """
 
-from keras_nas_plugin.testing.cluster import Cluster, run_cluster
-from keras_nas_plugin.testing.contract import PROPERTIES, OracleContract, check_oracle
-from keras_nas_plugin.testing.driving import Search, check_values
+from __future__ import annotations
 
-__all__ = [
-    "PROPERTIES",
-    "Cluster",
-    "OracleContract",
-    "Search",
-    "check_oracle",
-    "check_values",
-    "run_cluster",
-]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_MODULES = {
+    "PROPERTIES": "contract",
+    "Cluster": "cluster",
+    "OracleContract": "contract",
+    "Search": "driving",
+    "check_oracle": "contract",
+    "check_values": "driving",
+    "run_cluster": "cluster",
+}
+
+__all__ = [*_MODULES]
+
+if TYPE_CHECKING:
+    from keras_nas_plugin.testing.cluster import Cluster as Cluster
+    from keras_nas_plugin.testing.cluster import run_cluster as run_cluster
+    from keras_nas_plugin.testing.contract import PROPERTIES as PROPERTIES
+    from keras_nas_plugin.testing.contract import OracleContract as OracleContract
+    from keras_nas_plugin.testing.contract import check_oracle as check_oracle
+    from keras_nas_plugin.testing.driving import Search as Search
+    from keras_nas_plugin.testing.driving import check_values as check_values
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value

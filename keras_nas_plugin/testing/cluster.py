@@ -9,16 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from keras_nas_plugin.testing.targets import load
-
 _HOST = "127.0.0.1"
-# The workers meet before their first trial, so that each of them runs one.
-_MEETING_SECONDS = 240.0
-_POLL_SECONDS = 0.05
+_PROGRAM = "keras_nas_plugin.testing.node"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +67,7 @@ def start_cluster(
     for name in ["chief", *names]:
         with open(folder / f"{name}.log", "w", encoding="utf-8") as log:
             processes[name] = subprocess.Popen(
-                [sys.executable, "-m", __name__, target, str(folder), str(trials), *names],
+                [sys.executable, "-m", _PROGRAM, target, str(folder), str(trials), *names],
                 env={**shared, "KERASTUNER_TUNER_ID": name},
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -121,62 +116,3 @@ def run_cluster(
 
 def _lines(path: Path) -> list[str]:
     return path.read_text("utf-8").splitlines() if path.exists() else []
-
-
-def _meet(folder: Path, names: Sequence[str]) -> None:
-    """Wait until every worker has its first trial."""
-    deadline = time.monotonic() + _MEETING_SECONDS
-    while not all((folder / f"{name}.runs").exists() for name in names):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not all of {list(names)} received a trial")
-        time.sleep(_POLL_SECONDS)
-
-
-def _process(target: str, folder: Path, trials: int, names: Sequence[str]) -> None:
-    """The program of each process; KerasTuner tells them apart by the environment."""
-    from keras_nas_plugin.testing.searches import build_model, digits
-    from keras_nas_plugin.tuner import NASTuner
-
-    class MeetingTuner(NASTuner):
-        """Waits for the others once, and notes the trials that it runs."""
-
-        def on_trial_begin(self, trial: Any) -> None:
-            with open(folder / f"{name}.runs", "a", encoding="utf-8") as file:
-                file.write(f"{trial.trial_id}\n")
-            _meet(folder, names)
-            super().on_trial_begin(trial)
-
-    name = os.environ["KERASTUNER_TUNER_ID"]
-    oracle = load(target)(
-        objective="val_accuracy", max_trials=trials, seed=0, max_consecutive_failed_trials=0
-    )
-    tuner = MeetingTuner(
-        build_model, oracle=oracle, directory=str(folder), project_name="search"
-    )
-    tuner.search(**digits())
-    if name == "chief":
-        (folder / "report.json").write_text(json.dumps(_report(oracle)), encoding="utf-8")
-
-
-def _report(oracle: Any) -> dict[str, Any]:
-    from keras_nas_plugin.testing.driving import check_values
-
-    trials = {}
-    for trial_id, trial in oracle.trials.items():
-        problem = None
-        try:
-            check_values(trial.hyperparameters)
-        except AssertionError as error:
-            problem = str(error)
-        trials[trial_id] = {
-            "status": trial.status,
-            "score": trial.score,
-            "values": trial.hyperparameters.values,
-            "problem": problem,
-        }
-    best = [trial.trial_id for trial in oracle.get_best_trials(len(trials))]
-    return {"trials": trials, "best": best}
-
-
-if __name__ == "__main__":
-    _process(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from keras_nas_plugin.tracking.leaderboard import Leaderboard
-from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, text_of
+from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, tensors_of, text_of
 from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 
 _NAMES = 12  # hyperparameters listed by name
@@ -105,7 +105,13 @@ def _datasets(search: SearchInfo) -> str:
     return "**Data:**\n\n" + "\n".join(lines)
 
 
-def _profile(profile: Mapping[str, Any]) -> str:
+def _profile(profile: Any) -> str:
+    tensors = [
+        f"{name} {dtype} ({', '.join(map(str, shape))})".strip()
+        for name, shape, dtype in tensors_of(profile)
+    ]
+    if tensors or not isinstance(profile, Mapping):
+        return ", ".join(tensors)
     return ", ".join(f"{key} {text_of(value)}" for key, value in profile.items())
 
 

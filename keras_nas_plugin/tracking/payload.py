@@ -225,8 +225,42 @@ def dataset_fields(search: SearchInfo) -> list[dict[str, Any]]:
         {
             "name": shorten(dataset.name, 500),
             "digest": dataset.digest[:36],
-            "profile": json.dumps(dict(dataset.profile), default=str),
+            "schema": tensor_schema(dataset.profile),
+            "profile": json.dumps(dataset.profile, default=str),
             "context": dataset.context,
         }
         for dataset in search.datasets
     ]
+
+
+def tensors_of(profile: Any, name: str = "") -> list[tuple[str, list[int], str]]:
+    """Name, shape and type of every array in a data set's profile.
+
+    >>> tensors_of({"x": {"shape": [9, 2], "dtype": "int8"}, "y": {"shape": [9], "dtype": "int8"}})
+    [('x', [9, 2], 'int8'), ('y', [9], 'int8')]
+    """
+    if isinstance(profile, Mapping):
+        if "shape" in profile and "dtype" in profile:
+            return [(name, list(profile["shape"]), str(profile["dtype"]))]
+        items = [(str(key), value) for key, value in profile.items()]
+    elif isinstance(profile, list | tuple):
+        items = [(str(index), value) for index, value in enumerate(profile)]
+    else:
+        return []
+    found = [tensors_of(value, f"{name}/{key}" if name else key) for key, value in items]
+    return [tensor for tensors in found for tensor in tensors]
+
+
+def tensor_schema(profile: Any) -> str | None:
+    """The schema that MLflow's data set page shows; None without a known array."""
+    specs: dict[str, list] = {"features": [], "targets": []}
+    for name, shape, dtype in tensors_of(profile):
+        spec = {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": [-1, *shape[1:]]}}
+        if name:
+            spec["name"] = name
+        specs["targets" if name.partition("/")[0] == "y" else "features"].append(spec)
+    if not specs["features"]:
+        return None
+    # MLflow keeps each list as JSON inside the JSON.
+    texts = {key: json.dumps(value) if value else None for key, value in specs.items()}
+    return json.dumps({"mlflow_tensorspec": texts})

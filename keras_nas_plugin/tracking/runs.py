@@ -29,6 +29,7 @@ NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
 RUN_NAME = "mlflow.runName"
 
+_EVERYWHERE = ("device", "precision")  # parts of the environment that every run is tagged with
 _PAGE = 1_000
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
@@ -64,7 +65,7 @@ class SearchRuns:
             SEARCH_ID: search.search_id,
             **{
                 f"nas.{key}": _tag(search.environment[key])
-                for key in ("device", "precision")
+                for key in _EVERYWHERE
                 if key in search.environment
             },
         }
@@ -145,7 +146,11 @@ class SearchRuns:
             "nas.objective": search.objective,
             "nas.direction": search.direction,
             "nas.directory": os.path.abspath(search.directory),
-            **{f"nas.env.{key}": value for key, value in search.environment.items()},
+            **{
+                f"nas.env.{key}": value
+                for key, value in search.environment.items()
+                if key not in _EVERYWHERE
+            },
         }
         if search.resume_command:
             tags["nas.resume_command"] = search.resume_command
@@ -321,6 +326,7 @@ class SearchRuns:
                     digest=fields["digest"],
                     source_type="code",
                     source=source,
+                    schema=fields["schema"],
                     profile=fields["profile"],
                 ),
                 [InputTag("mlflow.data.context", fields["context"])],

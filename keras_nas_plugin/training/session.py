@@ -38,12 +38,15 @@ def search_session() -> Iterator[None]:
 
 
 def forget_models() -> None:
-    """Free the models of earlier trials and reset Keras' names.
+    """Free the models of earlier trials and reset Keras' names; the dtype policy stays.
 
     One collection instead of KerasTuner's two (`clear_session` makes one of its own).
     """
     forget_reduce_gradients()
+    policy = keras.config.dtype_policy()
+    # Keras 3.15 drops the policy as well, and every model would be float32.
     keras.backend.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)
     gc.collect()
 
 

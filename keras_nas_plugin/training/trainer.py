@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -158,7 +159,7 @@ class TrialTrainer(keras_tuner.Tuner):
                 f"received new ones: {new}"
             )
         if self.max_model_size is not None and model.built:
-            size = sum(int(weight.size) for weight in model.trainable_weights)
+            size = sum(math.prod(weight.shape) for weight in model.trainable_weights)
             if size > self.max_model_size:
                 raise keras_tuner.errors.FailedTrialError(
                     f"`max_model_size` allows {self.max_model_size:,} trainable parameters; "

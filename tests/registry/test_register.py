@@ -336,7 +336,9 @@ def test_the_alias_moves_to_the_next_version(database, model, run_id):
     register_model(model, **arguments)
     assert register_model(model, **arguments).version == "2"
     register_model(model, alias="champion", **arguments)
+    assert register_model(model, alias=None, **arguments).alias is None
     client = MlflowClient(database)
+    assert client.get_registered_model("m").aliases == {"challenger": 2, "champion": 3}
     assert client.get_model_version_by_alias("m", "challenger").version == 2
     assert client.get_model_version_by_alias("m", "champion").version == 3
 

@@ -32,7 +32,10 @@ def make_search(tmp_path):
                     name="digits",
                     context="training",
                     digest="aaaa1111",
-                    profile={"rows": 1437, "x": "float32 (8, 8, 1)"},
+                    profile={
+                        "x": {"shape": [1437, 8, 8, 1], "dtype": "float32"},
+                        "y": {"shape": [1437], "dtype": "int64"},
+                    },
                 ),
                 DatasetInfo(
                     name="digits", context="validation", digest="bbbb2222", profile={"rows": 180}

@@ -69,7 +69,8 @@ def test_the_note_holds_what_a_reader_asks_for(standing, make_record):
     assert "**RegularizedEvolutionOracle** looks for the highest `val_accuracy`" in note
     assert "3 of 12 trials ended: 2 finished, 1 failed, 0 killed" in note
     assert "up to 8 architectures in 2 decisions: `depth`, `block`" in note
-    assert "- digits (training): rows 1437, x float32 (8, 8, 1)" in note
+    assert "- digits (training): x float32 (1437, 8, 8, 1), y int64 (1437)" in note
+    assert "- digits (validation): rows 180" in note
     assert "| 1 | 01 | 0.51 | 1,001 | 1.5 | depth=2, block=normal |" in note
     assert "- 02: ValueError: bad layer" in note
     assert "```sh\nkeras-nas search recipe.py --resume\n```" in note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -109,3 +110,19 @@ def test_infinity_becomes_nan_with_a_remark(make_record):
     points, remark = payload.points_of(record)
     assert math.isnan(next(p.value for p in points if p.key == "parameters"))
     assert remark == "parameters=-inf at step 0"
+
+
+def test_mlflow_reads_the_schema_of_a_data_set():
+    from mlflow.types import Schema
+
+    profile = {"x": [{"shape": [9, 2], "dtype": "float32"}], "y": {"shape": [9], "dtype": "int64"}}
+    texts = json.loads(payload.tensor_schema(profile))["mlflow_tensorspec"]
+    (features,) = Schema.from_json(texts["features"]).inputs
+    (targets,) = Schema.from_json(texts["targets"]).inputs
+    assert (features.name, features.shape, features.type.name) == ("x/0", (-1, 2), "float32")
+    assert (targets.name, targets.shape, targets.type.name) == ("y", (-1,), "int64")
+
+
+@pytest.mark.parametrize("profile", [{"type": "Sequence"}, {"rows": 3}, [], {}])
+def test_data_of_unknown_shape_has_no_schema(profile):
+    assert payload.tensor_schema(profile) is None

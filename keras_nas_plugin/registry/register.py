@@ -188,7 +188,7 @@ def _upload(
         run_id=logged.source_run_id,
         model_id=logged.model_id,
     )
-    signature = None if sample is None else infer(model, sample)
+    signature = infer(model, sample)
     with (
         tempfile.TemporaryDirectory() as folder,
         pickled_by_value(objects.values(), distributions, code_paths),

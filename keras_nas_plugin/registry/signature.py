@@ -19,7 +19,8 @@ def infer(model: Any, sample: Any) -> ModelSignature | None:
 
     Args:
         model: A Keras model.
-        sample: One array, or a list or dictionary of arrays for several inputs.
+        sample: One array, or a list or dictionary of arrays for several inputs; None for
+            zeros of the shapes that the model declares.
 
     Returns:
         The signature, or None where MLflow has no words for it; a line in the log says why.
@@ -27,7 +28,10 @@ def infer(model: Any, sample: Any) -> ModelSignature | None:
     from mlflow.exceptions import MlflowException
     from mlflow.models import infer_signature
 
-    inputs = _arrays(sample)
+    inputs = _zeros(model) if sample is None else _arrays(sample)
+    if inputs is None:
+        _log.warning("The model is registered without a signature: its inputs are not declared")
+        return None
     outputs = model.predict(inputs, verbose=0)
     try:
         return infer_signature(
@@ -37,6 +41,13 @@ def infer(model: Any, sample: Any) -> ModelSignature | None:
     except (MlflowException, TypeError, ValueError) as error:
         _log.warning("The model is registered without a signature: %s", error)
         return None
+
+
+def _zeros(model: Any) -> Any:
+    """One row of zeros; None for a model that does not say what it takes."""
+    tensors = getattr(model, "inputs", None) or []
+    rows = [np.zeros([size or 1 for size in t.shape], t.dtype) for t in tensors]
+    return None if not rows else rows[0] if len(rows) == 1 else rows
 
 
 def _arrays(data: Any) -> Any:

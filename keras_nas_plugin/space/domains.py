@@ -167,7 +167,9 @@ class _Numeric(Domain):
         if self.sampling == "linear":
             return min(self.low + index * self.step, self.high)
         grown = min(self.low * self.step**index, self.high)
-        return grown if self.sampling == "log" else self.high + self.low - grown
+        value = grown if self.sampling == "log" else self.high + self.low - grown
+        # Rounding must not carry it over an end.
+        return min(max(value, self.low), self.high)
 
     def _step_index(self, value: float) -> int:
         if self.sampling == "linear":
@@ -272,6 +274,11 @@ class Real(_Numeric):
         if self.step is None:
             return True
         return math.isclose(self._step_value(self._step_index(value)), value, rel_tol=1e-6)
+
+    def mutate(self, value: float, rng: np.random.Generator) -> float:
+        """See `Domain.mutate`; 0.3 is the same as the grid's 0.30000000000000004."""
+        on_grid = value if self.step is None else self.at(self.position(value))
+        return super().mutate(on_grid, rng)
 
     def values(self) -> Iterator[float]:
         """See `Domain.values`.

@@ -194,17 +194,28 @@ class SearchSpec:
         """Every configuration once, in random order; a real number without a step is drawn."""
         return self._expand(0, {}, rng)
 
-    def _expand(self, index: int, values: Values, rng: np.random.Generator) -> Iterator[Values]:
+    def _expand(
+        self,
+        index: int,
+        values: Values,
+        rng: np.random.Generator,
+        repeated: frozenset[str] = frozenset(),
+    ) -> Iterator[Values]:
         while index < len(self.decisions) and not self.decisions[index].active(values):
             index += 1
         if index == len(self.decisions):
             yield dict(values)
             return
         decision = self.decisions[index]
+        if decision.name in repeated:
+            # It overrules an earlier one of its name, whose first option led here as well.
+            return
         domain = decision.domain
         options = [domain.sample(rng)] if domain.size is None else list(domain.values())
-        for option in rng.permutation(len(options)):
-            yield from self._expand(index + 1, {**values, decision.name: options[option]}, rng)
+        for rank, option in enumerate(rng.permutation(len(options))):
+            chosen = {**values, decision.name: options[option]}
+            others = repeated | {decision.name} if rank else repeated
+            yield from self._expand(index + 1, chosen, rng, others)
 
 
 def _parents_first(decisions: Iterable[Decision]) -> tuple[Decision, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -21,6 +22,9 @@ VERSION = re.search(
     (ROOT / "keras_nas_plugin/__init__.py").read_text(encoding="utf-8"),
     re.MULTILINE,
 ).group(1)
+
+# On PYTHONPATH a folder lends its modules, while its own editable installs stay out.
+DEPENDENCIES = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
@@ -162,6 +166,19 @@ def test_installed_wheel_finds_its_recipes(installed: Path) -> None:
     assert (installed.parent / "keras-nas").exists()
 
 
+@pytest.mark.slow
+def test_installed_command_searches_a_shipped_recipe(installed: Path, tmp_path: Path) -> None:
+    out = run(
+        *(installed.parent / "keras-nas", "search", "recipes/image_classification.py"),
+        *("--max-trials", 1, "--epochs", 1, "--no-tracking", "--json"),
+        cwd=tmp_path,
+        PYTHONPATH=DEPENDENCIES,
+        NAS_DATASET="digits",
+        NAS_LIMIT="100",
+    )
+    assert json.loads(out)["trials"]["finished"] == 1
+
+
 def test_editable_install_finds_the_recipes_of_the_checkout(tree: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
@@ -169,7 +186,7 @@ def test_editable_install_finds_the_recipes_of_the_checkout(tree: Path, tmp_path
         *(sys.executable, "-m", "pip", "--python", python, "install", "--quiet"),
         *("--no-deps", "--no-index", "--no-build-isolation", "--editable", tree),
         cwd=tmp_path,
-        PYTHONPATH=os.pathsep.join(path for path in sys.path if path.endswith("site-packages")),
+        PYTHONPATH=DEPENDENCIES,
     )
     out = run(
         *(python, "-c"),

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -229,7 +230,11 @@ print([process.exitcode for process in processes])
 def test_six_processes_open_a_database_that_is_not_there_yet(tmp_path, store):
     uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
     shown = subprocess.run(
-        [sys.executable, "-c", _OPEN_BY_SIX, uri, str(tmp_path)], capture_output=True, text=True
+        [sys.executable, "-c", _OPEN_BY_SIX, uri, str(tmp_path)],
+        cwd=tmp_path,  # where SQLite's artifacts land
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
     )
     assert shown.stdout.strip() == str([0] * 6), shown.stderr
     assert "alembic" not in shown.stderr

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
-import subprocess
-import sys
 import threading
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from keras_nas_plugin import NASTuner, RandomOracle, RegularizedEvolutionOracle
 from keras_nas_plugin.errors import HyperModelError, NASError, ObjectiveError, SearchSpaceError
 from keras_nas_plugin.tracking.records import FAILED, FINISHED, TrialRecord
 from keras_nas_plugin.training import budget, callbacks, running
+from tests.integration.forkserver import fork_server
 
 
 def statuses(tuner):
@@ -411,47 +411,16 @@ def test_unknown_precision_is_refused(tune):
         tune(precision="float12", search=False)
 
 
-MIRRORED = """
-import numpy as np, tensorflow as tf
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
-import keras
-from keras_nas_plugin import NASTuner, RandomOracle, Tracker
-
-replicas = []
-
-def build(hp):
-    replicas.append(tf.distribute.get_strategy().num_replicas_in_sync)
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(hp.Int("units", 2, 64)),
-                              keras.layers.Dense(2, activation="softmax")])
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
-
-class Environment(Tracker):
-    def search_started(self, search, records):
-        print(search.environment["distribution"], search.environment["devices"])
-
-x = np.random.default_rng(0).random((32, 4)); y = (x[:, 0] > .5).astype("int32")
-tuner = NASTuner(build, oracle=RandomOracle("val_loss", max_trials=2, seed=0),
-                 distribution_strategy="mirrored", listeners=[Environment()])
-replicas.clear()  # exploring the space creates no variables that train
-tuner.search(x, y, validation_data=(x, y), epochs=2, batch_size=8, verbose=0)
-print(sorted(trial.status for trial in tuner.oracle.trials.values()), set(replicas))
-(model,) = tuner.get_best_models()
-best = tuner.oracle.get_best_trials(1)[0].score
-print(abs(model.evaluate(x, y, verbose=0)[0] - best) < 1e-5)
-"""
-
-
 def test_mirrored_over_two_virtual_devices(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", MIRRORED], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout.splitlines() == [
-        "MirroredStrategy 2",
-        "['COMPLETED', 'COMPLETED'] {2}",
-        "True",
-    ], done.stderr[-3000:]
+    done = fork_server().run("tests.tuner.mirrored:search", cwd=tmp_path)
+    assert done.returncode == 0, done.err
+    assert json.loads(done.out) == {
+        "distribution": "MirroredStrategy",
+        "devices": "2",
+        "statuses": ["COMPLETED", "COMPLETED"],
+        "replicas": [2, 2],
+        "same": True,
+    }
 
 
 def test_optimizer_loss_and_metrics_take_the_place_of_the_models(tune, build, witness):

@@ -1,0 +1,235 @@
+"""One search, looked at from all sides, and what goes on with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_nas_plugin.files import read_json
+from tests.cli.conftest import RECIPE
+from tests.integration import forkserver, harvest
+
+SEARCH = (
+    "search recipe.py --max-trials 4 --epochs 2 --batch-size 8 --seed 0 --tracking-uri {store} "
+    "--experiment tiny --register tiny-model --executions-per-trial 2 --max-model-size 300 --json"
+)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A finished search: its folder, output, and how it ended."""
+    folder = tmp_path_factory.mktemp("search")
+    (folder / "recipe.py").write_text(RECIPE, encoding="utf-8")
+    words = SEARCH.format(store=forkserver.new_store(folder)).split()
+    # The console script itself, as a person starts it.
+    script = Path(sys.executable).with_name("keras-nas")
+    done = subprocess.run(
+        [script, *words], cwd=folder, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture
+def searched(original, tmp_path):
+    """The test's folder with the finished search in it."""
+    shutil.copytree(original[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def records(folder, project="recipe"):
+    paths = sorted((folder / "searches" / project).glob("trial_*/record.json"))
+    return [read_json(path) for path in paths]
+
+
+def test_json_is_one_document_and_all_that_is_printed(original):
+    folder, done = original
+    result = json.loads(done.stdout)
+    scores = {r["trial_id"]: r["score"] for r in records(folder) if r["status"] == "FINISHED"}
+    failed = [r for r in records(folder) if r["status"] == "FAILED"]
+    assert all(7 * r["values"]["units"] + 2 > 300 for r in failed)
+    assert result["trials"] == {"finished": len(scores), "failed": len(failed)}
+    assert len(scores) + len(failed) == 4
+    assert (result["objective"], result["direction"]) == ("val_loss", "min")
+    best = result["best"]
+    assert best["score"] == scores[best["trial_id"]] == min(scores.values())
+    assert best["values"].keys() == {"units"} and "val_accuracy" in best["metrics"]
+    assert result["model"]["name"] == "tiny-model" and result["model"]["version"] in (1, "1")
+    assert result["stopped_by"] is None
+    assert "mlflow ui" in result["ui_command"]
+
+
+def test_progress_is_plain_lines_when_piped(original):
+    lines = original[1].stderr.splitlines()
+    assert any("Searching with RegularizedEvolutionOracle for val_loss (min)" in x for x in lines)
+    for number in range(1, 5):
+        assert any(f"({number}/4)" in line for line in lines)
+    assert "\x1b" not in original[1].stderr and "\r" not in original[1].stderr
+    assert any("(best so far)" in line for line in lines)
+
+
+def test_mlflow_holds_the_search(original):
+    from mlflow import MlflowClient
+
+    folder, done = original
+    best = json.loads(done.stdout)["best"]
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    run = client.get_run(best["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"units": str(best["values"]["units"])}
+    version = client.get_model_version_by_alias("tiny-model", "challenger")
+    assert version.tags["nas.search_id"] == json.loads(done.stdout)["search_id"]
+    parent = client.get_run(run.data.tags["mlflow.parentRunId"])
+    assert parent.data.tags["nas.resume_command"].startswith("keras-nas search recipe.py")
+    assert parent.data.tags["nas.resume_command"].endswith("--resume")
+
+
+def test_trials_lists_the_finished_ones_best_first(searched, nas):
+    finished = [r for r in records(searched) if r["status"] == "FINISHED"]
+    finished.sort(key=lambda record: record["score"])
+    shown = json.loads(nas("trials --json").out)
+    assert [(t["trial_id"], t["score"]) for t in shown] == [
+        (r["trial_id"], r["score"]) for r in finished
+    ]
+    assert all(trial["run_id"] for trial in shown)
+    table = nas("trials --limit 2")
+    assert table.returncode == 0
+    heading, *rows = table.out.splitlines()
+    assert heading.split() == ["rank", "trial", "val_loss", "parameters", "seconds", "values"]
+    assert [row.split()[1] for row in rows] == [r["trial_id"] for r in finished[:2]]
+    assert rows[0].split()[-1] == f"units={finished[0]['values']['units']}"
+    failed = json.loads(nas("trials --failed --json").out)
+    assert len(failed) == 4 - len(finished)
+    assert all("max_model_size" in trial["error"] for trial in failed)
+
+
+def test_best_shows_the_winner(searched, nas, original):
+    expected = json.loads(original[1].stdout)["best"]
+    shown = json.loads(nas("best --json").out)
+    assert shown["best"] == expected
+    text = nas("best --project-name recipe").out
+    assert f"trial {expected['trial_id']}, the best of" in text
+    assert f"val_loss: {expected['score']:.6g}" in text
+    assert f"units: {expected['values']['units']}" in text
+    assert f"run id: {expected['run_id']}" in text
+    assert "model: tiny-model version 1" in text
+
+
+def test_resume_after_the_end_does_nothing_twice(searched, nas, original):
+    store = forkserver.new_store
+    shutil.copy(original[0] / "mlflow.db", searched / "mlflow.db")
+    before = records(searched)
+    runs = count_runs(searched)
+    again = nas(SEARCH.format(store=f"sqlite:///{searched}/mlflow.db"), "--resume")
+    assert again.returncode == 0, again.err
+    first, second = json.loads(original[1].stdout), json.loads(again.out)
+    assert second["best"] == first["best"] and second["search_id"] == first["search_id"]
+    assert second["model"]["version"] == first["model"]["version"]
+    assert records(searched) == before and count_runs(searched) == runs == 5
+    assert callable(store)
+
+
+def test_more_trials_go_on_where_the_search_ended(searched, nas):
+    before = records(searched)
+    more = nas("search recipe.py --max-trials 6 --epochs 2 --no-tracking --json --seed 0")
+    assert more.returncode == 0, more.err
+    assert sum(json.loads(more.out)["trials"].values()) == 6
+    assert records(searched)[:4] == before
+    assert len({json.dumps(r["values"]) for r in records(searched)}) == 6
+
+
+def test_overwrite_starts_over(searched, nas):
+    old = read_json(searched / "searches/recipe/search.json")["search_id"]
+    again = nas(
+        "search recipe.py --strategy random --max-trials 2 --epochs 1 --no-tracking --overwrite"
+        " --json --seed 7"
+    )
+    assert again.returncode == 0, again.err
+    result = json.loads(again.out)
+    assert sum(result["trials"].values()) == len(records(searched)) == 2
+    assert result["search_id"] != old and result["strategy"] == "RandomOracle"
+
+
+def count_runs(folder):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert harvest  # runs are read elsewhere in detail
+    return len(client.search_runs(ids))
+
+
+# ---------------------------------------------------------------------- files and options
+
+
+NAMED = (
+    RECIPE
+    + """
+def other_model(hp):
+    return build_model(hp)
+
+class Wide(keras_tuner.HyperModel):
+    def build(self, hp):
+        hp.Int("width", 3, 9)
+        return build_model(hp)
+
+def other_data():
+    x, y = load_data()[0]
+    return x, y
+
+del build_model.__doc__
+"""
+).replace("del build_model.__doc__", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("my.recipe.py:other_model --data other_data", {"units"}),
+        ("my.recipe.py:Wide", {"units", "width"}),
+    ],
+    ids=["function", "hypermodel"],
+)
+def test_a_name_after_the_path_picks_another_builder(write, nas, tmp_path, words, names):
+    write(NAMED, "my.recipe.py")
+    options = "--max-trials 1 --epochs 1 --no-tracking --json --objective val_accuracy"
+    done = nas("search", words, options, "--directory elsewhere --project-name mine")
+    assert done.returncode == 0, done.err
+    result = json.loads(done.out)
+    assert result["best"]["values"].keys() == names
+    assert (result["objective"], result["direction"]) == ("val_accuracy", "max")
+    assert (tmp_path / "elsewhere" / "mine" / "search.json").is_file()
+    assert nas("best --directory elsewhere").out.startswith("mine: trial 0")
+
+
+def test_objective_direction_precision_and_distribution(write, nas):
+    write()
+    done = nas(
+        "search recipe.py --max-trials 1 --epochs 1 --no-tracking --json --objective val_accuracy"
+        " --direction min --precision mixed_bfloat16 --distribute mirrored"
+    )
+    assert done.returncode == 0, done.err
+    result = json.loads(done.out)
+    assert (result["objective"], result["direction"]) == ("val_accuracy", "min")
+    assert result["environment"]["precision"] == "mixed_bfloat16"
+    assert result["environment"]["distribution"] == "MirroredStrategy"
+
+
+def test_without_json_a_summary_is_printed(write, nas):
+    write()
+    done = nas("search recipe.py --max-trials 2 --epochs 1 --no-tracking --seed 3")
+    assert done.returncode == 0, done.err
+    summary, best, *_ = done.out.splitlines()
+    assert summary == "2 trials finished." and best.startswith("Best: trial ")
+
+
+def test_printing_user_code_does_not_spoil_the_result(write, nas):
+    write(RECIPE + '\nprint("loaded")\nprint_data = load_data\n')
+    done = nas("search recipe.py --max-trials 1 --epochs 1 --no-tracking --json")
+    assert json.loads(done.out)["trials"]["finished"] == 1
+    assert "loaded" in done.err

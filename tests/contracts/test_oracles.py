@@ -1,0 +1,44 @@
+"""The contract suite on every oracle that the package exports, each in its own process."""
+
+import concurrent.futures
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_nas_plugin.oracles import STRATEGIES
+
+_SECONDS = 280
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory, memory_folder):
+    """A future per oracle; the processes run side by side."""
+
+    def run(name):
+        return subprocess.run(
+            [sys.executable, "-m", "keras_nas_plugin.testing", f"keras_nas_plugin.oracles:{name}"],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            # Thousands of small files, each flushed to the disk, would wait for the disk.
+            env={**os.environ, "TMPDIR": str(memory_folder)},
+            cwd=tmp_path_factory.mktemp(name),
+        )
+
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        yield {name: pool.submit(run, name) for name in STRATEGIES.values()}
+
+
+@pytest.mark.parametrize("name", STRATEGIES.values())
+def test_an_oracle_keeps_all_contracts(reports, name):
+    from keras_nas_plugin.testing import PROPERTIES
+
+    done = reports[name].result()
+    checked = [json.loads(line) for line in done.stdout.splitlines()]
+    broken = [f"{one['property']}:\n{one['error']}" for one in checked if one["error"]]
+    assert not broken, "\n\n".join(broken)
+    assert [one["property"] for one in checked] == list(PROPERTIES), done.stderr
+    assert done.returncode == 0

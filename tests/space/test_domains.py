@@ -1,0 +1,161 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.space import Categorical, Integer, Real
+
+_POSITIONS = st.floats(0.0, 1.0, exclude_max=True)
+_SAMPLINGS = st.sampled_from(["linear", "log", "reverse_log"])
+_LAST = math.nextafter(1.0, 0.0)
+
+
+@st.composite
+def integers(draw):
+    sampling = draw(_SAMPLINGS)
+    low = draw(st.integers(1 if sampling != "linear" else -50, 60))
+    step = draw(st.sampled_from([None, 1, 2, 3, 7] if sampling == "linear" else [None, 2, 3]))
+    return Integer(low, low + draw(st.integers(0, 500)), step, sampling)
+
+
+@st.composite
+def reals(draw):
+    sampling = draw(_SAMPLINGS)
+    low = draw(st.floats(1e-6 if sampling != "linear" else -10.0, 10.0))
+    steps = [None, 0.1, 0.25, 3.0] if sampling == "linear" else [None, 1.5, 2.0, 10.0]
+    high = low + draw(st.floats(0.0, 100.0))
+    assume(high == low or high > low * (1 + 1e-9) + 1e-9)
+    return Real(low, high, draw(st.sampled_from(steps)), sampling)
+
+
+def categoricals():
+    values = st.lists(st.sampled_from("abcdefg"), min_size=1, unique=True).map(tuple)
+    return st.builds(Categorical, values, st.booleans())
+
+
+def domains():
+    return integers() | reals() | categoricals()
+
+
+@given(domains(), _POSITIONS)
+def test_every_position_holds_a_value_and_finds_it_again(domain, position):
+    value = domain.at(position)
+    assert domain.contains(value)
+    assert type(value) in (int, float, str)
+    back = domain.at(min(domain.position(value), _LAST))
+    if domain.size is None:
+        assert back == pytest.approx(value, rel=1e-6, abs=1e-9)
+    else:
+        assert back == value
+
+
+@given(domains())
+def test_the_values_are_as_many_as_the_size_says_and_all_can_be_drawn(domain):
+    if domain.size is None:
+        with pytest.raises(SearchSpaceError, match="step"):
+            domain.values()
+        return
+    values = list(domain.values())
+    assert len(values) == len(set(values)) == domain.size
+    for value in values:
+        assert domain.contains(value)
+        assert domain.at(min(domain.position(value), _LAST)) == value
+
+
+@given(domains(), _POSITIONS, st.integers(0, 2**32 - 1))
+def test_a_mutation_is_another_value(domain, position, seed):
+    rng = np.random.default_rng(seed)
+    value = domain.at(position)
+    mutated = domain.mutate(value, rng)
+    assert domain.contains(mutated)
+    assert (mutated == value) == (domain.size == 1)
+
+
+@given(domains(), _POSITIONS, st.booleans())
+def test_neighbours_are_next_to_each_other(domain, position, up):
+    assume(domain.size is not None and domain.size > 1)
+    values = list(domain.values())
+    value = domain.at(position)
+    beside = domain.beside(value, up=up)
+    assert abs(values.index(beside) - values.index(value)) == 1
+
+
+def test_ordered_mutations_stay_near_and_unordered_ones_go_anywhere():
+    rng = np.random.default_rng(0)
+    values = tuple(range(100))
+    steps = {
+        ordered: [abs(Categorical(values, ordered).mutate(50, rng) - 50) for _ in range(2000)]
+        for ordered in (True, False)
+    }
+    # Normal with deviation 20 against uniform: the means are 16 and 25; their standard
+    # errors over 2,000 draws are below 0.4.
+    assert np.mean(steps[True]) == pytest.approx(20 * math.sqrt(2 / math.pi), abs=1.5)
+    assert np.mean(steps[False]) == pytest.approx(25, abs=1.5)
+
+
+@pytest.mark.parametrize("sampling", ["linear", "log", "reverse_log"])
+def test_integers_are_drawn_as_often_as_their_layout_says(sampling):
+    domain, rng = Integer(1, 4, None, sampling), np.random.default_rng(0)
+    draws = np.array([domain.sample(rng) for _ in range(20_000)])
+    edges = {
+        "linear": [1, 2, 3, 4, 5],
+        "log": [math.log(edge, 5) for edge in (1, 2, 3, 4, 5)],
+        "reverse_log": [1 - math.log(6 - edge, 5) for edge in (1, 2, 3, 4, 5)],
+    }[sampling]
+    expected = np.diff(edges) / (edges[-1] - edges[0])
+    shares = [np.mean(draws == value) for value in (1, 2, 3, 4)]
+    # The standard error of a share is at most 0.0036.
+    assert shares == pytest.approx(expected, abs=0.015)
+
+
+def test_rounding_does_not_lose_the_last_value():
+    assert list(Real(0.0, 1.0, 0.2).values())[-1] == 1.0
+    assert Real(0.0, 1.0, 0.2).size == 6
+    assert list(Real(0.0, 0.3, 0.1).values())[-1] == 0.3
+    assert list(Integer(2, 32, 2, "log").values()) == [2, 4, 8, 16, 32]
+    assert list(Real(0.001, 10.0, 10, "log").values()) == pytest.approx(
+        [0.001, 0.01, 0.1, 1.0, 10.0]
+    )
+
+
+def test_a_value_beside_the_grid_by_rounding_alone_is_mutated_for_real():
+    domain = Real(0.1, 0.5, 0.1)
+    assert 0.3 not in list(domain.values()) and domain.contains(0.3)
+    for seed in range(200):
+        mutated = domain.mutate(0.3, np.random.default_rng(seed))
+        assert not math.isclose(mutated, 0.3), seed
+
+
+@pytest.mark.parametrize(
+    ("domain", "wrong"),
+    [
+        (Integer(1, 5), [0, 6, 2.0, True, "2", None, np.int64(2)]),
+        (Integer(1, 9, 2), [2, 10]),
+        (Integer(1, 64, 2, "log"), [3, 63]),
+        (Real(0.0, 1.0), [-0.1, 1.1, True, "0.5", None, math.nan]),
+        (Real(0.0, 1.0, 0.25), [0.3]),
+        (Categorical((1, 2)), [True, 1.0, 3, "1"]),
+        (Categorical((False, True)), [0, 1]),
+    ],
+)
+def test_other_values_and_other_types_are_refused(domain, wrong):
+    for value in wrong:
+        assert not domain.contains(value), value
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Integer(3, 2), "low <= high; received low=3, high=2"),
+        (lambda: Real(0.0, 1.0, None, "log"), "low > 0; received low=0.0"),
+        (lambda: Real(0.1, 1.0, None, "cubic"), "received 'cubic'"),
+        (lambda: Categorical(()), "at least one value"),
+        (lambda: Real(math.nan, 1.0), "low <= high"),
+    ],
+)
+def test_domains_that_make_no_sense_are_refused(make, message):
+    with pytest.raises(SearchSpaceError, match=message):
+        make()

@@ -1,0 +1,220 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+from generators import specs
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Real, SearchSpec
+
+_ABSENT = object()
+_SEEDS = st.integers(0, 2**32 - 1)
+
+
+def active_decisions(spec, values):
+    """The decision that counts for each name, judged without the code under test."""
+    found = {}
+    for decision in spec.decisions:
+        if all(c.parent in values and values[c.parent] in c.values for c in decision.conditions):
+            found[decision.name] = decision
+    return found
+
+
+def is_configuration(spec, values):
+    active = active_decisions(spec, values)
+    return set(active) == set(values) and all(
+        any(type(value) is type(other) and value == other for other in active[name].domain.values())
+        if active[name].domain.size is not None
+        else active[name].domain.low <= value <= active[name].domain.high
+        for name, value in values.items()
+    )
+
+
+def all_configurations(spec):
+    """Every configuration of a finite space, by trying all combinations of all values."""
+    names = sorted(spec.names)
+    options = []
+    for name in names:
+        values = {}
+        for decision in spec.decisions:
+            if decision.name == name:
+                values |= {json.dumps(value): value for value in decision.domain.values()}
+        options.append([_ABSENT, *values.values()])
+    for chosen in itertools.product(*options):
+        values = {n: v for n, v in zip(names, chosen, strict=True) if v is not _ABSENT}
+        if is_configuration(spec, values):
+            yield values
+
+
+def keys(configurations):
+    return sorted(json.dumps(values, sort_keys=True) for values in configurations)
+
+
+@given(specs(endless=True), _SEEDS)
+def test_samples_are_configurations(spec, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(5):
+        values = spec.sample(rng)
+        assert is_configuration(spec, values)
+        spec.validate(values)
+        assert spec.restrict(values) == values
+
+
+@given(specs(endless=True), _SEEDS)
+def test_a_mutation_changes_one_shared_decision(spec, seed):
+    rng = np.random.default_rng(seed)
+    before = spec.sample(rng)
+    active = active_decisions(spec, before)
+    if all(decision.domain.size == 1 for decision in active.values()):
+        with pytest.raises(SearchSpaceError, match="two values"):
+            spec.mutate(before, rng)
+        return
+    for _ in range(5):
+        active = active_decisions(spec, before)
+        try:
+            after = spec.mutate(before, rng)
+        except SearchSpaceError:
+            assert all(decision.domain.size == 1 for decision in active.values())
+            break
+        assert is_configuration(spec, after)
+        now = active_decisions(spec, after)
+        shared = [name for name in active if now.get(name) is active[name]]
+        changed = [name for name in shared if before[name] != after[name]]
+        assert len(changed) == 1, (before, after)
+        before = after
+
+
+@given(specs(endless=True), specs(endless=True), _SEEDS)
+def test_completing_foreign_values_gives_a_configuration(spec, other, seed):
+    rng = np.random.default_rng(seed)
+    foreign = other.sample(rng)
+    values = spec.complete(foreign, rng)
+    assert is_configuration(spec, values)
+    for name, decision in active_decisions(spec, values).items():
+        if name in foreign and decision.domain.contains(foreign[name]):
+            assert values[name] == foreign[name]
+
+
+@given(specs(), _SEEDS)
+def test_configurations_lists_each_once(spec, seed):
+    listed = keys(spec.configurations(np.random.default_rng(seed)))
+    assert listed == keys(all_configurations(spec))
+
+
+@given(specs(), _SEEDS)
+def test_untried_finds_all_and_then_none(spec, seed):
+    rng = np.random.default_rng(seed)
+    expected = set(keys(all_configurations(spec)))
+    tried = set()
+    for _ in range(min(len(expected), 40)):
+        values = spec.untried(rng, lambda values: spec.key(values) in tried)
+        assert spec.key(values) not in tried
+        tried.add(spec.key(values))
+    if len(tried) == len(expected):
+        assert tried == expected
+        assert spec.untried(rng, lambda values: spec.key(values) in tried) is None
+
+
+@given(specs(endless=True), _SEEDS)
+def test_validate_refuses_what_is_missing_inactive_or_outside(spec, seed):
+    values = spec.sample(np.random.default_rng(seed))
+    name = sorted(values)[0]
+    for wrong in (
+        {key: value for key, value in values.items() if key != name},
+        {**values, name: object()},
+        {**values, "nobody knows this": 1},
+    ):
+        with pytest.raises(SearchSpaceError):
+            spec.validate(wrong)
+
+
+@given(specs(endless=True), _SEEDS)
+def test_equal_seeds_give_equal_values(spec, seed):
+    def walk(rng):
+        values = spec.sample(rng)
+        steps = [values]
+        for _ in range(3):
+            if any(d.domain.size != 1 for d in spec.active(values).values()):
+                values = spec.mutate(values, rng)
+                steps.append(values)
+        return steps
+
+    assert walk(np.random.default_rng(seed)) == walk(np.random.default_rng(seed))
+
+
+def test_children_may_be_given_before_their_parents():
+    child = Decision("child", Integer(1, 3), (Condition("parent", ("b",)),))
+    grandchild = Decision("grandchild", Integer(1, 3), (Condition("child", (3,)),))
+    parent = Decision("parent", Categorical(("a", "b")))
+    spec = SearchSpec((grandchild, child, parent))
+    assert [decision.name for decision in spec.decisions] == ["parent", "child", "grandchild"]
+
+
+def test_conditions_in_a_circle_are_refused():
+    one = Decision("one", Integer(1, 3), (Condition("two", (1,)),))
+    two = Decision("two", Integer(1, 3), (Condition("one", (1,)),))
+    with pytest.raises(SearchSpaceError, match=r"circles; received \['one', 'two'\]"):
+        SearchSpec((one, two))
+
+
+def test_a_child_of_nobody_stays_inactive():
+    spec = SearchSpec((Decision("child", Integer(1, 3), (Condition("nobody", (1,)),)),))
+    assert spec.sample(np.random.default_rng(0)) == {}
+
+
+def test_a_value_that_two_decisions_allow_is_kept_when_their_condition_changes():
+    spec = SearchSpec(
+        (
+            Decision("kind", Categorical(("a", "b"))),
+            Decision("width", Integer(1, 4), (Condition("kind", ("a",)),)),
+            Decision("width", Integer(3, 9), (Condition("kind", ("b",)),)),
+        )
+    )
+    rng = np.random.default_rng(0)
+    assert spec.complete({"kind": "b", "width": 4}, rng) == {"kind": "b", "width": 4}
+    assert 3 <= spec.complete({"kind": "b", "width": 1}, rng)["width"] <= 9
+
+
+def test_a_parent_without_a_late_decision_has_its_default():
+    spec = SearchSpec(
+        (
+            Decision("kind", Categorical(("a",))),
+            Decision("late", Integer(1, 2), default=1),
+            Decision("child", Categorical(("x",)), (Condition("late", (2,)),), default="x"),
+        )
+    )
+    mutated = spec.mutate({"kind": "a"}, np.random.default_rng(0))
+    assert mutated == {"kind": "a", "late": 2, "child": "x"}
+
+
+def test_the_key_ignores_inactive_and_foreign_values_and_order():
+    spec = SearchSpec(
+        (
+            Decision("kind", Categorical(("a", "b"))),
+            Decision("width", Integer(1, 4), (Condition("kind", ("b",)),)),
+        )
+    )
+    assert spec.key({"width": 2, "kind": "a"}) == spec.key({"kind": "a", "other": 7})
+    assert spec.key({"width": 2, "kind": "b"}) == spec.key({"kind": "b", "width": 2})
+    assert spec.key({"kind": "b", "width": 2}) != spec.key({"kind": "b", "width": 3})
+
+
+def test_a_nearly_exhausted_space_still_gives_its_last_configuration():
+    spec = SearchSpec(tuple(Decision(name, Integer(1, 10)) for name in "abc"))
+    last = {"a": 7, "b": 1, "c": 10}
+    found = spec.untried(np.random.default_rng(0), lambda values: values != last)
+    assert found == last
+
+
+def test_a_rare_branch_with_a_real_number_is_found():
+    spec = SearchSpec(
+        (
+            Decision("kind", Categorical(tuple("abcdefghij"))),
+            Decision("rate", Real(0.0, 1.0), (Condition("kind", ("j",)),)),
+        )
+    )
+    found = spec.untried(np.random.default_rng(0), lambda values: values["kind"] != "j")
+    assert found["kind"] == "j" and 0.0 <= found["rate"] <= 1.0

@@ -19,7 +19,6 @@ from keras_nas_plugin import project
 from keras_nas_plugin.errors import (
     BudgetExhaustedError,
     HyperModelError,
-    NASError,
     ObjectiveError,
     SearchSpaceError,
     StateError,
@@ -29,9 +28,7 @@ from keras_nas_plugin.evaluation.datasets import sample_rows
 from keras_nas_plugin.evaluation.results import result_of
 from keras_nas_plugin.files import write_json
 from keras_nas_plugin.oracles.base import NASOracle
-from keras_nas_plugin.oracles.objectives import check_direction
 from keras_nas_plugin.space.discovery import discover
-from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.tracking.autolog import autolog_disabled
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.fanout import Fanout
@@ -47,6 +44,7 @@ from keras_nas_plugin.tracking.records import (
 )
 from keras_nas_plugin.training import runtime, session
 from keras_nas_plugin.training.budget import Budget
+from keras_nas_plugin.training.checks import belongs_to, check_arguments, check_space
 from keras_nas_plugin.training.describe import search_info
 from keras_nas_plugin.training.roles import is_chief, is_worker
 from keras_nas_plugin.training.running import RunningTrial
@@ -137,7 +135,8 @@ class NASTuner(TrialTrainer):
         overwrite: bool = False,
         tuner_id: str | None = None,
     ) -> None:
-        _check_arguments(type(self), hypermodel, oracle, executions_per_trial)
+        custom_run = type(self).run_trial is not NASTuner.run_trial
+        check_arguments(hypermodel, oracle, executions_per_trial, custom_run=custom_run)
         runtime.check_precision(precision)
         folder = project.check_writable(directory or ".", project_name or "untitled_project")
         self.tracker = tracker
@@ -268,7 +267,7 @@ class NASTuner(TrialTrainer):
         """Train a trial, unless it had finished when an earlier process died."""
         folder = Path(self.get_trial_dir(trial.trial_id))
         record = TrialRecord.load(folder)
-        if record is None or not _belongs_to(record, trial):
+        if record is None or not belongs_to(record, trial):
             TrialRecord.discard(folder)
             record = self._train(trial, args, kwargs)
             record.save(folder)
@@ -405,28 +404,4 @@ class NASTuner(TrialTrainer):
         if before and (custom_run or custom_fit):
             # Training may ask for hyperparameters that building does not know.
             return
-        if spec_of(self.oracle.get_space()).constant:
-            raise SearchSpaceError(
-                "`hypermodel` needs a hyperparameter with at least two values, such as "
-                "hp.Choice or hp.Int; received a space in which nothing varies"
-            )
-
-
-def _belongs_to(record: TrialRecord, trial: Trial) -> bool:
-    """Whether a record says how this trial finished, before the oracle was told."""
-    values = trial.hyperparameters.values
-    known = all(record.values.get(name) == value for name, value in values.items())
-    return record.status == FINISHED and known
-
-
-def _check_arguments(cls: type, hypermodel: Any, oracle: Any, executions: int) -> None:
-    if not isinstance(oracle, keras_tuner.Oracle):
-        hint = " The hypermodel comes first." if isinstance(hypermodel, keras_tuner.Oracle) else ""
-        raise NASError(
-            f"`oracle` needs a keras_tuner.Oracle; received {type(oracle).__name__}.{hint}"
-        )
-    if hypermodel is None and cls.run_trial is NASTuner.run_trial:
-        raise NASError("`hypermodel` needs a function build(hp) or a HyperModel; received None")
-    if executions < 1:
-        raise NASError(f"`executions_per_trial` needs at least 1; received {executions}")
-    check_direction(oracle.objective)
+        check_space(self.oracle.get_space())

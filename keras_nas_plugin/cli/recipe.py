@@ -111,7 +111,9 @@ def _load(path: Path) -> ModuleType:
     except (NASError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+        frames = [
+            f for f in traceback.extract_tb(error.__traceback__) if f.filename == spec.origin
+        ]
         line = error.lineno if isinstance(error, SyntaxError) else (frames or [None])[-1]
         where = f", line {getattr(line, 'lineno', line)}" if line else ""
         raise RecipeError(

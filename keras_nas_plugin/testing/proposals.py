@@ -33,7 +33,9 @@ def proposals_are_valid_and_new(make_oracle: MakeOracle, folder: Path) -> None:
     ids = []
     for _ in range(_TRIALS):
         trial = search.start()
-        assert trial.status == TrialStatus.RUNNING, f"needs a trial to run; received {trial.status}"
+        assert trial.status == TrialStatus.RUNNING, (
+            f"needs a trial to run; received {trial.status}"
+        )
         check_values(trial.hyperparameters)
         key = _key(trial.hyperparameters.values)
         assert key not in seen, f"these values were proposed before: {key}"
@@ -68,7 +70,9 @@ def reloads_change_nothing(make_oracle: MakeOracle, folder: Path) -> None:
             # The process dies while the trial trains.
             search = search.reopened()
             again = search.start()
-            assert again.trial_id == trial.trial_id, "the trial that was running was not handed out"
+            assert again.trial_id == trial.trial_id, (
+                "the trial that was running was not handed out"
+            )
             trial = again
         reloaded.append(dict(trial.hyperparameters.values))
         search.finish(trial, mixed_outcome(trial.hyperparameters.values))

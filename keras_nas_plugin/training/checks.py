@@ -1,0 +1,58 @@
+"""What a tuner's arguments, spaces and leftovers have to be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine.trial import Trial
+
+from keras_nas_plugin.errors import NASError, SearchSpaceError
+from keras_nas_plugin.oracles.objectives import check_direction
+from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.tracking.records import FINISHED, TrialRecord
+
+
+def check_arguments(hypermodel: Any, oracle: Any, executions: int, *, custom_run: bool) -> None:
+    """Refuse what no search can be run with.
+
+    Args:
+        hypermodel: As the user gave it.
+        oracle: As the user gave it.
+        executions: `executions_per_trial`.
+        custom_run: Whether the tuner has a `run_trial` of its own, which may build its models.
+
+    Raises:
+        NASError: Naming the argument.
+        ObjectiveError: KerasTuner would search in the wrong direction.
+    """
+    if not isinstance(oracle, keras_tuner.Oracle):
+        hint = " The hypermodel comes first." if isinstance(hypermodel, keras_tuner.Oracle) else ""
+        raise NASError(
+            f"`oracle` needs a keras_tuner.Oracle; received {type(oracle).__name__}.{hint}"
+        )
+    if hypermodel is None and not custom_run:
+        raise NASError("`hypermodel` needs a function build(hp) or a HyperModel; received None")
+    if executions < 1:
+        raise NASError(f"`executions_per_trial` needs at least 1; received {executions}")
+    check_direction(oracle.objective)
+
+
+def check_space(hyperparameters: keras_tuner.HyperParameters) -> None:
+    """Refuse a space in which every trial would be the same.
+
+    Raises:
+        SearchSpaceError: Nothing varies.
+    """
+    if spec_of(hyperparameters).constant:
+        raise SearchSpaceError(
+            "`hypermodel` needs a hyperparameter with at least two values, such as "
+            "hp.Choice or hp.Int; received a space in which nothing varies"
+        )
+
+
+def belongs_to(record: TrialRecord, trial: Trial) -> bool:
+    """Whether a record says how this trial finished, before the oracle was told."""
+    values = trial.hyperparameters.values
+    known = all(record.values.get(name) == value for name, value in values.items())
+    return record.status == FINISHED and known

@@ -9,13 +9,13 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 
-# Every lower bound is the oldest release for which the reason beside it holds;
-# `constraints.txt` holds the newest ones, which are those that the tests run with.
+# The tests pass with exactly these lower bounds (and TensorFlow 2.20), and with the versions in
+# `constraints.txt`, which are what `make` installs.
 CORE = [
     "click>=8.1",
     "keras>=3.12",  # what TensorFlow 2.21 itself asks for
     "keras-tuner>=1.4.8",  # the Oracle contract that the adapter was written against
-    "mlflow>=3.8",  # models linked to runs and datasets, sqlite as the default store
+    "mlflow>=3.13",  # the first that refuses the file store; works with SQLAlchemy 2.1
     "numpy>=1.26",
     "rich>=13.0",
     "scikit-learn>=1.4",  # the recipes read its digits; MLflow needs it as well

@@ -56,24 +56,16 @@ logger = logging.getLogger("keras_nas_plugin")
 _IDLE_SECONDS = 0.2
 
 # Errors that every further trial would run into as well.
-_FATAL = (
-    keras_tuner.errors.FatalError,
-    ObjectiveError,
-    SearchSpaceError,
-    HyperModelError,
-    StateError,
-)
+_FATAL = (keras_tuner.errors.FatalError, HyperModelError, ObjectiveError)
+_FATAL += (SearchSpaceError, StateError)
 
 
 class NASTuner(TrialTrainer):
     """Runs a search: a `keras_tuner.Tuner` for any oracle, with tracking.
 
     ```python
-    tuner = NASTuner(
-        build_model,
-        oracle=RegularizedEvolutionOracle("val_accuracy", max_trials=50),
-        tracker=MLflowTracker(experiment="fashion"),
-    )
+    oracle = RegularizedEvolutionOracle("val_accuracy", max_trials=50)
+    tuner = NASTuner(build_model, oracle=oracle, tracker=MLflowTracker(experiment="fashion"))
     tuner.search(x, y, epochs=10, validation_data=(x_val, y_val))
     tuner.register_best("fashion-classifier")
     ```

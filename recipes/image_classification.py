@@ -97,8 +97,8 @@ def _trunk(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
         activation=hp.Choice("activation", ["relu", "silu", "gelu"]),
     )
     stem = hp.Choice("stem_width", [16, 24, 32])
-    x = finish(layers.Conv2D(stem, 3, strides=stem_stride(x.shape), padding="same")(x))
-    most = most_stages(x.shape)
+    x = finish(layers.Conv2D(stem, 3, strides=_stem_stride(x.shape), padding="same")(x))
+    most = _most_stages(x.shape)
     stages = hp.Int("stages", 1, most)
     for stage in range(1, most + 1):
         with hp.conditional_scope("stages", list(range(stage, most + 1))):
@@ -164,32 +164,15 @@ def _head(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
     return layers.Dropout(hp.Float("dropout", 0.0, 0.5, step=0.1))(x)
 
 
-def stem_stride(image_shape: tuple[int | None, ...]) -> int:
-    """Give the stride of the stem: 1 below 28 pixels, 2 below 56, 4 from there on.
-
-    A stage at the full resolution of large images would cost more than all the others.
-
-    Args:
-        image_shape: (..., height, width, channels).
-
-    Returns:
-        1, 2 or 4.
-    """
-    smaller_side = min(image_shape[-3], image_shape[-2])
+def _stem_stride(shape: tuple[int | None, ...]) -> int:
+    """Stride that spares large images a costly stage at full resolution: 1, 2 or 4."""
+    smaller_side = min(shape[1], shape[2])
     return 1 if smaller_side < 28 else 2 if smaller_side < 56 else 4
 
 
-def most_stages(shape: tuple[int | None, ...]) -> int:
-    """Give the number of stages that leave at least 2x2 pixels, at most four.
-
-    Args:
-        shape: (..., height, width, channels) of what the stem gives.
-
-    Returns:
-        One to four.
-    """
-    smaller_side = min(shape[-3], shape[-2])
-    return min(4, max(1, int(math.log2(smaller_side))))
+def _most_stages(shape: tuple[int | None, ...]) -> int:
+    """Number of stages that leave at least 2x2 pixels, at most four."""
+    return min(4, max(1, int(math.log2(min(shape[1], shape[2])))))
 
 
 # --------------------------------------------------------------------------------------------
@@ -238,7 +221,7 @@ def _load(dataset: str, limit: int) -> tuple[Split, Split, Split]:
     rng = np.random.default_rng(SPLIT_SEED)
     keep = [rng.permutation(len(y))[: limit or None] for _, y in splits]
     return tuple(
-        ((x[rows] / brightest).astype("float32"), y[rows])
+        (x[rows].astype("float32") / np.float32(brightest), y[rows])
         for (x, y), rows in zip(splits, keep, strict=True)
     )
 
@@ -262,16 +245,15 @@ def _tidy(images: np.ndarray, labels: np.ndarray, *, where: str) -> Split:
             f"received {images.shape}"
         )
     came = f"received shape {labels.shape} of {labels.dtype}"
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        if not np.all((labels == labels.max(axis=1, keepdims=True)).sum(axis=1) == 1):
-            raise ValueError(f"{where}: two-dimensional `y` needs one-hot rows; {came}")
-        labels = labels.argmax(axis=1)
-    labels = labels.reshape(len(labels), -1)
-    if labels.shape != (len(images), 1):
-        raise ValueError(f"{where}: `y` needs one label for each of {len(images)} images; {came}")
     if labels.dtype.kind not in "biuf" or np.any(labels < 0) or np.any(labels % 1):
         raise ValueError(f"{where}: `y` needs integer labels from 0; {came}")
-    return images, labels[:, 0].astype("int64")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        if np.any(labels > 1) or np.any(labels.sum(axis=1) != 1):
+            raise ValueError(f"{where}: two-dimensional `y` needs one-hot rows; {came}")
+        labels = labels.argmax(axis=1)
+    if labels.shape not in ((len(images),), (len(images), 1)):
+        raise ValueError(f"{where}: `y` needs one label for each of {len(images)} images; {came}")
+    return images, labels.reshape(-1).astype("int64")
 
 
 def _read(dataset: str) -> list[tuple[str, Split]]:
@@ -299,25 +281,25 @@ def _read_npz(path: Path) -> list[tuple[str, Split]]:
             arrays = dict(archive)
     except (zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
         raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
-    names = {"train": ("x_train", "y_train"), "val": ("x_val", "y_val")}
-    names["test"] = ("x_test", "y_test")
-    if "x_train" not in arrays and "x" in arrays:
-        names["train"] = ("x", "y")
     found = []
-    for name, pair in names.items():
-        missing = [key for key in pair if key not in arrays]
-        if missing and (name == "train" or len(missing) == 1):
+    for name in ("train", "val", "test"):
+        x, y = f"x_{name}", f"y_{name}"
+        if name == "train" and x not in arrays and "x" in arrays:
+            x, y = "x", "y"
+        missing = [key for key in (x, y) if key not in arrays]
+        if len(missing) == 1 or (missing and name == "train"):
             raise ValueError(f"{path} lacks {' and '.join(missing)}; it holds {sorted(arrays)}")
         if not missing:
-            found.append((name, (arrays[pair[0]], arrays[pair[1]])))
+            found.append((name, (arrays[x], arrays[y])))
     return found
 
 
 def _read_idx_folder(folder: Path) -> list[tuple[str, Split]]:
+    """Read the four files; the test images are those of `t10k` whatever their number."""
     return [
         (
             name,
-            (_read_idx(folder, f"{stem}-images-idx3"), _read_idx(folder, f"{stem}-labels-idx1")),
+            tuple(_read_idx(folder, f"{stem}-{part}") for part in ("images-idx3", "labels-idx1")),
         )
         for name, stem in (("train", "train"), ("test", "t10k"))
     ]
@@ -367,13 +349,8 @@ def search(options: argparse.Namespace) -> None:
         project_name="image_classification",
         overwrite=options.overwrite,
     )
-    tuner.search(
-        x,
-        y,
-        validation_data=validation_data,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-    )
+    training = {"epochs": options.epochs, "batch_size": options.batch_size}
+    tuner.search(x, y, validation_data=validation_data, **training)
     tuner.results_summary(1)
     tuner.register_best(options.register)
     evaluate(f"models:/{options.register}@challenger", options.tracking_uri)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
-import math
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import keras_tuner
@@ -22,8 +20,9 @@ from keras_nas_plugin.errors import (
     TooManyFailuresError,
 )
 from keras_nas_plugin.oracles import store
+from keras_nas_plugin.oracles.intake import take_report
 from keras_nas_plugin.oracles.ledger import Ledger
-from keras_nas_plugin.oracles.lock import OracleLock
+from keras_nas_plugin.oracles.lock import OracleLock, synchronized
 from keras_nas_plugin.oracles.objectives import checked_objective
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import SearchSpec, Values
@@ -41,17 +40,6 @@ class OracleOptions(TypedDict, total=False):
     tune_new_entries: bool
     max_retries_per_trial: int
     max_consecutive_failed_trials: int
-
-
-def _synchronized(method: Callable) -> Callable:
-    """Run a method under the oracle's lock, which no exception leaves held."""
-
-    @functools.wraps(method)
-    def locked(self: NASOracle, *args: Any, **kwargs: Any) -> Any:
-        with self.lock:
-            return method(self, *args, **kwargs)
-
-    return locked
 
 
 class NASOracle(keras_tuner.Oracle):
@@ -116,6 +104,8 @@ class NASOracle(keras_tuner.Oracle):
         self.ledger = Ledger()
         #: The error that ended a search which this process serves to workers.
         self.fatal_error: Exception | None = None
+        #: Whether whoever serves it raises that error in the end: no traceback is logged then.
+        self.fatal_error_is_raised = False
         self._started = 0
         self._id_width = len(str(max_trials or 0))
         self._waiting: list[str] = []
@@ -176,7 +166,7 @@ class NASOracle(keras_tuner.Oracle):
 
     # ------------------------------------------------------------------ trials
 
-    @_synchronized
+    @synchronized
     def create_trial(self, tuner_id: str) -> Trial:
         """Hand out a trial: the tuner's own, one to run again, or a new one.
 
@@ -238,7 +228,7 @@ class NASOracle(keras_tuner.Oracle):
         self.tuner_ids.discard(tuner_id)
         return Trial(self.hyperparameters.copy(), status=TrialStatus.STOPPED)
 
-    @_synchronized
+    @synchronized
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Trial:
         """Take the metrics of a running trial.
 
@@ -275,7 +265,7 @@ class NASOracle(keras_tuner.Oracle):
     def _objectives(self) -> list[keras_tuner.Objective]:
         return getattr(self.objective, "objectives", [self.objective])
 
-    @_synchronized
+    @synchronized
     def end_trial(self, trial: Trial) -> None:
         """End a trial, or queue it to run again.
 
@@ -295,7 +285,7 @@ class NASOracle(keras_tuner.Oracle):
                 return
             # A worker that outlived its chief finished the trial meanwhile.
             self._waiting.remove(known.trial_id)
-        problem = self._take_report(known, trial)
+        problem = take_report(self, known, trial)
         self.ledger.runs[known.trial_id] += 1
         again = (
             known.status == TrialStatus.INVALID
@@ -321,43 +311,6 @@ class NASOracle(keras_tuner.Oracle):
             self._check_failures(known)
         except Exception as error:
             self._report_fatal(error)
-
-    def _take_report(self, known: Trial, reported: Trial) -> SearchSpaceError | None:
-        """Copy what a worker reports; returns the error that has to end the search."""
-        known.status, known.message = reported.status, reported.message
-        problem = None
-        try:
-            self.update_space(reported.hyperparameters)
-        except RuntimeError as error:
-            problem = SearchSpaceError(
-                "`allow_new_entries=False` needs all hyperparameters in `hyperparameters=`: "
-                f"{error}"
-            )
-            known.status, known.message = TrialStatus.FAILED, str(problem)
-        self._take_values(known, reported.hyperparameters)
-        if known.status == TrialStatus.COMPLETED:
-            self.score_trial(known)
-            if known.score is None or not math.isfinite(known.score):
-                known.status = TrialStatus.INVALID
-                known.message = (
-                    f"`{self.objective.name}` needs a finite value; received {known.score}"
-                )
-        return problem
-
-    def _take_values(self, known: Trial, reported: keras_tuner.HyperParameters) -> None:
-        """Active values of a trial, new hyperparameters included.
-
-        The chief/worker service rounds floats to 32 bits and adds inactive values
-        (KerasTuner 1.4.8), so values that are known stay what they were.
-        """
-        values = dict(reported.values)
-        for name, value in known.hyperparameters.values.items():
-            same = isinstance(value, float) and np.float32(value) == np.float32(values.get(name))
-            if same or name not in values:
-                values[name] = value
-        known.hyperparameters.merge(reported.space, overwrite=False)
-        known.hyperparameters.values = spec_of(known.hyperparameters).restrict(values)
-        self.ledger.record_key(known.trial_id, self.spec.key(known.hyperparameters.values))
 
     def _end(self, trial: Trial) -> None:
         if trial.status == TrialStatus.INVALID:
@@ -404,7 +357,8 @@ class NASOracle(keras_tuner.Oracle):
         if threading.current_thread() is threading.main_thread():
             raise error
         if self.fatal_error is None:
-            logger.error("The search ends: %s", error, exc_info=error)
+            traceback = None if self.fatal_error_is_raised else error
+            logger.error("The search ends: %s", error, exc_info=traceback)
             self.fatal_error = error
 
     # ------------------------------------------------------------------ results and state
@@ -424,12 +378,12 @@ class NASOracle(keras_tuner.Oracle):
         """Take a state over; `trials` must be loaded before."""
         store.restore_oracle(self, state)
 
-    @_synchronized
+    @synchronized
     def save(self) -> None:
         """Write the state, unless there is no project folder yet."""
         store.save_oracle(self)
 
-    @_synchronized
+    @synchronized
     def reload(self) -> None:
         """Read the state of an earlier process; trials that were running run again.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from typing import Any
 
 
@@ -25,3 +27,14 @@ class OracleLock:
 
     def __reduce__(self) -> tuple[type, tuple]:
         return OracleLock, ()
+
+
+def synchronized(method: Callable) -> Callable:
+    """Run a method under its object's `lock`, which no exception leaves held."""
+
+    @functools.wraps(method)
+    def locked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with self.lock:
+            return method(self, *args, **kwargs)
+
+    return locked

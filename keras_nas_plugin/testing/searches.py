@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +65,18 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
 
 def stock_tuner_searches(make_oracle: MakeOracle, folder: Path) -> None:
     """KerasTuner's own `Tuner` searches with the oracle, and goes on in a new process."""
-    _searches(keras_tuner.Tuner, make_oracle, folder)
+    with _without_imports_in_collections():
+        _searches(keras_tuner.Tuner, make_oracle, folder)
+
+
+@contextlib.contextmanager
+def _without_imports_in_collections() -> Iterator[None]:
+    """KerasTuner collects garbage in each trial, which walks all that TensorFlow imported."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def nas_tuner_searches(make_oracle: MakeOracle, folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from keras_nas_plugin.oracles import STRATEGIES
 from keras_nas_plugin.testing import run_cluster
 
-_TRIALS = 8
+_TRIALS = 6
 _FAULTY = "FaultyOracle"
 _TARGETS = {name: f"keras_nas_plugin.oracles:{name}" for name in STRATEGIES.values()}
 

@@ -106,6 +106,7 @@ def search(
     store: str | None = None,
     kill_at: int | None = None,
     full: str | None = None,
+    kill_after: tuple[str, int] | None = None,
 ) -> None:
     """Search in the working directory, and leave what it came to in a file.
 
@@ -114,11 +115,15 @@ def search(
         max_trials: How many trials to run.
         store: MLflow's database, or None.
         kill_at: The change after which the process is killed.
-        full: Name of a file; the disk is full when it is written for the second time.
+        full: Name of a file; the disk is full when it is written for the second time, or for
+            the first time if it is written once in a search.
+        kill_after: Name of a file, and how often it is written before the process is killed.
     """
     moments = Moments(kill_at)
     if full is not None:
         _fill_disk(full)
+    if kill_after is not None:
+        _kill_after(*kill_after)
     x, y = load_digits(return_X_y=True)
     x = x.astype("float32") / 16
     moments.watch()
@@ -147,6 +152,21 @@ def search(
         "changes": moments.count,
     }
     Path(RESULT).write_text(json.dumps(result), encoding="utf-8")
+
+
+def _kill_after(name: str, times: int) -> None:
+    """Kill the process right after a file was replaced for the given time."""
+    replace = os.replace
+    seen = 0
+
+    def last(source: Any, target: Any, **options: Any) -> None:
+        nonlocal seen
+        replace(source, target, **options)
+        seen += Path(target).name == name
+        if seen == times:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = last
 
 
 def _fill_disk(name: str) -> None:

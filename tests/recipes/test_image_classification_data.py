@@ -145,6 +145,9 @@ def test_npz_floats_are_left_as_they_are(load_npz: Callable) -> None:
         ({"x": images(9, 4, 4), "y": labels(9) - 1}, "integer labels from 0"),
         ({"x": images(9, 4, 4), "y": labels(9) / 2}, "integer labels from 0"),
         ({"x": images(9, 4, 4), "y": np.array(["cat"] * 9)}, "integer labels from 0"),
+        ({"x": images(9, 4, 4), "y": np.array([["a", "b"]] * 9)}, "integer labels from 0"),
+        ({"x": images(9, 4, 4), "y": np.array([])}, "one label for each of 9"),
+        ({"x": images(9, 4, 4), "y": np.array(3)}, "one label for each of 9"),
         ({"x": images(9, 4, 4), "y": np.ones((9, 3))}, "one-hot"),
         (
             {"x": images(9, 4, 4), "y": np.array([{}] * 9, dtype=object)},
@@ -221,7 +224,8 @@ def test_idx_folder(
         (10, 28, 28, 1),
         (20, 28, 28, 1),
     ]
-    original = images(20, 28, 28, seed=20)[..., np.newaxis] / images(50, 28, 28, seed=50).max()
+    brightest = images(50, 28, 28, seed=50).max()
+    original = images(20, 28, 28, seed=20)[..., np.newaxis].astype("float32") / brightest
     assert rows(test) == {image.tobytes() for image in original.astype("float32")}
 
 

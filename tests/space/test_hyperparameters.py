@@ -1,4 +1,3 @@
-
 import keras_tuner
 import numpy as np
 import pytest

@@ -26,7 +26,9 @@ def active_decisions(spec, values):
 def is_configuration(spec, values):
     active = active_decisions(spec, values)
     return set(active) == set(values) and all(
-        any(type(value) is type(other) and value == other for other in active[name].domain.values())
+        any(
+            type(value) is type(other) and value == other for other in active[name].domain.values()
+        )
         if active[name].domain.size is not None
         else active[name].domain.low <= value <= active[name].domain.high
         for name, value in values.items()

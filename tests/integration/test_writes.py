@@ -1,6 +1,8 @@
-"""A disk that is full loses nothing that finished, whatever was being written."""
+"""A full disk, or a kill between two files, loses nothing that finished."""
 
 from __future__ import annotations
+
+import signal
 
 import pytest
 
@@ -61,3 +63,26 @@ def test_a_full_outbox_only_warns(server, new_store, tmp_path, undisturbed):
     assert "Trial 1 cannot wait on disk" in child.err
     assert read_json(tmp_path / "result.json")["trials"] == undisturbed["trials"]
     assert len(harvest.trial_runs(store, tmp_path)) == TRIALS
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "trained"),
+    [
+        ("trial.json", 1, 0),  # proposed, and not counted
+        ("oracle.json", 2, 0),  # counted, and not started
+        ("checkpoint.weights.h5", 1, 0),  # trained, and its end not noted
+        ("record.json", 1, 1),  # ended, and the oracle was not told
+        ("trial.json", 2, 1),  # told, and the space that grew meanwhile was not saved
+        ("oracle.json", 3, 1),
+    ],
+)
+def test_a_kill_between_two_files(server, tmp_path, undisturbed, name, times, trained):
+    options = {"cwd": tmp_path, "max_trials": TRIALS}
+    child = server.run(TARGET, attempt=0, kill_after=[name, times], **options)
+    assert child.returncode == -signal.SIGKILL, child.err
+    before = len(harvest.completed(tmp_path))
+    child = server.run(TARGET, attempt=1, **options)
+    assert child.returncode == 0, child.err
+    result = read_json(tmp_path / "result.json")
+    assert result["trials"] == undisturbed["trials"]
+    assert len(harvest.completed(tmp_path)) - before == TRIALS - trained

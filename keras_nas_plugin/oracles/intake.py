@@ -1,0 +1,63 @@
+"""Taking over what a worker reports of a trial."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.space.hyperparameters import spec_of
+
+if TYPE_CHECKING:
+    from keras_nas_plugin.oracles.base import NASOracle
+
+
+def take_report(oracle: NASOracle, known: Trial, reported: Trial) -> SearchSpaceError | None:
+    """Copy status, message, values and new hyperparameters, and score the trial.
+
+    Args:
+        oracle: Whose trial it is.
+        known: The oracle's own trial.
+        reported: The worker's, which may be the same object.
+
+    Returns:
+        The error that has to end the search, or None.
+    """
+    known.status, known.message = reported.status, reported.message
+    problem = None
+    try:
+        oracle.update_space(reported.hyperparameters)
+    except RuntimeError as error:
+        problem = SearchSpaceError(
+            f"`allow_new_entries=False` needs all hyperparameters in `hyperparameters=`: {error}"
+        )
+        known.status, known.message = TrialStatus.FAILED, str(problem)
+    _take_values(oracle, known, reported.hyperparameters)
+    if known.status == TrialStatus.COMPLETED:
+        oracle.score_trial(known)
+        if known.score is None or not math.isfinite(known.score):
+            known.status = TrialStatus.INVALID
+            known.message = (
+                f"`{oracle.objective.name}` needs a finite value; received {known.score}"
+            )
+    return problem
+
+
+def _take_values(oracle: NASOracle, known: Trial, reported: keras_tuner.HyperParameters) -> None:
+    """Active values of a trial, new hyperparameters included.
+
+    The chief/worker service may round floats and adds inactive values (KerasTuner 1.4.8),
+    so values that are known stay what they were.
+    """
+    values = dict(reported.values)
+    for name, value in known.hyperparameters.values.items():
+        same = isinstance(value, float) and np.float32(value) == np.float32(values.get(name))
+        if same or name not in values:
+            values[name] = value
+    known.hyperparameters.merge(reported.space, overwrite=False)
+    known.hyperparameters.values = spec_of(known.hyperparameters).restrict(values)
+    oracle.ledger.record_key(known.trial_id, oracle.spec.key(known.hyperparameters.values))

@@ -1,0 +1,178 @@
+"""What a process that is killed at any moment leaves, and what goes on from there."""
+
+import json
+import shutil
+
+import keras_tuner
+import pytest
+from keras_tuner.engine.trial import TrialStatus
+
+from keras_nas_plugin import files
+from keras_nas_plugin.errors import StateError
+from keras_nas_plugin.oracles import RandomOracle, RegularizedEvolutionOracle
+from keras_nas_plugin.testing.driving import Search, hashed_score, mixed_outcome
+from keras_nas_plugin.testing.spaces import small_space
+
+_TRIALS = 14
+
+
+def run_with_late_hyperparameters(search):
+    """Run to the end; from the third trial on, models ask for more hyperparameters."""
+    while (trial := search.start()).status == TrialStatus.RUNNING:
+        values = dict(trial.hyperparameters.values)
+        if int(trial.trial_id) >= 2:
+            trial.hyperparameters.Int("late", 1, 4)
+            with trial.hyperparameters.conditional_scope("late", [2, 3, 4]):
+                trial.hyperparameters.Boolean("later")
+        search.finish(trial, mixed_outcome(values))
+    return outline(search)
+
+
+def outline(search):
+    """All that a search came to, in the order of its trials."""
+    return [
+        (trial_id, trial.hyperparameters.values, trial.status, trial.score)
+        for trial_id, trial in sorted(search.oracle.trials.items())
+    ]
+
+
+def evolution(**options):
+    return RegularizedEvolutionOracle(population_size=4, **options)
+
+
+def make_search(make_oracle, folder):
+    return Search(make_oracle, folder, small_space, max_trials=_TRIALS, max_retries_per_trial=1)
+
+
+@pytest.mark.parametrize("make_oracle", [RandomOracle, evolution])
+def test_a_search_killed_at_any_write_goes_on_as_if_nothing_had_happened(
+    make_oracle, memory_folder, monkeypatch
+):
+    folder = memory_folder / make_oracle.__name__
+    snapshots = []
+    write_atomic = files.write_atomic
+
+    def copy():
+        snapshots.append(folder / f"snapshot{len(snapshots)}")
+        if (folder / "search").exists():
+            shutil.copytree(folder / "search", snapshots[-1])
+
+    def watched(path, write):
+        def half_written(temporary):
+            write(temporary)
+            with open(temporary, "rb+") as file:
+                whole = file.read()
+                file.truncate(len(whole) // 2)
+            copy()
+            with open(temporary, "wb") as file:
+                file.write(whole)
+
+        write_atomic(path, half_written)
+        copy()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_atomic", watched)
+        expected = run_with_late_hyperparameters(make_search(make_oracle, folder / "search"))
+    assert len(expected) == _TRIALS
+    assert {status for _, _, status, _ in expected} == {"COMPLETED", "FAILED"}
+    assert "late" in expected[-1][1]
+    # Two files, each half and whole, at the start and at the end of each attempt.
+    assert len(snapshots) > 8 * _TRIALS
+    for number, snapshot in enumerate(snapshots):
+        counted = (snapshot / "oracle.json").exists()
+        search = make_search(make_oracle, snapshot)
+        known = {trial_id for trial_id, *_ in outline(search)}
+        received = run_with_late_hyperparameters(search)
+        assert received == expected, f"killed at write {number}, when {sorted(known)} were known"
+        if counted:
+            assert not list(snapshot.glob(f"**/{files.TEMPORARY_PREFIX}*"))
+        assert sorted(search.oracle.end_order) == [trial_id for trial_id, *_ in expected]
+
+
+def test_ended_trials_survive_a_kill_before_the_state_is_written(tmp_path):
+    search = Search(RandomOracle, tmp_path / "search")
+    search.run(3, hashed_score)
+    before = (search.folder / "oracle.json").read_text()
+    trial = search.start()
+    search.finish(trial, 0.5)
+    (search.folder / "oracle.json").write_text(before)
+    # Not even the start of the trial was counted: it is proposed again, with its values.
+    again = search.reopened()
+    assert trial.trial_id not in again.oracle.trials
+    repeated = again.start()
+    assert repeated.trial_id == trial.trial_id
+    assert repeated.hyperparameters.values == trial.hyperparameters.values
+
+
+def test_best_trials_and_orders_survive_a_reload(tmp_path):
+    search = Search(RandomOracle, tmp_path / "search")
+    search.run(20)
+    again = search.reopened()
+    assert again.best_ids() == search.best_ids() != []
+    assert again.oracle.end_order == search.oracle.end_order
+    assert again.oracle.start_order == search.oracle.start_order
+    assert outline(again) == outline(search)
+
+
+def test_a_search_can_be_enlarged(tmp_path):
+    search = Search(RandomOracle, tmp_path / "search", max_trials=9)
+    first = search.run(20)
+    larger = Search(RandomOracle, tmp_path / "search", max_trials=12)
+    second = larger.run(20)
+    straight = Search(RandomOracle, tmp_path / "straight", max_trials=12).run(20)
+    assert first + second == straight
+    assert list(larger.oracle.trials)[-3:] == ["9", "10", "11"]
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path):
+    search = Search(RandomOracle, tmp_path / "search")
+    search.run(2)
+    path = search.folder / "trial_00" / "trial.json"
+    path.write_text("")
+    with pytest.raises(StateError, match=r"trial_00/trial\.json.*received 0 characters"):
+        search.reopened()
+
+
+def test_a_trial_without_its_file_is_named(tmp_path):
+    search = Search(RandomOracle, tmp_path / "search")
+    search.run(2)
+    shutil.rmtree(search.folder / "trial_01")
+    with pytest.raises(StateError, match=r"received none for \['01'\]"):
+        search.reopened()
+
+
+def test_another_strategy_or_objective_is_refused(tmp_path):
+    search = Search(RandomOracle, tmp_path / "search")
+    search.run(2)
+    with pytest.raises(StateError, match="RandomSearch.*received.*RegularizedEvolution"):
+        Search(RegularizedEvolutionOracle, tmp_path / "search")
+    smaller = keras_tuner.Objective("score", "min")
+    with pytest.raises(StateError, match="`oracle` needs.*'max'.*received.*'min'"):
+        Search(RandomOracle, tmp_path / "search", objective=smaller)
+
+
+def test_the_state_of_another_oracle_is_refused(tmp_path):
+    search = Search(RandomOracle, tmp_path / "search")
+    search.run(2)
+    state = json.loads((search.folder / "oracle.json").read_text())
+    (search.folder / "oracle.json").write_text(json.dumps({**state, "format": None}))
+    with pytest.raises(StateError, match="needs format 1; received None"):
+        search.reopened()
+
+
+def test_a_folder_with_nothing_in_it_starts_a_search(tmp_path):
+    search = Search(RandomOracle, tmp_path / "search")
+    search.oracle.reload()
+    assert search.start().trial_id == "00"
+
+
+def test_an_oracle_without_a_folder_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    oracle = RandomOracle(keras_tuner.Objective("score", "max"), hyperparameters=small_space())
+    oracle.verbose = 0
+    trial = oracle.create_trial("tuner0")
+    oracle.update_trial(trial.trial_id, {"score": 1.0})
+    trial.status = "COMPLETED"
+    oracle.end_trial(trial)
+    oracle.save()
+    assert list(tmp_path.iterdir()) == []

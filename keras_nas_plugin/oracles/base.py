@@ -20,7 +20,7 @@ from keras_nas_plugin.errors import (
     TooManyFailuresError,
 )
 from keras_nas_plugin.oracles import store
-from keras_nas_plugin.oracles.intake import take_report
+from keras_nas_plugin.oracles.intake import last_error, take_report
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock, synchronized
 from keras_nas_plugin.oracles.objectives import checked_objective
@@ -340,10 +340,9 @@ class NASOracle(keras_tuner.Oracle):
         latest = (self.trials[trial_id].status for trial_id in reversed(self.end_order))
         failed = sum(1 for _ in itertools.takewhile(TrialStatus.FAILED.__eq__, latest))
         if failed >= limit:
-            lines = (trial.message or "no message").strip().splitlines()
             raise TooManyFailuresError(
                 f"{failed} trials in a row failed; `max_consecutive_failed_trials` allows fewer "
-                f"than {limit}. The last one: {lines[-1]}"
+                f"than {limit}. The last one: {last_error(trial.message)}"
             )
 
     def _report_fatal(self, error: Exception) -> None:

@@ -61,3 +61,17 @@ def _take_values(oracle: NASOracle, known: Trial, reported: keras_tuner.HyperPar
     known.hyperparameters.merge(reported.space, overwrite=False)
     known.hyperparameters.values = spec_of(known.hyperparameters).restrict(values)
     oracle.ledger.record_key(known.trial_id, oracle.spec.key(known.hyperparameters.values))
+
+
+def last_error(message: str | None) -> str:
+    r"""The line of a traceback that names the exception; a message without frames as it is.
+
+    Keras' messages have many lines, the last of which lists a layer's arguments.
+
+    >>> last_error("Traceback:\n  File x\n    y\nValueError: too big\n\nArguments: none")
+    'ValueError: too big'
+    """
+    lines = (message or "no message").strip().splitlines()
+    frames = [index for index, line in enumerate(lines) if line.startswith("  File ")]
+    after = lines[frames[-1] + 1 :] if frames else lines
+    return next((line for line in after if line and not line.startswith(" ")), lines[-1])

@@ -17,7 +17,7 @@ _SECONDS = 280
 def reports(tmp_path_factory, memory_folder):
     """A future per oracle; the processes run side by side."""
 
-    def run(name):
+    def run(name, folder):
         return subprocess.run(
             [sys.executable, "-m", "keras_nas_plugin.testing", f"keras_nas_plugin.oracles:{name}"],
             capture_output=True,
@@ -25,11 +25,14 @@ def reports(tmp_path_factory, memory_folder):
             timeout=_SECONDS,
             # Thousands of small files, each flushed to the disk, would wait for the disk.
             env={**os.environ, "TMPDIR": str(memory_folder)},
-            cwd=tmp_path_factory.mktemp(name),
+            cwd=folder,
         )
 
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        yield {name: pool.submit(run, name) for name in STRATEGIES.values()}
+        yield {
+            name: pool.submit(run, name, tmp_path_factory.mktemp(name))
+            for name in STRATEGIES.values()
+        }
 
 
 @pytest.mark.parametrize("name", STRATEGIES.values())

@@ -69,7 +69,7 @@ class NASOracle(keras_tuner.Oracle):
 
     Raises:
         ObjectiveError: The objective's direction is not certain.
-        SearchSpaceError: Contradicting options, or ``max_trials`` below 1.
+        SearchSpaceError: ``max_trials`` below 1, or ``seed`` below 0.
     """
 
     def __init__(
@@ -87,6 +87,8 @@ class NASOracle(keras_tuner.Oracle):
     ) -> None:
         if max_trials is not None and max_trials < 1:
             raise SearchSpaceError(f"`max_trials` needs at least 1 or None; received {max_trials}")
+        if seed is not None and seed < 0:
+            raise SearchSpaceError(f"`seed` needs 0 or more, or None; received {seed}")
         super().__init__(
             objective=checked_objective(objective),
             max_trials=max_trials,
@@ -110,6 +112,7 @@ class NASOracle(keras_tuner.Oracle):
         self._id_width = len(str(max_trials or 0))
         self._waiting: list[str] = []
         self._untold: list[Trial] = []
+        self._unsaved: dict[str, Trial] = {}
         self._spec_cache: tuple[int, SearchSpec] | None = None
 
     # ------------------------------------------------------------------ proposals

@@ -38,15 +38,21 @@ def project_path(oracle: NASOracle) -> Path | None:
 
 
 def save_trial(oracle: NASOracle, trial: Trial) -> None:
-    """Write one trial with its place in the order of ends and its number of runs."""
+    """Write one trial with its place in the order of ends and its number of runs.
+
+    What a full disk kept from being written is written with the next trial.
+    """
     project = project_path(oracle)
     if project is None:
         return
-    folder = project / f"trial_{trial.trial_id}"
-    folder.mkdir(parents=True, exist_ok=True)
+    oracle._unsaved[trial.trial_id] = trial
     ledger = oracle.ledger
-    extra = {"ended": ledger.ended(trial.trial_id), "runs": ledger.runs[trial.trial_id]}
-    write_json(folder / _TRIAL_FILE, {**trial.get_state(), "nas": extra})
+    for trial_id, unsaved in list(oracle._unsaved.items()):
+        folder = project / f"trial_{trial_id}"
+        folder.mkdir(parents=True, exist_ok=True)
+        extra = {"ended": ledger.ended(trial_id), "runs": ledger.runs[trial_id]}
+        write_json(folder / _TRIAL_FILE, {**unsaved.get_state(), "nas": extra})
+        del oracle._unsaved[trial_id]
 
 
 def save_oracle(oracle: NASOracle) -> None:

@@ -48,11 +48,11 @@ def register_trial(
     """
     run_id = tracker.run_id(record.trial_id) if tracker is not None else None
     if run_id is None:
+        where = getattr(tracker, "tracking_uri", None)
+        came = f"no run of trial {record.trial_id} at {where}" if where else f"tracker={tracker}"
         raise TrackingError(
-            "`register_best` needs the trial's run in MLflow: pass "
-            "`tracker=MLflowTracker(...)` and check that its store answers; "
-            f"received tracker={type(tracker).__name__ if tracker else None} without a run for "
-            f"trial {record.trial_id}"
+            "`register_best` needs the trial's run in MLflow: pass `tracker=MLflowTracker(...)`, "
+            f"run `search`, and check that the store answers; received {came}"
         )
     earlier = load_registration(search.directory) or {}
     if (earlier.get("name"), earlier.get("alias"), earlier.get("run_id")) == (name, alias, run_id):

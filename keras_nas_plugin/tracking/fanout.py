@@ -64,5 +64,12 @@ class Fanout(Tracker):
 
     def run_id(self, trial_id: str) -> str | None:
         """See `Tracker.run_id`; the first tracker that knows one."""
-        ids = (tracker.run_id(trial_id) for tracker in self.trackers)
-        return next((run_id for run_id in ids if run_id is not None), None)
+        for tracker in self.trackers:
+            try:
+                run_id = tracker.run_id(trial_id)
+            except Exception as error:
+                logger.warning("%s could not tell a run: %s", type(tracker).__name__, error)
+                continue
+            if run_id is not None:
+                return run_id
+        return None

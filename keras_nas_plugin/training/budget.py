@@ -23,11 +23,6 @@ class Budget:
         """Note how long a trial took."""
         self._longest = max(self._longest, seconds)
 
-    @property
-    def passed(self) -> bool:
-        """Whether the budget is used up."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
     def allows_another(self) -> bool:
         """Whether a trial as long as the longest so far would end in time."""
         return self.deadline is None or time.monotonic() + self._longest < self.deadline

@@ -112,12 +112,9 @@ class Deadline(keras.callbacks.Callback):
     def __init__(self, moment: float) -> None:
         super().__init__()
         self.moment = moment
+        #: Whether training went on until then and was told to stop.
+        self.fired = False
         self._timer: threading.Timer | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether the moment has come."""
-        return time.monotonic() >= self.moment
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
         """Set a timer: listening to batches would slow each of them down."""
@@ -132,6 +129,6 @@ class Deadline(keras.callbacks.Callback):
             self._timer.cancel()
             self._timer = None
 
-    @staticmethod
-    def _stop(model: keras.Model) -> None:
+    def _stop(self, model: keras.Model) -> None:
+        self.fired = True
         model.stop_training = True

@@ -112,14 +112,14 @@ class TrialTrainer(keras_tuner.Tuner):
         self._continue_from(model, trial)
         create_variables(model, args, kwargs)
         before = time.monotonic()
+        deadlines = [one for one in kwargs["callbacks"] if isinstance(one, Deadline)]
         try:
             results = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
         finally:
-            for callback in kwargs["callbacks"]:
-                if isinstance(callback, Deadline):
-                    # Keras leaves `on_train_end` out after an exception.
-                    callback.on_train_end()
-        if self._limit.passed:
+            for deadline in deadlines:
+                # Keras leaves `on_train_end` out after an exception.
+                deadline.on_train_end()
+        if any(deadline.fired for deadline in deadlines):
             raise BudgetExhaustedError(f"`budget` of {self.budget} seconds ended during the trial")
         self._save_model(model, trial, kwargs["callbacks"])
         if self._running is not None:

@@ -233,7 +233,7 @@ def test_a_listener_that_raises_does_not_end_the_search(tune, witness, method, c
     [
         "trial_ended",
         "search_ended",
-        pytest.param("run_id", marks=pytest.mark.xfail(reason="not guarded yet")),
+        "run_id",
     ],
 )
 def test_a_tracker_that_raises_at_the_end_does_not_end_the_search(tune, witness, method):

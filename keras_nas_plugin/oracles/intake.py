@@ -64,7 +64,7 @@ def _take_values(oracle: NASOracle, known: Trial, reported: keras_tuner.HyperPar
 
 
 def last_error(message: str | None) -> str:
-    r"""The line of a traceback that names the exception; a message without frames as it is.
+    r"""The line of a traceback that names the exception; else the last line.
 
     Keras' messages have many lines, the last of which lists a layer's arguments.
 
@@ -73,5 +73,5 @@ def last_error(message: str | None) -> str:
     """
     lines = (message or "no message").strip().splitlines()
     frames = [index for index, line in enumerate(lines) if line.startswith("  File ")]
-    after = lines[frames[-1] + 1 :] if frames else lines
+    after = lines[frames[-1] + 1 :] if frames else []
     return next((line for line in after if line and not line.startswith(" ")), lines[-1])

@@ -108,7 +108,9 @@ def test_the_message_of_the_last_failure_is_reported(tmp_path):
     search = Search(RandomOracle, tmp_path / "search", max_consecutive_failed_trials=1)
     trial = search.start()
     trial.status = TrialStatus.FAILED
-    trial.message = "Traceback (most recent call last):\n  ...\nValueError: bad layer\n"
+    trial.message = (
+        'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: bad layer\n'
+    )
     with pytest.raises(TooManyFailuresError, match="The last one: ValueError: bad layer$"):
         search.oracle.end_trial(trial)
 

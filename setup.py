@@ -9,8 +9,8 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 
-# The tests pass with exactly these lower bounds (and TensorFlow 2.20), and with the versions in
-# `constraints.txt`, which are what `make` installs.
+# The unit tests were run with the last patch release of each lower bound (and TensorFlow 2.20);
+# all tests run with the versions in `constraints.txt`, which are what `make` installs.
 CORE = [
     "click>=8.1",
     "keras>=3.12",  # what TensorFlow 2.21 itself asks for

@@ -92,9 +92,7 @@ class NASTuner(TrialTrainer):
         executions_per_trial: Trainings per trial, whose mean counts.
         max_model_size: Most trainable parameters; a larger model is a failed trial.
         distribution_strategy: A `tf.distribute.Strategy`, or ``"mirrored"``.
-        optimizer: Overrides the optimizer of each model.
-        loss: Overrides the loss of each model.
-        metrics: Overrides the metrics of each model.
+        optimizer, loss, metrics: Override those of each model.
         directory: Folder of all searches.
         project_name: Folder of this search inside it.
         overwrite: Whether to delete an earlier search of that name; else it goes on.
@@ -155,7 +153,8 @@ class NASTuner(TrialTrainer):
             distribution_strategy=runtime.distribution(distribution_strategy),
             directory=str(folder.parent),
             project_name=folder.name,
-            overwrite=overwrite,
+            # A worker that starts late must not delete what the others have done.
+            overwrite=overwrite and not is_worker(),
             executions_per_trial=executions_per_trial,
             tuner_id=tuner_id,
         )
@@ -209,10 +208,12 @@ class NASTuner(TrialTrainer):
                 self.on_search_begin()
                 self._run_trials(fit_args, fit_kwargs)
                 self.on_search_end()
-        self._check_space(before=False)
+        if not is_worker():  # whose chief may be gone by now
+            self._check_space(before=False)
 
     def _serve(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Hand trials out to worker processes until all are done."""
+        self._local_oracle.fatal_error_is_raised = True
         super().search(*fit_args, **fit_kwargs)
         error = getattr(self._local_oracle, "fatal_error", None)
         if error is not None:

@@ -56,7 +56,6 @@ OBJECTIVE = "val_accuracy"  # what `keras-nas search` looks for unless it is tol
 HELD_OUT = 0.2  # the part of the training images that a missing split takes
 SPLIT_SEED = 0  # not the search's seed: every search is judged on the same test images
 
-# --------------------------------------------------------------------------------------------
 # The search space
 
 
@@ -65,12 +64,6 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
 
     A stem, then one to four stages of convolution blocks, each stage at half the resolution of
     the one before, then a pooled head.
-
-    Args:
-        hp: The hyperparameters; this function declares them and reads their values.
-
-    Returns:
-        The compiled model, for images and integer labels as `load_data` gives them.
     """
     image_shape, classes = image_shape_and_classes()
     inputs = keras.Input(image_shape, name="image")
@@ -175,7 +168,6 @@ def _most_stages(shape: tuple[int | None, ...]) -> int:
     return min(4, max(1, int(math.log2(min(shape[1], shape[2])))))
 
 
-# --------------------------------------------------------------------------------------------
 # The data
 
 
@@ -186,10 +178,6 @@ def load_data() -> tuple[Split, Split, Split]:
         Training, validation and test split. Each is a pair: images of shape
         (n, height, width, channels) in float32, where integer pixels were scaled to [0, 1],
         and labels of shape (n,) from 0.
-
-    Raises:
-        ValueError: If the data are not what the module's docstring asks for.
-        FileNotFoundError: If there is no such file.
     """
     dataset = os.environ.get("NAS_DATASET") or "digits"
     return _load(dataset, int(os.environ.get("NAS_LIMIT") or 0))
@@ -326,16 +314,11 @@ def _read_idx(folder: Path, stem: str) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-# --------------------------------------------------------------------------------------------
 # A search in Python
 
 
 def search(options: argparse.Namespace) -> None:
-    """Search, register the winner, and measure it on the test images.
-
-    Args:
-        options: As `main` reads them.
-    """
+    """Search, register the winner, and measure it on the test images."""
     from keras_nas_plugin import MLflowTracker, NASTuner, RegularizedEvolutionOracle
 
     (x, y), validation_data, _ = load_data()
@@ -357,15 +340,7 @@ def search(options: argparse.Namespace) -> None:
 
 
 def evaluate(model_uri: str, tracking_uri: str) -> float:
-    """Load a model back from MLflow and print its accuracy on the test images.
-
-    Args:
-        model_uri: For example `models:/image-classifier@challenger`.
-        tracking_uri: Where MLflow keeps its runs and models.
-
-    Returns:
-        The accuracy, from 0 to 1.
-    """
+    """Load a model back from MLflow and print its accuracy on the test images."""
     import mlflow
 
     keras.utils.disable_interactive_logging()  # no progress bar over the one line below
@@ -381,11 +356,7 @@ def evaluate(model_uri: str, tracking_uri: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and do what it says.
-
-    Args:
-        arguments: The command line without the program's name.
-    """
+    """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -37,16 +37,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
+import keras_tuner
 import numpy as np
 from keras import layers
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-
-if TYPE_CHECKING:
-    import keras_tuner
 
 Split = tuple[np.ndarray, np.ndarray]
 Tensor = keras.KerasTensor

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,36 @@ from typing import Any
 from keras_nas_plugin.errors import StateError
 
 TEMPORARY_PREFIX = ".tmp-"
+
+
+def temporary_neighbour(path: Path) -> Path:
+    """A name beside ``path``, with its suffixes, that nobody else uses."""
+    token = f"{TEMPORARY_PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return path.with_name(token + "".join(path.suffixes))
+
+
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Delete temporary files below a folder whose process died while it wrote them.
+
+    Files of other machines and of living processes are left alone: they may be in use.
+    """
+    own = f"{TEMPORARY_PREFIX}{socket.gethostname()}-"
+    for path in Path(folder).glob(f"**/{TEMPORARY_PREFIX}*"):
+        process = path.name.removeprefix(own).partition("-")[0]
+        if path.name.startswith(own) and process.isdigit() and not _alive(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # where `os.kill` ends the process that it should ask
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's process
+        return True
+    return True
 
 
 def write_atomic(path: str | os.PathLike, write: Callable[[str], None]) -> None:
@@ -30,8 +61,7 @@ def write_atomic(path: str | os.PathLike, write: Callable[[str], None]) -> None:
         OSError: The folder cannot be written; ``path`` is then unchanged.
     """
     path = Path(path)
-    token = f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = str(path.with_name(token + "".join(path.suffixes)))
+    temporary = str(temporary_neighbour(path))
     try:
         write(temporary)
         with open(temporary, "rb+") as file:

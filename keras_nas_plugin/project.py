@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 
 from keras_nas_plugin.errors import StateError
-from keras_nas_plugin.files import TEMPORARY_PREFIX
+from keras_nas_plugin.files import TEMPORARY_PREFIX, remove_leftovers, temporary_neighbour
 
 _ID_FILE = "search_id"
 
 
 def check_writable(directory: str | os.PathLike, project_name: str) -> Path:
-    """Create the project folder and try to write there.
+    """Create the project folder, try to write there, and tidy up after a killed process.
 
     Returns:
         The project folder.
@@ -26,6 +26,7 @@ def check_writable(directory: str | os.PathLike, project_name: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder, prefix=TEMPORARY_PREFIX):
+            remove_leftovers(folder)
             return folder
     except OSError as error:
         raise StateError(
@@ -41,7 +42,7 @@ def search_id(folder: Path) -> str:
     """
     path = folder / _ID_FILE
     if not path.exists():
-        draft = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        draft = temporary_neighbour(path)
         draft.write_text(secrets.token_hex(8), encoding="utf-8")
         try:
             # Linking fails where the name exists, and the name never has half a content.

@@ -8,7 +8,6 @@ with the same values), or an ended one that it does not know (the file counts).
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import StateError
-from keras_nas_plugin.files import TEMPORARY_PREFIX, read_json, write_json
+from keras_nas_plugin.files import read_json, remove_leftovers, write_json
 
 if TYPE_CHECKING:
     from keras_nas_plugin.oracles.base import NASOracle
@@ -149,9 +148,7 @@ def reload_oracle(oracle: NASOracle) -> None:
     except FileNotFoundError:
         # Killed before the first trial was handed out: nothing to go on with.
         return
-    for leftover in project.glob(f"**/{TEMPORARY_PREFIX}*"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+    remove_leftovers(project)
     loaded = [read_json(path) for path in project.glob(f"trial_*/{_TRIAL_FILE}")]
     maximise = oracle.objective.direction == "max"
     ended = []

@@ -79,6 +79,8 @@ def test_a_search_killed_at_any_write_goes_on_as_if_nothing_had_happened(
     assert len(expected) == _TRIALS
     assert {status for _, _, status, _ in expected} == {"COMPLETED", "FAILED"}
     assert {f"late{first}" for first in _LATE} <= set(expected[-1][1])
+    # The process that wrote the half files stands in for one that was killed.
+    monkeypatch.setattr(files, "_alive", lambda process: False)
     # Two files, each half and whole, at the start and at the end of each attempt.
     assert len(snapshots) > 8 * _TRIALS
     for number, snapshot in enumerate(snapshots):

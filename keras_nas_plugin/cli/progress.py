@@ -102,6 +102,8 @@ class ProgressDisplay(Tracker):
         if not self._search.max_trials or not recent:
             return ""
         remaining = self._search.max_trials - self._ended
+        if not remaining:
+            return ""
         return f", about {_clock(remaining * sum(recent) / len(recent))} left"
 
     def _line(self) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
@@ -49,6 +50,10 @@ def search_id(folder: Path) -> str:
             os.link(draft, path)
         except FileExistsError:
             pass
+        except OSError:
+            # No hard links (FAT, many network drives); there a kill may leave half a name.
+            with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:
+                file.write(draft.read_text(encoding="utf-8"))
         finally:
             draft.unlink()
     return path.read_text(encoding="utf-8")

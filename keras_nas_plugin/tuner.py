@@ -31,7 +31,7 @@ from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.space.discovery import discover
 from keras_nas_plugin.tracking.autolog import autolog_disabled
 from keras_nas_plugin.tracking.base import Tracker
-from keras_nas_plugin.tracking.fanout import Fanout
+from keras_nas_plugin.tracking.fanout import Fanout, note_run, note_runs
 from keras_nas_plugin.tracking.records import (
     FAILED,
     FINISHED,
@@ -40,12 +40,11 @@ from keras_nas_plugin.tracking.records import (
     Status,
     TrialRecord,
     load_records,
-    save_run_id,
 )
 from keras_nas_plugin.training import runtime, session
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.checks import belongs_to, check_arguments, check_space
-from keras_nas_plugin.training.describe import search_info
+from keras_nas_plugin.training.describe import search_info, warn_of_other_data
 from keras_nas_plugin.training.roles import is_chief, is_worker
 from keras_nas_plugin.training.running import RunningTrial
 from keras_nas_plugin.training.trainer import TrialTrainer
@@ -221,6 +220,7 @@ class NASTuner(TrialTrainer):
 
     @contextlib.contextmanager
     def _tracked(self, info: SearchInfo) -> Iterator[None]:
+        warn_of_other_data(SearchInfo.load(self.project_dir), info)
         info.save()
         self._trackers.search_started(info, load_records(self.project_dir))
         status: Status = FAILED
@@ -234,6 +234,7 @@ class NASTuner(TrialTrainer):
             # A worker that is done does not end the search of the others.
             if not is_worker():
                 self._trackers.search_ended(status)
+                note_runs(self._trackers, self.project_dir)
 
     def _run_trials(self, fit_args: Sequence[Any], fit_kwargs: Mapping[str, Any]) -> None:
         self._limit = Budget(self.budget, [r.seconds for r in load_records(self.project_dir)])
@@ -268,9 +269,7 @@ class NASTuner(TrialTrainer):
             known = keras_tuner.HyperParameters.from_config(record.hyperparameters)
             trial.hyperparameters = known
         self._trackers.trial_ended(record)
-        run_id = self._trackers.run_id(trial.trial_id)
-        if run_id is not None:
-            save_run_id(folder, run_id)
+        note_run(self._trackers, trial.trial_id, folder)
         self._limit.took(record.seconds)
         if record.status == FINISHED:
             self.oracle.update_trial(trial.trial_id, dict(record.metrics), step=record.best_step)

@@ -18,10 +18,12 @@ import click
 
 from keras_nas_plugin.cli.options import DIRECTORY, Duration
 from keras_nas_plugin.cli.results import number_text, plain, search_result, values_text
+from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.oracles import STRATEGIES
+from keras_nas_plugin.tracking.connection import public_uri
 from keras_nas_plugin.tracking.records import SearchInfo
 
-_NO_TRIAL, _INTERRUPTED, _TERMINATED = 3, 130, 143
+_FAILED, _NO_TRIAL, _INTERRUPTED, _TERMINATED = 1, 3, 130, 143
 _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
@@ -99,8 +101,7 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
     settings = Settings(overwrite=not resume, **options)
     if settings.register and not settings.tracking:
         raise click.UsageError("`--register` needs MLflow; received `--no-tracking`")
-    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
-    command = shlex.join(["keras-nas", *words, "--resume"])
+    command = _resume_command(context)
     _set_up_logging()
     with _interruptible() as signals:
         try:
@@ -118,7 +119,19 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
         click.echo(json.dumps(plain(result), indent=2))
     else:
         _print_result(result)
+    if result["error"]:
+        click.echo(f"Error: {result['error']}\nTry again with:\n  {command}", err=True)
+        return _FAILED
     return 0 if result["best"] else _NO_TRIAL
+
+
+def _resume_command(context: click.Context) -> str:
+    """What goes on with this search; an address from the environment becomes part of it."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    source = context.get_parameter_source("tracking_uri")
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        words += ["--tracking-uri", context.params["tracking_uri"]]
+    return shlex.join(["keras-nas", *words, "--resume"])
 
 
 def _run(settings: Settings, command: str) -> dict[str, Any]:
@@ -135,7 +148,8 @@ def _run(settings: Settings, command: str) -> dict[str, Any]:
     recipe = Recipe(settings.file, settings.data)
     objective: Any = settings.objective or recipe.objective or "val_loss"
     if settings.direction is not None:
-        objective = keras_tuner.Objective(objective, settings.direction)
+        name = getattr(objective, "name", objective)
+        objective = keras_tuner.Objective(name, settings.direction)
     oracle_class = getattr(oracles, STRATEGIES[settings.strategy])
     oracle = oracle_class(objective, settings.max_trials, seed=settings.seed)
     project_name = settings.project_name or recipe.name
@@ -153,7 +167,8 @@ def _run(settings: Settings, command: str) -> dict[str, Any]:
         deterministic=settings.deterministic,
         budget=settings.budget,
         dataset=data.pop("dataset", recipe.name),
-        resume_command=command,
+        # Stored where others read it: without a password.
+        resume_command=_without_password(command, settings.tracking_uri),
         executions_per_trial=settings.executions_per_trial,
         max_model_size=settings.max_model_size,
         distribution_strategy=settings.distribute,
@@ -161,19 +176,27 @@ def _run(settings: Settings, command: str) -> dict[str, Any]:
         project_name=project_name,
         overwrite=settings.overwrite,
     )
-    arguments = {"epochs": settings.epochs, "batch_size": settings.batch_size, **data}
-    if hasattr(data.get("x"), "element_spec"):
-        del arguments["batch_size"]
-    tuner.search(**arguments, verbose=0)
+    arguments = {"epochs": settings.epochs, "verbose": 0, **data}
+    if settings.batch_size is not None:
+        arguments["batch_size"] = settings.batch_size
+    tuner.search(**arguments)
     return _result(settings, tuner, tracker)
+
+
+def _without_password(command: str, tracking_uri: str | None) -> str:
+    return command.replace(tracking_uri, public_uri(tracking_uri)) if tracking_uri else command
 
 
 def _result(settings: Settings, tuner: Any, tracker: Any) -> dict[str, Any]:
     """Register the best model if wanted, and gather what the search came to."""
-    folder = Path(tuner.project_dir)
+    folder, problem = Path(tuner.project_dir), None
     if settings.register and search_result(SearchInfo.load(folder))["best"]:
-        tuner.register_best(settings.register, alias=settings.alias)
+        try:
+            tuner.register_best(settings.register, alias=settings.alias)
+        except TrackingError as error:
+            problem = str(error)
     result = search_result(SearchInfo.load(folder))
+    result["error"] = problem
     result["stopped_by"] = tuner.stopped_by
     result["ui_command"] = tracker.ui_command() if tracker else None
     return result

@@ -8,6 +8,8 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_nas_plugin.errors import HyperModelError, InvalidResultError, ObjectiveError
 
 _LOSSES = ("loss", "val_loss")
@@ -51,7 +53,7 @@ def result_of(returned: Any, objective: Any) -> Result:
     if isinstance(returned, numbers.Real) or getattr(returned, "shape", None) == ():
         return _checked({objective.name: float(returned)}, 0, objective)
     if isinstance(returned, Mapping):
-        return _checked({name: float(value) for name, value in returned.items()}, 0, objective)
+        return _checked(scalars(returned), 0, objective)
     if isinstance(getattr(returned, "history", None), Mapping):
         return _best_epoch(epochs_of(returned), objective)
     raise HyperModelError(
@@ -60,11 +62,16 @@ def result_of(returned: Any, objective: Any) -> Result:
     )
 
 
+def scalars(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """Metrics as numbers; one per class (`F1Score` without `average`) counts as its mean."""
+    return {name: float(np.mean(value)) for name, value in (logs or {}).items()}
+
+
 def epochs_of(history: Any) -> list[dict[str, float]]:
     """Metrics per epoch of a Keras `History`."""
     count = max((len(values) for values in history.history.values()), default=0)
     return [
-        {name: float(values[e]) for name, values in history.history.items() if e < len(values)}
+        scalars({name: v[e] for name, v in history.history.items() if e < len(v)})
         for e in range(count)
     ]
 

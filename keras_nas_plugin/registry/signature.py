@@ -32,7 +32,14 @@ def infer(model: Any, sample: Any) -> ModelSignature | None:
     if inputs is None:
         _log.warning("The model is registered without a signature: its inputs are not declared")
         return None
-    outputs = model.predict(inputs, verbose=0)
+    try:
+        outputs = model.predict(inputs, verbose=0)
+    except Exception as error:  # a hypermodel's `fit` may reshape what `search` was given
+        if sample is not None:
+            _log.debug("The rows do not fit the model; zeros take their place: %s", error)
+            return infer(model, None)
+        _log.warning("The model is registered without a signature: %s", error)
+        return None
     try:
         return infer_signature(
             _named(inputs, [tensor.name for tensor in getattr(model, "inputs", None) or ()]),

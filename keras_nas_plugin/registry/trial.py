@@ -9,6 +9,7 @@ from typing import Any
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.registry.register import RegisteredModel, register_model
 from keras_nas_plugin.tracking.base import Tracker
+from keras_nas_plugin.tracking.connection import public_uri
 from keras_nas_plugin.tracking.records import (
     SearchInfo,
     TrialRecord,
@@ -49,7 +50,9 @@ def register_trial(
     run_id = tracker.run_id(record.trial_id) if tracker is not None else None
     if run_id is None:
         where = getattr(tracker, "tracking_uri", None)
-        came = f"no run of trial {record.trial_id} at {where}" if where else f"tracker={tracker}"
+        came = f"tracker={tracker}"
+        if where is not None:
+            came = f"no run of trial {record.trial_id} at {public_uri(where)}"
         raise TrackingError(
             "`register_best` needs the trial's run in MLflow: pass `tracker=MLflowTracker(...)`, "
             f"run `search`, and check that the store answers; received {came}"

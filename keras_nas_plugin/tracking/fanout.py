@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.tracking.base import Tracker
-from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
+from keras_nas_plugin.tracking.records import (
+    SearchInfo,
+    Status,
+    TrialRecord,
+    load_records,
+    load_run_id,
+    save_run_id,
+)
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -73,3 +82,16 @@ class Fanout(Tracker):
             if run_id is not None:
                 return run_id
         return None
+
+
+def note_run(tracker: Tracker, trial_id: str, folder: str | os.PathLike) -> None:
+    """Write a trial's run into the trial's folder, if the tracker knows it."""
+    run_id = tracker.run_id(trial_id)
+    if run_id is not None and run_id != load_run_id(folder):
+        save_run_id(folder, run_id)
+
+
+def note_runs(tracker: Tracker, project: str | os.PathLike) -> None:
+    """Write the runs of trials that were sent later than they ended."""
+    for record in load_records(project):
+        note_run(tracker, record.trial_id, Path(project) / f"trial_{record.trial_id}")

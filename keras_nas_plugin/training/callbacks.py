@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_nas_plugin.evaluation.results import usable
+from keras_nas_plugin.evaluation.results import scalars, usable
 from keras_nas_plugin.training.weights import save_weights
 
 
@@ -38,7 +38,7 @@ class TrialCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         """Record, then pass on to the tuner."""
-        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        numbers = scalars(logs)
         self.curve.append(numbers)
         self._on_epoch(epoch, numbers)
         self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
@@ -80,7 +80,7 @@ class BestWeights(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         """Copy the weights when the objective improved."""
-        logs = logs or {}
+        logs = scalars(logs)
         if not self.objective.has_value(logs):
             self._weights = self.model.get_weights()
         elif usable(logs, self.objective):

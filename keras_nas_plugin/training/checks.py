@@ -8,6 +8,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.errors import NASError, SearchSpaceError
+from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.oracles.objectives import check_direction
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.tracking.records import FINISHED, TrialRecord
@@ -35,7 +36,8 @@ def check_arguments(hypermodel: Any, oracle: Any, executions: int, *, custom_run
         raise NASError("`hypermodel` needs a function build(hp) or a HyperModel; received None")
     if executions < 1:
         raise NASError(f"`executions_per_trial` needs at least 1; received {executions}")
-    check_direction(oracle.objective)
+    if not isinstance(oracle, NASOracle):  # which refuses bare names and trusts an Objective
+        check_direction(oracle.objective)
 
 
 def check_space(hyperparameters: keras_tuner.HyperParameters) -> None:
@@ -53,6 +55,8 @@ def check_space(hyperparameters: keras_tuner.HyperParameters) -> None:
 
 def belongs_to(record: TrialRecord, trial: Trial) -> bool:
     """Whether a record says how this trial finished, before the oracle was told."""
-    values = trial.hyperparameters.values
+    hyperparameters = trial.hyperparameters
+    # Over KerasTuner's service a trial comes with inactive values too.
+    values = spec_of(hyperparameters).restrict(hyperparameters.values)
     known = all(record.values.get(name) == value for name, value in values.items())
     return record.status == FINISHED and known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ from keras_nas_plugin.evaluation.datasets import describe_data
 from keras_nas_plugin.space.hyperparameters import describe as describe_space
 from keras_nas_plugin.tracking.records import DatasetInfo, SearchInfo
 from keras_nas_plugin.training import runtime
+
+logger = logging.getLogger("keras_nas_plugin")
 
 
 def search_info(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> SearchInfo:
@@ -37,6 +39,19 @@ def search_info(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> S
         directory=str(tuner.project_dir),
         resume_command=tuner.resume_command or _script_command(),
     )
+
+
+def warn_of_other_data(earlier: SearchInfo | None, now: SearchInfo) -> None:
+    """Say so when a search goes on with other data: its scores cannot be compared."""
+    if earlier is None:
+        return
+    before = [(data.context, data.digest) for data in earlier.datasets]
+    if before != [(data.context, data.digest) for data in now.datasets]:
+        logger.warning(
+            "The search in %s goes on with other data than it began with: its scores cannot be "
+            "compared. Start over with `overwrite=True`, or give the same data.",
+            now.directory,
+        )
 
 
 def _settings(tuner: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,5 +86,10 @@ def _datasets(
 
 def _script_command() -> str | None:
     """The command that runs this program again; None in a notebook or a shell."""
-    script = sys.argv[0] if sys.argv else ""
-    return shlex.join(["python", *sys.argv]) if os.path.isfile(script) else None
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return shlex.join(["python", "-m", spec.name.removesuffix(".__main__"), *sys.argv[1:]])
+    if getattr(main, "__file__", None) is None:
+        return None
+    return shlex.join(["python", *sys.argv])

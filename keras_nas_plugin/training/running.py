@@ -27,6 +27,12 @@ class RunningTrial:
         hyperparameters = self.trial.hyperparameters
         return spec_of(hyperparameters).restrict(hyperparameters.values)
 
+    def ran(self, model: Any, seconds: float) -> None:
+        """Note an execution: the Keras model, if it is known, and how long it trained."""
+        self.costs["train_seconds"] = self.costs.get("train_seconds", 0.0) + seconds
+        if model is not None and model.built:
+            self.costs["parameters"] = float(model.count_params())
+
     def record(
         self,
         status: Status,

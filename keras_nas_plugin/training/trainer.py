@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -58,6 +60,8 @@ class TrialTrainer(keras_tuner.Tuner):
         self._trackers = listeners
         self._limit = Budget(None)
         self._running: RunningTrial | None = None
+        # The model that `_try_build` made last, and when.
+        self._built: tuple[keras.Model, float] | None = None
         # In a worker process `self.oracle` becomes a client with seven methods.
         self._local_oracle = tuner_options["oracle"]
         super().__init__(**tuner_options)
@@ -84,7 +88,30 @@ class TrialTrainer(keras_tuner.Tuner):
             if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
                 self._configure_tensorboard_dir(callbacks, trial, execution)
             callbacks += [*self._own_callbacks(trial), best]
-            results.append(self._build_and_fit_model(trial, *args, callbacks=callbacks, **kwargs))
+            results.append(self._execute(trial, best, args, {**kwargs, "callbacks": callbacks}))
+        return results
+
+    def _execute(
+        self, trial: Trial, best: BestWeights, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """One training, around the hook that subclasses may override."""
+        deadlines = [one for one in kwargs["callbacks"] if isinstance(one, Deadline)]
+        began = time.monotonic()
+        try:
+            results = self._build_and_fit_model(trial, *args, **kwargs)
+        finally:
+            for deadline in deadlines:
+                # Keras leaves `on_train_end` out after an exception.
+                deadline.on_train_end()
+            built, self._built = self._built, None
+        if any(deadline.fired for deadline in deadlines):
+            raise BudgetExhaustedError(f"`budget` of {self.budget} seconds ended during the trial")
+        model, began = built or (best.model, began)
+        seconds = time.monotonic() - began
+        if model is not None:
+            self._save_model(model, trial, best)
+        if self._running is not None:
+            self._running.ran(model, seconds)
         return results
 
     def _own_callbacks(self, trial: Trial) -> list[keras.callbacks.Callback]:
@@ -105,36 +132,17 @@ class TrialTrainer(keras_tuner.Tuner):
     def _execution_seed(self, trial: Trial, execution: int) -> int:
         """A seed for one execution that does not depend on what ran before."""
         seed = getattr(self._local_oracle, "seed", None) or 0
-        return (seed * 1_000_003 + int(trial.trial_id, 36) * 1_009 + execution) % 2**31
+        return (seed * 1_000_003 + zlib.crc32(trial.trial_id.encode()) + execution) % 2**31
 
     def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         model = self._try_build(trial.hyperparameters)
         self._continue_from(model, trial)
         create_variables(model, args, kwargs)
-        before = time.monotonic()
-        deadlines = [one for one in kwargs["callbacks"] if isinstance(one, Deadline)]
-        try:
-            results = self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
-        finally:
-            for deadline in deadlines:
-                # Keras leaves `on_train_end` out after an exception.
-                deadline.on_train_end()
-        if any(deadline.fired for deadline in deadlines):
-            raise BudgetExhaustedError(f"`budget` of {self.budget} seconds ended during the trial")
-        self._save_model(model, trial, kwargs["callbacks"])
-        if self._running is not None:
-            self._running.costs["train_seconds"] = (
-                self._running.costs.get("train_seconds", 0.0) + time.monotonic() - before
-            )
-            if model.built:
-                self._running.costs["parameters"] = float(model.count_params())
-        return results
+        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
-    def _save_model(self, model: keras.Model, trial: Trial, callbacks: list[Any]) -> None:
+    def _save_model(self, model: keras.Model, trial: Trial, best: BestWeights) -> None:
         try:
-            for callback in callbacks:
-                if isinstance(callback, BestWeights):
-                    callback.save(model)
+            best.save(model)
             write_json(self._get_build_config_fname(trial.trial_id), model.get_build_config())
         except OSError as error:
             # A full disk is no fault of the model: the trial runs again on resume.
@@ -165,6 +173,7 @@ class TrialTrainer(keras_tuner.Tuner):
                     f"`max_model_size` allows {self.max_model_size:,} trainable parameters; "
                     f"this model has {size:,}"
                 )
+        self._built = model, time.monotonic()
         return model
 
     def _continue_from(self, model: keras.Model, trial: Trial) -> None:
@@ -183,6 +192,7 @@ class TrialTrainer(keras_tuner.Tuner):
         """The trained model of a trial, with the weights of its best epoch."""
         with runtime.precision(self.precision):
             model = self._try_build(trial.hyperparameters.copy())
+            self._built = None
             self._load_weights(model, trial.trial_id)
         return model
 

@@ -51,8 +51,7 @@ from keras_nas_plugin.training.trainer import TrialTrainer
 
 logger = logging.getLogger("keras_nas_plugin")
 
-# KerasTuner polls an oracle that has no trial yet without a pause.
-_IDLE_SECONDS = 0.2
+_IDLE_SECONDS = 0.2  # between questions; KerasTuner asks without a pause
 
 # Errors that every further trial would run into as well.
 _FATAL = (keras_tuner.errors.FatalError, HyperModelError, ObjectiveError)
@@ -125,7 +124,7 @@ class NASTuner(TrialTrainer):
         tuner_id: str | None = None,
     ) -> None:
         custom_run = type(self).run_trial is not NASTuner.run_trial
-        check_arguments(hypermodel, oracle, executions_per_trial, custom_run=custom_run)
+        check_arguments(hypermodel, oracle, tracker, executions_per_trial, custom_run=custom_run)
         runtime.check_precision(precision)
         folder = project.check_writable(directory or ".", project_name or "untitled_project")
         self.tracker = tracker
@@ -229,6 +228,8 @@ class NASTuner(TrialTrainer):
             status = FINISHED
         except (KeyboardInterrupt, SystemExit):
             status = KILLED
+            if self.resume_command is None:
+                logger.warning("Interrupted. Run the same program again to go on.")
             raise
         finally:
             # A worker that is done does not end the search of the others.

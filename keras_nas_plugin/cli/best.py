@@ -29,7 +29,7 @@ def best(directory: str, project_name: str | None, as_json: bool) -> int:
         click.echo(f"No trial of {search.name} has finished.", err=True)
         return 3
     click.echo(f"{search.name}: trial {winner['trial_id']}, the best of {_count(result)}")
-    click.echo(f"  {search.objective}: {winner['score']:.6g} (epoch {winner['best_epoch'] + 1})")
+    click.echo(f"  {search.objective}: {winner['score']:.6g} (epoch {winner['best_epoch']})")
     for title in ("values", "metrics", "costs"):
         click.echo(f"{title}:")
         for name, value in winner[title].items():
@@ -39,7 +39,8 @@ def best(directory: str, project_name: str | None, as_json: bool) -> int:
         click.echo("model: not registered")
     else:
         note = "" if model["trial_id"] == winner["trial_id"] else f" (trial {model['trial_id']})"
-        click.echo(f"model: {model['name']} version {model['version']}{note}")
+        alias = f"@{model['alias']}" if model["alias"] else ""
+        click.echo(f"model: {model['name']}{alias} version {model['version']}{note}")
     sys.stdout.flush()
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -20,11 +20,15 @@ class ProgressDisplay(Tracker):
     Args:
         console: Where to write; its `is_terminal` decides which of the two.
         epochs: Epochs per trial, if known.
+        budget: Seconds that the search may take, if limited.
     """
 
-    def __init__(self, console: Console, epochs: int | None = None) -> None:
+    def __init__(
+        self, console: Console, epochs: int | None = None, budget: float | None = None
+    ) -> None:
         self._console = console
         self._epochs = epochs
+        self._deadline = None if budget is None else time.monotonic() + budget
         self._live: Live | None = None
         self._search: SearchInfo | None = None
         self._best: TrialRecord | None = None
@@ -104,7 +108,10 @@ class ProgressDisplay(Tracker):
         remaining = self._search.max_trials - self._ended
         if not remaining:
             return ""
-        return f", about {_clock(remaining * sum(recent) / len(recent))} left"
+        seconds = remaining * sum(recent) / len(recent)
+        if self._deadline is not None:
+            seconds = min(seconds, max(self._deadline - time.monotonic(), 0.0))
+        return f", about {_clock(seconds)} left"
 
     def _line(self) -> Text:
         """The live line."""
@@ -121,6 +128,32 @@ class ProgressDisplay(Tracker):
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Interrupter(Tracker):
+    """Interrupts a search at its next trial or epoch once a signal came.
+
+    Python drops an exception that a signal raises inside a weak reference's callback or a
+    destructor, and with it the interrupt.
+
+    Args:
+        signals: Grows with each signal.
+    """
+
+    def __init__(self, signals: Sequence[int]) -> None:
+        self._signals = signals
+
+    def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        """See `Tracker.trial_started`."""
+        self._check()
+
+    def epoch_ended(self, trial_id: str, epoch: int, logs: Mapping[str, float]) -> None:
+        """See `Tracker.epoch_ended`."""
+        self._check()
+
+    def _check(self) -> None:
+        if self._signals:
+            raise KeyboardInterrupt
 
 
 def _clock(seconds: float) -> str:

@@ -31,8 +31,7 @@ class Recipe:
     """
 
     def __init__(self, target: str, data: str = _DATA) -> None:
-        path, _, name = target.partition(".py:")
-        self.path = _find(path + ".py" if name else path)
+        self.path, name = locate(target)
         self._module = _load(self.path)
         self.hypermodel = _hypermodel(self._get(name or _BUILD))
         self._load_data: Callable[[], Any] = self._get(data)
@@ -77,18 +76,26 @@ class Recipe:
         return getattr(self._module, name)
 
 
-def _find(path: str) -> Path:
-    """The file itself, or a recipe of that name that was installed with the package."""
+def locate(target: str) -> tuple[Path, str]:
+    """The file and the builder's name, if any, of ``path.py`` or ``path.py:name``.
+
+    A file that does not exist is looked for among the recipes of the package.
+
+    Raises:
+        RecipeError: There is no such file.
+    """
+    stem, _, name = target.partition(".py:")
+    path = stem + ".py" if name else target
     file = Path(path)
     if file.is_file():
-        return file
+        return file, name
     if file.parts[:1] == ("recipes",) or len(file.parts) == 1:
         try:
             shipped = importlib.resources.files(_SHIPPED) / file.name
         except ModuleNotFoundError:
             shipped = None
         if shipped is not None and shipped.is_file():
-            return Path(str(shipped))
+            return Path(str(shipped)), name
     raise RecipeError(f"`FILE` needs an existing Python file; received {path!r}")
 
 

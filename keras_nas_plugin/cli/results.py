@@ -35,7 +35,7 @@ def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
         "values": dict(record.values),
         "metrics": dict(record.metrics),
         "costs": dict(record.costs),
-        "best_epoch": record.best_step,
+        "best_epoch": record.best_step + 1,
         "seconds": record.seconds,
         "error": record.error,
         "run_id": load_run_id(folder),

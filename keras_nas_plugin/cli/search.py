@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from keras_nas_plugin.cli.options import DIRECTORY, Duration
+from keras_nas_plugin.cli.recipe import Recipe, locate
 from keras_nas_plugin.cli.results import number_text, plain, search_result, values_text
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.oracles import STRATEGIES
@@ -107,14 +108,14 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
         try:
             # Keras and user code print; standard output belongs to the result.
             with contextlib.redirect_stdout(sys.stderr):
-                result = _run(settings, command)
+                result = _run(settings, command, signals)
         except KeyboardInterrupt:
             click.echo(
                 "\nInterrupted. All finished trials are kept; this goes on with the search:\n"
                 f"  {command}",
                 err=True,
             )
-            return _TERMINATED if signals else _INTERRUPTED
+            return _TERMINATED if signal.SIGTERM in signals else _INTERRUPTED
     if settings.as_json:
         click.echo(json.dumps(plain(result), indent=2))
     else:
@@ -134,7 +135,8 @@ def _resume_command(context: click.Context) -> str:
     return shlex.join(["keras-nas", *words, "--resume"])
 
 
-def _run(settings: Settings, command: str) -> dict[str, Any]:
+def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]:
+    locate(settings.file)  # before seconds of imports
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from rich.console import Console
 
@@ -142,8 +144,7 @@ def _run(settings: Settings, command: str) -> dict[str, Any]:
     from keras_nas_plugin import MLflowTracker, NASTuner, oracles  # isort: skip
     import keras_tuner
 
-    from keras_nas_plugin.cli.progress import ProgressDisplay
-    from keras_nas_plugin.cli.recipe import Recipe
+    from keras_nas_plugin.cli.progress import Interrupter, ProgressDisplay
 
     recipe = Recipe(settings.file, settings.data)
     objective: Any = settings.objective or recipe.objective or "val_loss"
@@ -158,11 +159,12 @@ def _run(settings: Settings, command: str) -> dict[str, Any]:
         experiment = settings.experiment or project_name
         tracker = MLflowTracker(experiment, tracking_uri=settings.tracking_uri)
     data = recipe.fit_arguments()
+    display = ProgressDisplay(Console(stderr=True), settings.epochs, settings.budget)
     tuner = NASTuner(
         recipe.hypermodel,
         oracle=oracle,
         tracker=tracker,
-        listeners=[ProgressDisplay(Console(stderr=True), settings.epochs)],
+        listeners=[display, Interrupter(signals)],
         precision=settings.precision,
         deterministic=settings.deterministic,
         budget=settings.budget,
@@ -208,6 +210,8 @@ def _print_result(result: dict[str, Any]) -> None:
     reason = ", the budget is used up" if result["stopped_by"] == "budget" else ""
     click.echo(f"{counts['finished']} trials finished{failed}{reason}.")
     if best is None:
+        if counts["failed"]:
+            click.echo("`keras-nas trials --failed` says why. Mend it and start over: --overwrite")
         return
     click.echo(f"Best: trial {best['trial_id']}, {result['objective']} {best['score']:.4f}")
     click.echo(f"  {values_text(best['values'])}")
@@ -215,25 +219,26 @@ def _print_result(result: dict[str, Any]) -> None:
     click.echo(f"  {costs}")
     if result["model"]:
         model = result["model"]
-        click.echo(f"Registered: {model['model_uri']} (version {model['version']})")
+        click.echo(f"Registered: models:/{model['name']}@{model['alias']} ({model['model_uri']})")
     if result["ui_command"]:
         click.echo(f"Compare trials: {result['ui_command']}")
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """Turn SIGTERM into the interrupt that Ctrl-C sends; yields the signals that came."""
+    """Interrupt the program on SIGINT and SIGTERM; yields the signals that came."""
     received: list[int] = []
 
     def interrupt(number: int, frame: Any) -> None:
         received.append(number)
         raise KeyboardInterrupt
 
-    former = signal.signal(signal.SIGTERM, interrupt)
+    former = {kind: signal.signal(kind, interrupt) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
-        signal.signal(signal.SIGTERM, former)
+        for kind, handler in former.items():
+            signal.signal(kind, handler)
 
 
 def _set_up_logging() -> None:

@@ -82,9 +82,9 @@ def _direction(name: str) -> str:
         return "max"
     if base in _MINIMISED:
         return "min"
-    known = "max" if base in _MISREAD else "max or min"
+    other = "" if base in _MISREAD else ' (or "min")'
     raise ObjectiveError(
         f"`objective` needs a direction for {name!r}, which its name does not tell for certain; "
-        f'received the bare name. Write `keras_tuner.Objective("{name}", direction="{known}")`'
-        f" (on the command line `--objective {name} --direction {known.split()[0]}`)."
+        f'received the bare name. Write `keras_tuner.Objective("{name}", direction="max")`{other},'
+        f" or on the command line `--objective {name} --direction max`{other}."
     )

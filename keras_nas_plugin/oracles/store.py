@@ -83,6 +83,11 @@ def _identity(oracle: NASOracle) -> dict[str, Any]:
     return {"strategy": type(oracle.strategy).__name__, "objectives": objectives}
 
 
+def _in_words(identity: Mapping[str, Any]) -> str:
+    objectives = " and ".join(f"{name} ({way})" for name, way in identity["objectives"])
+    return f"{identity['strategy']} for {objectives}"
+
+
 def restore_oracle(oracle: NASOracle, state: Mapping[str, Any]) -> None:
     """Put an oracle into a saved state; its trials are loaded already.
 
@@ -97,9 +102,9 @@ def restore_oracle(oracle: NASOracle, state: Mapping[str, Any]) -> None:
         )
     if state["search"] != _identity(oracle):
         raise StateError(
-            f"`oracle` needs {state['search']} as in the saved search; received "
-            f"{_identity(oracle)}. Choose another `project_name`, or pass `overwrite=True` to "
-            "start over."
+            f"the saved search is {_in_words(state['search'])}, and `oracle` is "
+            f"{_in_words(_identity(oracle))}. Choose another `project_name` (`--project-name`), "
+            "or start over with `overwrite=True` (`--overwrite`)."
         )
     oracle.seed = state["seed"]
     oracle.rng.bit_generator.state = state["generator"]

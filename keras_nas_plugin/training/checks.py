@@ -11,15 +11,19 @@ from keras_nas_plugin.errors import NASError, SearchSpaceError
 from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.oracles.objectives import check_direction
 from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.records import FINISHED, TrialRecord
 
 
-def check_arguments(hypermodel: Any, oracle: Any, executions: int, *, custom_run: bool) -> None:
+def check_arguments(
+    hypermodel: Any, oracle: Any, tracker: Any, executions: int, *, custom_run: bool
+) -> None:
     """Refuse what no search can be run with.
 
     Args:
         hypermodel: As the user gave it.
         oracle: As the user gave it.
+        tracker: As the user gave it.
         executions: `executions_per_trial`.
         custom_run: Whether the tuner has a `run_trial` of its own, which may build its models.
 
@@ -30,7 +34,14 @@ def check_arguments(hypermodel: Any, oracle: Any, executions: int, *, custom_run
     if not isinstance(oracle, keras_tuner.Oracle):
         hint = " The hypermodel comes first." if isinstance(hypermodel, keras_tuner.Oracle) else ""
         raise NASError(
-            f"`oracle` needs a keras_tuner.Oracle; received {type(oracle).__name__}.{hint}"
+            "`oracle` needs a keras_tuner.Oracle, for example "
+            "RegularizedEvolutionOracle('val_accuracy', max_trials=50); "
+            f"received {type(oracle).__name__}.{hint}"
+        )
+    if tracker is not None and not isinstance(tracker, Tracker):
+        raise NASError(
+            "`tracker` needs a Tracker, for example MLflowTracker(experiment='name'), or None; "
+            f"received {type(tracker).__name__}"
         )
     if hypermodel is None and not custom_run:
         raise NASError("`hypermodel` needs a function build(hp) or a HyperModel; received None")

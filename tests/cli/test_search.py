@@ -117,7 +117,7 @@ def test_best_shows_the_winner(searched, nas, original):
     assert f"val_loss: {expected['score']:.6g}" in text
     assert f"units: {expected['values']['units']}" in text
     assert f"run id: {expected['run_id']}" in text
-    assert "model: tiny-model version 1" in text
+    assert "model: tiny-model@challenger version 1" in text
 
 
 def test_resume_after_the_end_does_nothing_twice(searched, nas, original):

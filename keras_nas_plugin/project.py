@@ -49,7 +49,7 @@ def search_id(folder: Path) -> str:
             # Linking fails where the name exists, and the name never has half a content.
             os.link(draft, path)
         except FileExistsError:
-            pass
+            pass  # another worker was first; its id is read below
         except OSError:
             # No hard links (FAT, many network drives); there a kill may leave half a name.
             with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as file:

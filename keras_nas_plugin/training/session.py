@@ -21,8 +21,8 @@ _CLOSURE_DEPTH = 3
 def search_session() -> Iterator[None]:
     """Keep everything imported so far out of the garbage collector's way.
 
-    A collection walks every tracked object, and the million that TensorFlow and Keras
-    brought along never become garbage. They are frozen for the search. `gc.unfreeze` thaws
+    A collection walks every tracked object, and those that TensorFlow and Keras brought
+    along never become garbage. They are frozen for the search. `gc.unfreeze` thaws
     everything, so a program that froze objects itself is left alone.
     """
     frozen = gc.get_freeze_count() == 0
@@ -55,8 +55,8 @@ def forget_reduce_gradients() -> int:
 
     Each trace of `Optimizer.apply_gradients` calls `ReplicaContext.all_reduce`, a
     `tf.custom_gradient`, which TensorFlow 2.21 enters in a global table that it never
-    empties. The entry holds the gradients, these the train graph, and that the weights: 2 to
-    9 MiB for each small model. There is no public way to take an entry out. Only those of
+    empties. The entry holds the gradients, these the train graph, and that the weights: some
+    MiB for each small model. There is no public way to take an entry out. Only those of
     `all_reduce` go; they would serve to differentiate through an update of a model that is
     no more. Where TensorFlow keeps its table elsewhere, nothing happens.
 

@@ -18,8 +18,9 @@ def create_variables(
     """Create optimizer slots and metric variables before `fit` traces its train step.
 
     `tf.function` traces twice when the first trace creates variables, and Keras creates
-    Adam's moments and the compiled metrics there. The results are the same, bit for bit. A model for which this is not certain is left as it is: not built,
-    run eagerly, distributed, with a `train_step` of its own or several outputs.
+    Adam's moments and the compiled metrics there. The results are the same, bit for bit. A
+    model for which this is not certain is left as it is: not built, run eagerly, distributed,
+    with a `train_step` of its own or several outputs.
 
     Args:
         model: A model as the hypermodel compiled it.

@@ -18,6 +18,12 @@ SAMPLINGS = ("linear", "log", "reverse_log")
 # A fifth of the range is the usual setting for Gaussian mutation of a bounded gene.
 MUTATION_SCALE = 0.2
 
+# Ordered domains with at most this many values have the two adjacent ones as neighbours; in
+# longer ones these are too near to tell apart, and four Gaussian steps are drawn instead, as
+# SMAC does (Hutter, Hoos & Leyton-Brown 2011, section 4.3).
+_ADJACENT = 12
+_NEIGHBOURS = 4
+
 
 class Domain(abc.ABC):
     """A set of values laid out on the unit interval.
@@ -66,6 +72,22 @@ class Domain(abc.ABC):
         step = float(rng.normal(0.0, MUTATION_SCALE))
         mutated = self.at(_reflect(self.position(value) + step))
         return mutated if mutated != value else self.beside(value, up=step > 0)
+
+    def neighbours(self, value: Any, rng: np.random.Generator) -> list[Any]:
+        """Values one step from ``value``, each once, without ``value`` itself.
+
+        All others of an unordered domain; the next one on each side of a short ordered
+        one; up to four Gaussian steps, as in `mutate`, along a long or continuous one.
+        """
+        if self.size == 1:
+            return []
+        if not self.ordered:
+            return [other for other in self.values() if other != value]
+        if self.size is not None and self.size <= _ADJACENT:
+            near = [self.beside(value, up=False), self.beside(value, up=True)]
+        else:
+            near = [self.mutate(value, rng) for _ in range(_NEIGHBOURS)]
+        return [other for index, other in enumerate(near) if other not in near[:index]]
 
     def beside(self, value: Any, *, up: bool) -> Any:
         """The neighbour of ``value`` on one side, or on the other at the end."""
@@ -279,6 +301,11 @@ class Real(_Numeric):
         """See `Domain.mutate`; 0.3 is the same as the grid's 0.30000000000000004."""
         on_grid = value if self.step is None else self.at(self.position(value))
         return super().mutate(on_grid, rng)
+
+    def neighbours(self, value: float, rng: np.random.Generator) -> list[float]:
+        """See `Domain.neighbours`; 0.3 is the same as the grid's 0.30000000000000004."""
+        on_grid = value if self.step is None else self.at(self.position(value))
+        return super().neighbours(on_grid, rng)
 
     def values(self) -> Iterator[float]:
         """See `Domain.values`.

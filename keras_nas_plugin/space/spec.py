@@ -133,12 +133,62 @@ class SearchSpec:
                 f"`values` needs an active decision with two values; received {dict(values)}"
             )
         name = mutable[int(rng.integers(len(mutable)))]
-        # A model that was built before a hyperparameter was known has its default.
-        edited = {other: decision.default for other, decision in active.items()} | dict(values)
+        edited = self._with_defaults(values, active)
         domain, current = active[name].domain, edited[name]
         known = domain.contains(current)
         edited[name] = domain.mutate(current, rng) if known else domain.sample(rng)
         return self.complete(edited, rng)
+
+    def _with_defaults(self, values: Mapping[str, Any], active: Mapping[str, Decision]) -> Values:
+        """A model that was built before a hyperparameter was known had its default."""
+        return {name: decision.default for name, decision in active.items()} | dict(values)
+
+    def neighbours(self, values: Mapping[str, Any], rng: np.random.Generator) -> list[Values]:
+        """Configurations that differ in one active decision, in random order.
+
+        What an edit activates is drawn, once per neighbour; see `Domain.neighbours` for
+        which values a decision moves to. Each configuration stands in the list once.
+        """
+        active = self.active(values)
+        current = self._with_defaults(values, active)
+        found: dict[str, Values] = {self.key(current): current}
+        for name, decision in active.items():
+            domain = decision.domain
+            known = domain.contains(current[name])
+            near = domain.neighbours(current[name], rng) if known else [domain.sample(rng)]
+            for value in near:
+                neighbour = self.complete({**current, name: value}, rng)
+                found.setdefault(self.key(neighbour), neighbour)
+        near = list(found.values())[1:]
+        return [near[index] for index in rng.permutation(len(near))]
+
+    def cross(
+        self,
+        first: Mapping[str, Any],
+        second: Mapping[str, Any],
+        rng: np.random.Generator,
+    ) -> Values:
+        """Uniform crossover: each decision from one parent, drawn with equal chances.
+
+        A decision that only one parent has comes from that parent; one that neither has
+        is drawn. A child may equal a parent.
+
+        Source: Syswerda 1989, "Uniform Crossover in Genetic Algorithms".
+        """
+        child: Values = {}
+        for decision in self.decisions:
+            if not decision.active(child):
+                continue
+            options = [
+                parent[decision.name]
+                for parent in (first, second)
+                if decision.name in parent and decision.domain.contains(parent[decision.name])
+            ]
+            if options:
+                child[decision.name] = options[int(rng.integers(len(options)))]
+            else:
+                child[decision.name] = decision.domain.sample(rng)
+        return child
 
     def validate(self, values: Mapping[str, Any]) -> None:
         """Check that ``values`` are all and only active, each from its domain.

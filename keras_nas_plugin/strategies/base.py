@@ -20,12 +20,16 @@ class Observation:
         trial_id: Unique within the search.
         values: Its active values.
         scores: One number per objective, the larger the better; None when the trial
-            failed or broke a constraint.
+            failed. A strategy with one objective also gets None when a constraint was
+            broken.
+        violation: By how much constraints were broken, summed over them, each relative
+            to its bound; 0 when none was.
     """
 
     trial_id: str
     values: Mapping[str, Any]
     scores: tuple[float, ...] | None
+    violation: float = 0.0
 
 
 class Strategy(abc.ABC):
@@ -36,6 +40,10 @@ class Strategy(abc.ABC):
     another process too. What a strategy knows is either rebuilt from the observations
     (the default) or kept in its own state.
     """
+
+    #: Whether it takes one score per objective, and the scores of trials that broke a
+    #: constraint; else several objectives come as one score, and such trials have none.
+    multi_objective = False
 
     def __init__(self) -> None:
         self._told: set[str] = set()
@@ -66,7 +74,12 @@ class Strategy(abc.ABC):
         """Take in a trial that ended; called once for each, in the order of arrival."""
 
     def tell(
-        self, trial_id: str, values: Mapping[str, Any], scores: Sequence[float] | None
+        self,
+        trial_id: str,
+        values: Mapping[str, Any],
+        scores: Sequence[float] | None,
+        *,
+        violation: float = 0.0,
     ) -> None:
         """Report a trial. Telling one twice changes nothing.
 
@@ -74,11 +87,14 @@ class Strategy(abc.ABC):
             trial_id: Unique within the search.
             values: Its active values.
             scores: One number per objective, the larger the better, or None.
+            violation: See `Observation`.
         """
         if trial_id in self._told:
             return
+        if violation > 0 and not self.multi_objective:
+            scores = None
         learned = None if scores is None else tuple(float(score) for score in scores)
-        self.learn(Observation(trial_id, dict(values), learned))
+        self.learn(Observation(trial_id, dict(values), learned, float(violation)))
         self._told.add(trial_id)
 
     def get_state(self) -> dict[str, Any]:
@@ -99,4 +115,9 @@ class Strategy(abc.ABC):
         """
         self._told.clear()
         for observation in history:
-            self.tell(observation.trial_id, observation.values, observation.scores)
+            self.tell(
+                observation.trial_id,
+                observation.values,
+                observation.scores,
+                violation=observation.violation,
+            )

@@ -49,3 +49,7 @@ class HyperModelError(NASError, TypeError):
 
 class BudgetExhaustedError(NASError, RuntimeError):
     """The wall-clock budget ended while a trial was training."""
+
+
+class WarmStartError(NASError, ValueError):
+    """Earlier trials that a search was to start from cannot be read."""

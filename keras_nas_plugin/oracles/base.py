@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
-import os
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_nas_plugin.errors import (
-    ObjectiveError,
-    SearchSpaceError,
-    StrategyError,
-    TooManyFailuresError,
-)
+from keras_nas_plugin.errors import ObjectiveError, SearchSpaceError
+from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.oracles import store
-from keras_nas_plugin.oracles.intake import last_error, take_report
+from keras_nas_plugin.oracles.failing import check_failures, report_fatal
+from keras_nas_plugin.oracles.intake import take_report
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock, synchronized
-from keras_nas_plugin.oracles.objectives import checked_objective
+from keras_nas_plugin.oracles.objectives import ParetoObjective, checked_objective
+from keras_nas_plugin.oracles.scoring import check_proposal, observation_of, ranked_score
+from keras_nas_plugin.oracles.warm_start import WarmStart, WarmStartReport
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import SearchSpec, Values
-from keras_nas_plugin.strategies.base import Observation, Strategy
-
-logger = logging.getLogger("keras_nas_plugin")
+from keras_nas_plugin.strategies.base import Strategy
 
 
 class OracleOptions(TypedDict, total=False):
@@ -40,6 +33,9 @@ class OracleOptions(TypedDict, total=False):
     tune_new_entries: bool
     max_retries_per_trial: int
     max_consecutive_failed_trials: int
+    constraints: Sequence[Constraint]
+    warm_start: Iterable[tuple[Mapping[str, Any], Any]]
+    initial: Iterable[Mapping[str, Any]]
 
 
 class NASOracle(keras_tuner.Oracle):
@@ -53,8 +49,9 @@ class NASOracle(keras_tuner.Oracle):
     Args:
         strategy: Where values come from.
         objective: Name of a metric with a certain direction, a `keras_tuner.Objective`,
-            a list of these (their signed sum counts, as in KerasTuner), or None for a
-            hypermodel that returns one number to minimise.
+            a list of these, or None for a hypermodel that returns one number to minimise.
+            Of a list, a strategy for several objectives ranks by Pareto dominance; for any
+            other their signed sum counts, as in KerasTuner.
         max_trials: Most trials to run, at least 1; None to run until the space is
             exhausted.
         seed: Seed of the oracle's own generator. 0 is a seed; None draws one.
@@ -66,10 +63,19 @@ class NASOracle(keras_tuner.Oracle):
             run again before it counts as failed.
         max_consecutive_failed_trials: Failed trials in a row that end the search with a
             `TooManyFailuresError`; 0 never does.
+        constraints: Limits on reported metrics. A trial that breaks one is complete, but
+            never among the best, and the strategy learns to stay away.
+        warm_start: Earlier trials to learn from, as pairs of values and score in the
+            objective's own direction (None: it failed), for example from
+            `keras_nas_plugin.earlier_trials`. What does not fit the space is counted in
+            `warm_start_report`. What was tried earlier is not proposed again.
+        initial: Configurations to try before any proposal of the strategy, tried earlier
+            or not.
 
     Raises:
         ObjectiveError: The objective's direction is not certain.
         SearchSpaceError: ``max_trials`` below 1, or ``seed`` below 0.
+        WarmStartError: An entry of ``warm_start`` or ``initial`` has another form.
     """
 
     def __init__(
@@ -84,6 +90,9 @@ class NASOracle(keras_tuner.Oracle):
         tune_new_entries: bool = True,
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int = 3,
+        constraints: Sequence[Constraint] = (),
+        warm_start: Iterable[tuple[Mapping[str, Any], Any]] = (),
+        initial: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         if max_trials is not None and max_trials < 1:
             raise SearchSpaceError(f"`max_trials` needs at least 1 or None; received {max_trials}")
@@ -101,6 +110,13 @@ class NASOracle(keras_tuner.Oracle):
         # KerasTuner takes seed=0 for no seed.
         self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else int(seed)
         self.strategy = strategy
+        self.constraints = tuple(constraints)
+        self.objectives: list[keras_tuner.Objective] = getattr(
+            self.objective, "objectives", [self.objective]
+        )
+        if strategy.multi_objective and len(self.objectives) > 1:
+            self.objective = ParetoObjective(self.objectives)
+        self._warm_start = WarmStart(warm_start, initial, len(self.scored_objectives))
         self.lock = OracleLock()
         self.rng = np.random.default_rng(self.seed)
         self.ledger = Ledger()
@@ -114,6 +130,16 @@ class NASOracle(keras_tuner.Oracle):
         self._untold: list[Trial] = []
         self._unsaved: dict[str, Trial] = {}
         self._spec_cache: tuple[int, SearchSpec] | None = None
+
+    @property
+    def scored_objectives(self) -> list[keras_tuner.Objective]:
+        """What the strategy gets scores of: each objective, or their sum."""
+        return self.objectives if self.strategy.multi_objective else [self.objective]
+
+    @property
+    def warm_start_report(self) -> WarmStartReport | None:
+        """What became of ``warm_start`` and ``initial``; None before the first trial."""
+        return self._warm_start.report
 
     # ------------------------------------------------------------------ proposals
 
@@ -139,10 +165,13 @@ class NASOracle(keras_tuner.Oracle):
             StrategyError: The strategy proposed inactive, invalid or repeated values.
         """
         spec, before = self.spec, self.rng.bit_generator.state
+        first = self._warm_start.wanted(spec, self.ledger.tried)
+        if first is not None:
+            return {"status": TrialStatus.RUNNING, "values": first}
         try:
             values = self.strategy.ask(spec, self.rng, tried=self._tried, pending=self._pending())
             if values is not None:
-                self._check_proposal(spec, values)
+                check_proposal(self.strategy, spec, values, self._tried)
         except Exception:
             # The same call after a mended fault makes the same proposal.
             self.rng.bit_generator.state = before
@@ -152,20 +181,12 @@ class NASOracle(keras_tuner.Oracle):
         return {"status": TrialStatus.RUNNING, "values": values}
 
     def _tried(self, values: Mapping[str, Any]) -> bool:
-        return self.ledger.tried(self.spec.key(values))
+        key = self.spec.key(values)
+        return self.ledger.tried(key) or self._warm_start.tried(self.spec, key)
 
     def _pending(self) -> dict[str, Values]:
         running = self.ongoing_trials.values()
         return {trial.trial_id: dict(trial.hyperparameters.values) for trial in running}
-
-    def _check_proposal(self, spec: SearchSpec, values: Values) -> None:
-        name = type(self.strategy).__name__
-        try:
-            spec.validate(values)
-        except SearchSpaceError as error:
-            raise StrategyError(f"{name} proposed invalid values: {error}") from error
-        if self._tried(values):
-            raise StrategyError(f"{name} proposed values that were tried before: {values}")
 
     # ------------------------------------------------------------------ trials
 
@@ -187,10 +208,12 @@ class NASOracle(keras_tuner.Oracle):
         try:
             trial = self._run_again() if self._waiting else self._new_trial()
         except Exception as error:
-            self._report_fatal(error)
+            report_fatal(self, error)
             return self._stop(tuner_id)
-        if trial is None:
+        if trial.status == TrialStatus.STOPPED:
             return self._stop(tuner_id)
+        if trial.status != TrialStatus.RUNNING:
+            return trial
         self.ongoing_trials[tuner_id] = trial
         store.save_trial(self, trial)
         self.save()
@@ -206,15 +229,16 @@ class NASOracle(keras_tuner.Oracle):
         trial.metrics = type(trial.metrics)()
         return trial
 
-    def _new_trial(self) -> Trial | None:
-        if self.max_trials is not None and self._started >= self.max_trials:
-            return None
+    def _new_trial(self) -> Trial:
+        hyperparameters = self.hyperparameters.copy()
+        if self.trials_used_up():
+            return Trial(hyperparameters, status=TrialStatus.STOPPED)
+        self._learn_earlier()
         self._tell()
         trial_id = self.trial_id(self._started)
         proposal = self.populate_space(trial_id)
         if proposal["status"] != TrialStatus.RUNNING:
-            return None
-        hyperparameters = self.hyperparameters.copy()
+            return Trial(hyperparameters, status=proposal["status"])
         hyperparameters.values = dict(proposal["values"])
         trial = Trial(hyperparameters, trial_id=trial_id, status=TrialStatus.RUNNING)
         self.ledger.record_key(trial_id, self.spec.key(hyperparameters.values))
@@ -222,6 +246,17 @@ class NASOracle(keras_tuner.Oracle):
         self.start_order.append(trial_id)
         self._started += 1
         return trial
+
+    def trials_used_up(self) -> bool:
+        """Whether ``max_trials`` allows no further trial."""
+        return self.max_trials is not None and self._started >= self.max_trials
+
+    def _learn_earlier(self) -> None:
+        """Tell the strategy of earlier trials, once, now that the space is known."""
+        if self._warm_start.report is None:
+            self._warm_start.fit(self)
+            self._warm_start.save(store.project_path(self))
+            self.strategy.set_state(self.strategy.get_state(), self._warm_start.observations)
 
     def trial_id(self, number: int) -> str:
         """Id of the ``number``-th trial, from 0, padded so that ids sort."""
@@ -248,13 +283,14 @@ class NASOracle(keras_tuner.Oracle):
         trial = self.trials[trial_id]
         if self.ledger.ended(trial_id) is not None:
             return trial
-        objectives = {o.name: o.direction for o in self._objectives()}
-        missing = sorted(objectives.keys() - metrics.keys())
-        if missing:
-            raise ObjectiveError(
-                f"`objective` needs {missing} among the reported metrics; "
-                f"received {sorted(metrics)}"
-            )
+        objectives = {o.name: o.direction for o in self.objectives}
+        limits = {constraint.name for constraint in self.constraints}
+        for name, needed in (("objective", objectives.keys()), ("constraints", limits)):
+            if missing := sorted(needed - metrics.keys()):
+                raise ObjectiveError(
+                    f"`{name}` needs {missing} among the reported metrics; "
+                    f"received {sorted(metrics)}"
+                )
         if self.objective.name not in objectives:
             total = self.objective.get_value(metrics)
             metrics = {**metrics, self.objective.name: total}
@@ -264,9 +300,6 @@ class NASOracle(keras_tuner.Oracle):
                 trial.metrics.register(name, direction=objectives[name])
             trial.metrics.update(name, value, step=step)
         return trial
-
-    def _objectives(self) -> list[keras_tuner.Objective]:
-        return getattr(self.objective, "objectives", [self.objective])
 
     @synchronized
     def end_trial(self, trial: Trial) -> None:
@@ -311,57 +344,23 @@ class NASOracle(keras_tuner.Oracle):
             self._display.on_trial_end(known)
             if problem is not None:
                 raise problem
-            self._check_failures(known)
+            check_failures(self, known)
         except Exception as error:
-            self._report_fatal(error)
+            report_fatal(self, error)
 
     def _end(self, trial: Trial) -> None:
         if trial.status == TrialStatus.INVALID:
             trial.status = TrialStatus.FAILED
-        score = trial.score if trial.status == TrialStatus.COMPLETED else None
+        score = ranked_score(self, trial)
         self.ledger.end(trial.trial_id, score, maximise=self.objective.direction == "max")
         self.end_order.append(trial.trial_id)
 
     def _tell(self) -> None:
         """Tell the strategy of trials that ended; one that it failed over is told again."""
         while self._untold:
-            observation = self._observation(self._untold[0])
-            self.strategy.tell(observation.trial_id, observation.values, observation.scores)
+            one = observation_of(self, self._untold[0])
+            self.strategy.tell(one.trial_id, one.values, one.scores, violation=one.violation)
             del self._untold[0]
-
-    def _observation(self, trial: Trial) -> Observation:
-        scores = None
-        if trial.status == TrialStatus.COMPLETED:
-            sign = 1.0 if self.objective.direction == "max" else -1.0
-            scores = (sign * float(trial.score),)
-        return Observation(trial.trial_id, dict(trial.hyperparameters.values), scores)
-
-    def _check_failures(self, trial: Trial) -> None:
-        limit = self.max_consecutive_failed_trials
-        if not limit or trial.status != TrialStatus.FAILED:
-            return
-        latest = (self.trials[trial_id].status for trial_id in reversed(self.end_order))
-        failed = sum(1 for _ in itertools.takewhile(TrialStatus.FAILED.__eq__, latest))
-        if failed >= limit:
-            raise TooManyFailuresError(
-                f"{failed} trials in a row failed; `max_consecutive_failed_trials` allows fewer "
-                f"than {limit}. The last one: {last_error(trial.message)}"
-            )
-
-    def _report_fatal(self, error: Exception) -> None:
-        """Raise to the caller; where that is a remote worker, end the search instead.
-
-        KerasTuner's chief (1.4.8) hides an exception from the user and never exits.
-        """
-        identity = os.environ.get("KERASTUNER_TUNER_ID", "")
-        if "KERASTUNER_ORACLE_IP" not in os.environ or "chief" not in identity:
-            raise error
-        if threading.current_thread() is threading.main_thread():
-            raise error
-        if self.fatal_error is None:
-            traceback = None if self.fatal_error_is_raised else error
-            logger.error("The search ends: %s", error, exc_info=traceback)
-            self.fatal_error = error
 
     # ------------------------------------------------------------------ results and state
 

@@ -6,6 +6,8 @@ everything it knows and does not list as a maximum a minimum: it minimises ``f1_
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_tuner
@@ -29,6 +31,31 @@ _MISREAD = frozenset(
     """binary_io_u concordance_correlation cosine_similarity f1_score f_beta_score fbeta_score
     io_u mean_io_u one_hot_io_u one_hot_mean_io_u pearson_correlation r2_score""".split()
 )
+
+
+class ParetoObjective(keras_tuner.Objective):
+    """Several objectives, none of which is added to another.
+
+    Where one number is needed (the best epoch of a trial, a leaderboard), the first
+    objective counts. KerasTuner's own sum lets whichever has the largest unit decide:
+    accuracy 0.9 and a million FLOPs make 999999.1.
+
+    Args:
+        objectives: At least one `keras_tuner.Objective`.
+    """
+
+    def __init__(self, objectives: Sequence[keras_tuner.Objective]) -> None:
+        super().__init__("multi_objective", objectives[0].direction)
+        self.objectives = list(objectives)
+
+    def has_value(self, logs: Mapping[str, float]) -> bool:
+        """Whether every objective is among the metrics."""
+        return all(objective.has_value(logs) for objective in self.objectives)
+
+    def get_value(self, logs: Mapping[str, float]) -> float:
+        """Value of the first objective; NaN when any of them is not finite."""
+        values = [float(objective.get_value(logs)) for objective in self.objectives]
+        return values[0] if all(map(math.isfinite, values)) else math.nan
 
 
 def checked_objective(objective: Any) -> Any:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras_tuner
-from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.files import read_json, remove_leftovers, write_json
+from keras_nas_plugin.oracles.scoring import observation_of, ranked_score
 
 if TYPE_CHECKING:
     from keras_nas_plugin.oracles.base import NASOracle
@@ -79,7 +80,7 @@ def oracle_state(oracle: NASOracle) -> dict[str, Any]:
 
 def _identity(oracle: NASOracle) -> dict[str, Any]:
     """What must be equal for a search to go on."""
-    objectives = [[o.name, o.direction] for o in oracle._objectives()]
+    objectives = [[o.name, o.direction] for o in oracle.objectives]
     return {"strategy": type(oracle.strategy).__name__, "objectives": objectives}
 
 
@@ -114,7 +115,8 @@ def restore_oracle(oracle: NASOracle, state: Mapping[str, Any]) -> None:
     oracle.start_order = [oracle.trial_id(number) for number in range(oracle._started)]
     oracle.ongoing_trials = {}
     _restore_trials(oracle)
-    history = [oracle._observation(oracle.trials[trial_id]) for trial_id in oracle.end_order]
+    ended = (observation_of(oracle, oracle.trials[trial_id]) for trial_id in oracle.end_order)
+    history = [*oracle._warm_start.observations, *ended]
     oracle.strategy.set_state(state["strategy"], history)
 
 
@@ -155,6 +157,7 @@ def reload_oracle(oracle: NASOracle) -> None:
         return
     remove_leftovers(project)
     loaded = [read_json(path) for path in project.glob(f"trial_*/{_TRIAL_FILE}")]
+    oracle._warm_start.load(project, begun=state["started"] > 0)
     maximise = oracle.objective.direction == "max"
     ended = []
     for data in loaded:
@@ -165,6 +168,5 @@ def reload_oracle(oracle: NASOracle) -> None:
         if extra.get("ended") is not None:
             ended.append((extra["ended"], trial))
     for _, trial in sorted(ended, key=lambda item: item[0]):
-        score = trial.score if trial.status == TrialStatus.COMPLETED else None
-        oracle.ledger.end(trial.trial_id, score, maximise=maximise)
+        oracle.ledger.end(trial.trial_id, ranked_score(oracle, trial), maximise=maximise)
     oracle.set_state(state)

@@ -116,6 +116,19 @@ class SearchSpec:
                 complete[decision.name] = value if kept else decision.domain.sample(rng)
         return complete
 
+    def fill(self, values: Mapping[str, Any]) -> Values:
+        """Active values: taken from ``values`` where valid there, else the default.
+
+        What a model had that was built before a hyperparameter was known.
+        """
+        filled: Values = {}
+        for decision in self.decisions:
+            if decision.active(filled):
+                value = values.get(decision.name, decision.default)
+                kept = decision.domain.contains(value)
+                filled[decision.name] = value if kept else decision.domain.at(0.0)
+        return filled
+
     def sample(self, rng: np.random.Generator) -> Values:
         """Draw a configuration: each active decision by its own distribution."""
         return self.complete({}, rng)

@@ -1,0 +1,61 @@
+"""Limits that a trial has to keep."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+
+from keras_nas_plugin.errors import SearchSpaceError
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraint:
+    """A metric's largest or smallest allowed value, or both.
+
+    Args:
+        name: A metric that trials report, for example ``"val_loss"``.
+        max: Largest allowed value.
+        min: Smallest allowed value.
+
+    Raises:
+        SearchSpaceError: There is no bound, a bound is not a number, or none can be kept.
+    """
+
+    name: str
+    max: float | None = None
+    min: float | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if not bounds or any(math.isnan(bound) for bound in bounds):
+            raise SearchSpaceError(
+                f"a constraint on {self.name!r} needs `max` or `min`, a number; "
+                f"received max={self.max}, min={self.min}"
+            )
+        if len(bounds) == 2 and self.min > self.max:
+            raise SearchSpaceError(
+                f"a constraint on {self.name!r} needs min <= max; "
+                f"received max={self.max}, min={self.min}"
+            )
+
+    def violation(self, value: float) -> float:
+        """By how much a value breaks the limit, relative to the bound; 0 when it keeps it.
+
+        Relative, so that violations of several constraints can be added up (Deb 2000, "An
+        efficient constraint handling method for genetic algorithms", section 3). A bound
+        of 0 counts as 1. A value that is not a number breaks every limit.
+
+        >>> Constraint("params", max=200_000).violation(300_000)
+        0.5
+        """
+        if math.isnan(value):
+            return math.inf
+        over = 0.0 if self.max is None else (value - self.max) / (abs(self.max) or 1.0)
+        under = 0.0 if self.min is None else (self.min - value) / (abs(self.min) or 1.0)
+        return max(over, under, 0.0)
+
+
+def total_violation(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> float:
+    """Sum of what ``metrics`` break; 0 when they keep every constraint."""
+    return sum(constraint.violation(metrics[constraint.name]) for constraint in constraints)

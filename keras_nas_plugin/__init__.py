@@ -7,29 +7,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from keras_nas_plugin import oracles as _oracles
 from keras_nas_plugin.lazy import load
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Constraint": "keras_nas_plugin.evaluation.constraints",
     "MLflowTracker": "keras_nas_plugin.tracking",
+    "MedianStoppingCallback": "keras_nas_plugin.training.median_stopping",
     "NASError": "keras_nas_plugin.errors",
-    "NASOracle": "keras_nas_plugin.oracles",
     "NASTuner": "keras_nas_plugin.tuner",
-    "RandomOracle": "keras_nas_plugin.oracles",
-    "RegularizedEvolutionOracle": "keras_nas_plugin.oracles",
     "Tracker": "keras_nas_plugin.tracking",
+    "earlier_trials": "keras_nas_plugin.transfer",
+    # Every oracle, without a second table of them.
+    **{name: "keras_nas_plugin.oracles" for name in _oracles.__all__ if name.endswith("Oracle")},
 }
 
 __all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:
     from keras_nas_plugin.errors import NASError as NASError
-    from keras_nas_plugin.oracles import NASOracle as NASOracle
-    from keras_nas_plugin.oracles import RandomOracle as RandomOracle
-    from keras_nas_plugin.oracles import RegularizedEvolutionOracle as RegularizedEvolutionOracle
+    from keras_nas_plugin.evaluation.constraints import Constraint as Constraint
+    from keras_nas_plugin.oracles import *  # noqa: F403
     from keras_nas_plugin.tracking import MLflowTracker as MLflowTracker
     from keras_nas_plugin.tracking import Tracker as Tracker
+    from keras_nas_plugin.training.median_stopping import (
+        MedianStoppingCallback as MedianStoppingCallback,
+    )
+    from keras_nas_plugin.transfer import earlier_trials as earlier_trials
     from keras_nas_plugin.tuner import NASTuner as NASTuner
 
 

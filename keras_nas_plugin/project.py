@@ -12,6 +12,7 @@ from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.files import TEMPORARY_PREFIX, remove_leftovers, temporary_neighbour
 
 _ID_FILE = "search_id"
+_LAST = "last_{}.weights.h5"
 
 
 def check_writable(directory: str | os.PathLike, project_name: str) -> Path:
@@ -57,3 +58,14 @@ def search_id(folder: Path) -> str:
         finally:
             draft.unlink()
     return path.read_text(encoding="utf-8")
+
+
+def last_epoch_file(trial_folder: str | os.PathLike, execution: int) -> Path:
+    """Where a trial that may be trained further keeps the state after its last epoch."""
+    return Path(trial_folder) / _LAST.format(execution)
+
+
+def discard_last_epochs(trial_folder: str | os.PathLike) -> None:
+    """Delete the files of `last_epoch_file`, for all executions."""
+    for path in Path(trial_folder).glob(_LAST.format("*")):
+        path.unlink(missing_ok=True)

@@ -186,12 +186,12 @@ class NASTuner(TrialTrainer):
             SearchSpaceError: There is nothing to search.
             HyperModelError: The hypermodel returns something else than it needs to.
             TooManyFailuresError: Too many trials failed in a row.
-            KeyboardInterrupt: The user interrupted; the running trial is marked as killed
-                and runs again when the search goes on.
+            KeyboardInterrupt: The user interrupted; the running trial runs again on resume.
         """
         if "verbose" in fit_kwargs and not is_worker():
             self.oracle.verbose = fit_kwargs["verbose"]
         self._check_space(before=True)
+        self._plan_epochs(fit_args, fit_kwargs)
         self.stopped_by = None
         self._sample = sample_rows(fit_args[0] if fit_args else fit_kwargs.get("x"))
         with (

@@ -28,6 +28,7 @@ STEPS = {
     "tracking": 4,
     "registry": 5,
     "reports": 5,
+    "transfer": 5,
     "export": 5,
     "training": 6,
     "tuner": 7,

@@ -10,8 +10,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from keras_nas_plugin.evaluation.constraints import Constraint, total_violation
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.records import FAILED, FINISHED, SearchInfo, Status, TrialRecord
+
+_EPOCHS = "tuner/epochs"  # by which Hyperband and successive halving say how long a trial trains
 
 
 class ProgressDisplay(Tracker):
@@ -21,13 +24,21 @@ class ProgressDisplay(Tracker):
         console: Where to write; its `is_terminal` decides which of the two.
         epochs: Epochs per trial, if known.
         budget: Seconds that the search may take, if limited.
+        constraints: Limits; a trial that breaks one is never the best.
     """
 
     def __init__(
-        self, console: Console, epochs: int | None = None, budget: float | None = None
+        self,
+        console: Console,
+        epochs: int | None = None,
+        budget: float | None = None,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         self._console = console
         self._epochs = epochs
+        self._constraints = constraints
+        # Promising trials are trained further: nobody knows how many there will be.
+        self._promotes = False
         self._deadline = None if budget is None else time.monotonic() + budget
         self._live: Live | None = None
         self._search: SearchInfo | None = None
@@ -42,7 +53,7 @@ class ProgressDisplay(Tracker):
         self._search = search
         for record in records:
             self._count(record)
-        total = f"{search.max_trials} trials" if search.max_trials else "trials"
+        total = f"{self._total} trials" if self._total else "trials"
         done = f", {self._ended} of them done" if self._ended else ""
         self._print(
             f"Searching with {search.strategy} for {search.objective} ({search.direction}), "
@@ -54,6 +65,8 @@ class ProgressDisplay(Tracker):
 
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """See `Tracker.trial_started`."""
+        self._promotes |= _EPOCHS in values
+        self._epochs = values.get(_EPOCHS, self._epochs)
         self._running = "building"
         self._started = time.monotonic()
 
@@ -68,6 +81,7 @@ class ProgressDisplay(Tracker):
         number = f"trial {record.trial_id} ({self._position()})"
         if record.status == FINISHED:
             star = " (best so far)" if better else ""
+            star = " (breaks a constraint)" if self._breaks(record) else star
             text = f"{number}: {self._search.objective} {record.score:.4f}{star}"
         else:
             text = f"{number}: {record.status.lower()}: {record.error}"
@@ -82,31 +96,41 @@ class ProgressDisplay(Tracker):
 
     def _count(self, record: TrialRecord) -> bool:
         self._running = ""
+        self._promotes |= _EPOCHS in record.values
         if record.status in (FINISHED, FAILED):
             # A retry, or a record that an earlier process left, is the same trial again.
             self._ids.add(record.trial_id)
         self._seconds.append(record.seconds)
         best = self._best.score if self._best else None
         better = record.status == FINISHED and self._search.better(record.score, best)
+        better = better and not self._breaks(record)
         if better:
             self._best = record
         return better
+
+    def _breaks(self, record: TrialRecord) -> bool:
+        known = (limit for limit in self._constraints if limit.name in record.metrics)
+        return total_violation(known, record.metrics) > 0
 
     @property
     def _ended(self) -> int:
         return len(self._ids)
 
+    @property
+    def _total(self) -> int | None:
+        """Trials that there will be at most; None where nobody knows."""
+        return None if self._promotes else self._search.max_trials
+
     def _position(self) -> str:
-        total = self._search.max_trials
-        return f"{self._ended}/{total}" if total else str(self._ended)
+        return f"{self._ended}/{self._total}" if self._total else str(self._ended)
 
     def _left(self) -> str:
         """Time left: the mean of the last ten trials for each that remains."""
         recent = self._seconds[-10:]
-        if not self._search.max_trials or not recent:
+        if not self._total or not recent:
             return ""
-        remaining = self._search.max_trials - self._ended
-        if not remaining:
+        remaining = self._total - self._ended
+        if remaining <= 0:
             return ""
         seconds = remaining * sum(recent) / len(recent)
         if self._deadline is not None:
@@ -115,8 +139,8 @@ class ProgressDisplay(Tracker):
 
     def _line(self) -> Text:
         """The live line."""
-        number = min(self._ended + 1, self._search.max_trials or self._ended + 1)
-        total = f"/{self._search.max_trials}" if self._search.max_trials else ""
+        number = min(self._ended + 1, self._total or self._ended + 1)
+        total = f"/{self._total}" if self._total else ""
         parts = [f"trial {number}{total}"]
         if self._running:
             parts.append(f"{self._running}, {_clock(time.monotonic() - self._started)}")

@@ -18,11 +18,18 @@ import click
 
 from keras_nas_plugin.cli.options import DIRECTORY, Duration
 from keras_nas_plugin.cli.recipe import Recipe, locate
-from keras_nas_plugin.cli.results import number_text, plain, search_result, values_text
+from keras_nas_plugin.cli.results import (
+    number_text,
+    plain,
+    search_result,
+    trial_result,
+    values_text,
+)
+from keras_nas_plugin.cli.strategy import build_oracle, parse_objectives, strategy_options
 from keras_nas_plugin.errors import TrackingError
-from keras_nas_plugin.oracles import STRATEGIES
+from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.tracking.connection import public_uri
-from keras_nas_plugin.tracking.records import SearchInfo
+from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 
 _FAILED, _NO_TRIAL, _INTERRUPTED, _TERMINATED = 1, 3, 130, 143
 _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
@@ -35,11 +42,15 @@ class Settings:
     file: str
     data: str
     strategy: str
+    source: str | None
     max_trials: int
+    max_trials_given: bool
+    objectives: tuple[str, ...]
+    direction: str | None
+    warm_start: tuple[str, ...]
+    constraints: tuple[Constraint, ...]
     epochs: int
     batch_size: int | None
-    objective: str | None
-    direction: str | None
     executions_per_trial: int
     max_model_size: int | None
     budget: float | None
@@ -61,14 +72,9 @@ class Settings:
 @click.command()
 @click.argument("file", metavar="FILE[:NAME]")
 @click.option("--data", default="load_data", show_default=True, help="Name of the data function.")
-@click.option(
-    "--strategy", type=click.Choice(sorted(STRATEGIES)), default="evolution", show_default=True
-)
-@click.option("--max-trials", type=click.IntRange(min=1), default=50, show_default=True)
+@strategy_options
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1))
-@click.option("--objective", help="Metric. [default: the file's OBJECTIVE, else val_loss]")
-@click.option("--direction", type=click.Choice(["min", "max"]), help="Of the objective.")
 @click.option("--executions-per-trial", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--max-model-size", type=click.IntRange(min=1), help="Most trainable parameters.")
 @click.option("--budget", type=Duration(), help="Wall clock, for example 90s, 30m or 1h30m.")
@@ -99,7 +105,8 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
 
     Example: keras-nas search recipes/image_classification.py --max-trials 12 --epochs 3
     """
-    settings = Settings(overwrite=not resume, **options)
+    default = context.get_parameter_source("max_trials") is click.core.ParameterSource.DEFAULT
+    settings = Settings(overwrite=not resume, max_trials_given=not default, **options)
     if settings.register and not settings.tracking:
         raise click.UsageError("`--register` needs MLflow; received `--no-tracking`")
     command = _resume_command(context)
@@ -141,25 +148,22 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
     from rich.console import Console
 
     # First: without a Keras backend, this is what says so.
-    from keras_nas_plugin import MLflowTracker, NASTuner, oracles  # isort: skip
-    import keras_tuner
-
+    from keras_nas_plugin import MLflowTracker, NASTuner
     from keras_nas_plugin.cli.progress import Interrupter, ProgressDisplay
 
     recipe = Recipe(settings.file, settings.data)
-    objective: Any = settings.objective or recipe.objective or "val_loss"
-    if settings.direction is not None:
-        name = getattr(objective, "name", objective)
-        objective = keras_tuner.Objective(name, settings.direction)
-    oracle_class = getattr(oracles, STRATEGIES[settings.strategy])
-    oracle = oracle_class(objective, settings.max_trials, seed=settings.seed)
+    default = recipe.objective or "val_loss"
+    objective = parse_objectives(settings.objectives, settings.direction, default)
     project_name = settings.project_name or recipe.name
+    oracle = build_oracle(settings, objective, Path(settings.directory) / project_name)
     tracker = None
     if settings.tracking:
         experiment = settings.experiment or project_name
         tracker = MLflowTracker(experiment, tracking_uri=settings.tracking_uri)
     data = recipe.fit_arguments()
-    display = ProgressDisplay(Console(stderr=True), settings.epochs, settings.budget)
+    display = ProgressDisplay(
+        Console(stderr=True), settings.epochs, settings.budget, settings.constraints
+    )
     tuner = NASTuner(
         recipe.hypermodel,
         oracle=oracle,
@@ -192,16 +196,28 @@ def _without_password(command: str, tracking_uri: str | None) -> str:
 def _result(settings: Settings, tuner: Any, tracker: Any) -> dict[str, Any]:
     """Register the best model if wanted, and gather what the search came to."""
     folder, problem = Path(tuner.project_dir), None
-    if settings.register and search_result(SearchInfo.load(folder))["best"]:
+    best = _best(tuner)
+    if settings.register and best is not None:
         try:
             tuner.register_best(settings.register, alias=settings.alias)
         except TrackingError as error:
             problem = str(error)
-    result = search_result(SearchInfo.load(folder))
+    search = SearchInfo.load(folder)
+    result = search_result(search)
+    result["best"] = None if best is None else trial_result(search, best)
     result["error"] = problem
     result["stopped_by"] = tuner.stopped_by
     result["ui_command"] = tracker.ui_command() if tracker else None
     return result
+
+
+def _best(tuner: Any) -> TrialRecord | None:
+    """The best trial as its oracle sees it, which knows of constraints and of epochs."""
+    best = tuner.oracle.get_best_trials(1)
+    # KerasTuner's own oracles fill up with trials that failed.
+    if not best or best[0].status != "COMPLETED":
+        return None
+    return TrialRecord.load(tuner.get_trial_dir(best[0].trial_id))
 
 
 def _print_result(result: dict[str, Any]) -> None:

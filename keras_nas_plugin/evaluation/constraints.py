@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 
 from keras_nas_plugin.errors import SearchSpaceError
@@ -19,7 +20,8 @@ class Constraint:
         min: Smallest allowed value.
 
     Raises:
-        SearchSpaceError: There is no bound, a bound is not a number, or none can be kept.
+        SearchSpaceError: There is no bound, a bound is not a finite number, or both cannot be
+            kept at once.
     """
 
     name: str
@@ -28,10 +30,10 @@ class Constraint:
 
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
-        if not bounds or any(math.isnan(bound) for bound in bounds):
+        if not bounds or not all(map(_is_number, bounds)):
             raise SearchSpaceError(
-                f"a constraint on {self.name!r} needs `max` or `min`, a number; "
-                f"received max={self.max}, min={self.min}"
+                f"a constraint on {self.name!r} needs `max` or `min`, a finite number; "
+                f"received max={self.max!r}, min={self.min!r}"
             )
         if len(bounds) == 2 and self.min > self.max:
             raise SearchSpaceError(
@@ -54,6 +56,11 @@ class Constraint:
         over = 0.0 if self.max is None else (value - self.max) / (abs(self.max) or 1.0)
         under = 0.0 if self.min is None else (self.min - value) / (abs(self.min) or 1.0)
         return max(over, under, 0.0)
+
+
+def _is_number(bound: object) -> bool:
+    # To be relative to an infinite bound means nothing.
+    return isinstance(bound, numbers.Real) and not isinstance(bound, bool) and math.isfinite(bound)
 
 
 def total_violation(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> float:

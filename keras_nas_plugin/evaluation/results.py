@@ -22,7 +22,8 @@ class Result:
     Attributes:
         score: Value of the objective.
         metrics: Metrics by name, the objective included.
-        step: The best epoch from 0; the mean, rounded down, over several executions.
+        step: The best epoch from 0, as Keras counts; the mean, rounded down, over several
+            executions.
     """
 
     score: float
@@ -55,7 +56,7 @@ def result_of(returned: Any, objective: Any) -> Result:
     if isinstance(returned, Mapping):
         return _checked(scalars(returned), 0, objective)
     if isinstance(getattr(returned, "history", None), Mapping):
-        return _best_epoch(epochs_of(returned), objective)
+        return _best_epoch(epochs_of(returned), objective, getattr(returned, "epoch", ()))
     raise HyperModelError(
         "`HyperModel.fit` needs to return a History, a dictionary of metrics or a number; "
         f"received {type(returned).__name__}. Is a `return model.fit(...)` missing?"
@@ -76,25 +77,29 @@ def epochs_of(history: Any) -> list[dict[str, float]]:
     ]
 
 
-def _best_epoch(epochs: Sequence[dict[str, float]], objective: Any) -> Result:
+def _best_epoch(
+    epochs: Sequence[dict[str, float]], objective: Any, numbers: Sequence[int]
+) -> Result:
     reported = [epoch for epoch in epochs if objective.has_value(epoch)]
     if not reported:
         _missing(objective, epochs[-1] if epochs else {})
     best: tuple[float, int] | None = None
-    for step, metrics in enumerate(epochs):
+    for index, metrics in enumerate(epochs):
         if not usable(metrics, objective):
             continue
         value = float(objective.get_value(metrics))
         if best is None or objective.better_than(value, best[0]):
-            best = value, step
+            best = value, index
     if best is None:
         losses = {name: epochs[-1][name] for name in _LOSSES if name in epochs[-1]}
         raise InvalidResultError(
             f"`{objective.name}` needs a finite value and a finite loss in some epoch; received "
             f"{objective.get_value(reported[-1])} with {losses} after {len(epochs)} epochs"
         )
-    value, step = best
-    return Result(value, {**epochs[step], objective.name: value}, step)
+    value, index = best
+    # Training that goes on with another one's does not begin with epoch 0.
+    step = numbers[index] if len(numbers) == len(epochs) else index
+    return Result(value, {**epochs[index], objective.name: value}, int(step))
 
 
 def usable(metrics: Mapping[str, float], objective: Any) -> bool:

@@ -12,13 +12,18 @@ from keras_nas_plugin.lazy import load
 
 _MODULES = {
     "NASOracle": "base",
+    "NSGA2Oracle": "nsga2",
     "RandomOracle": "random",
     "RegularizedEvolutionOracle": "evolution",
+    "SuccessiveHalvingOracle": "halving",
+    "make_oracle": "registry",
 }
 
 #: Oracle classes by the name that the command line knows them by.
 STRATEGIES = {
     "evolution": "RegularizedEvolutionOracle",
+    "halving": "SuccessiveHalvingOracle",
+    "nsga2": "NSGA2Oracle",
     "random": "RandomOracle",
 }
 
@@ -29,7 +34,12 @@ if TYPE_CHECKING:
     from keras_nas_plugin.oracles.evolution import (
         RegularizedEvolutionOracle as RegularizedEvolutionOracle,
     )
+    from keras_nas_plugin.oracles.halving import (
+        SuccessiveHalvingOracle as SuccessiveHalvingOracle,
+    )
+    from keras_nas_plugin.oracles.nsga2 import NSGA2Oracle as NSGA2Oracle
     from keras_nas_plugin.oracles.random import RandomOracle as RandomOracle
+    from keras_nas_plugin.oracles.registry import make_oracle as make_oracle
 
 
 def __getattr__(name: str) -> Any:

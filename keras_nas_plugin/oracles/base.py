@@ -17,8 +17,9 @@ from keras_nas_plugin.oracles.intake import take_report
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock, synchronized
 from keras_nas_plugin.oracles.objectives import ParetoObjective, checked_objective
-from keras_nas_plugin.oracles.scoring import check_proposal, observation_of, ranked_score
+from keras_nas_plugin.oracles.scoring import check_proposal, enter_ranking, observation_of
 from keras_nas_plugin.oracles.warm_start import WarmStart, WarmStartReport
+from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import SearchSpec, Values
 from keras_nas_plugin.strategies.base import Strategy
@@ -132,6 +133,11 @@ class NASOracle(keras_tuner.Oracle):
         self._spec_cache: tuple[int, SearchSpec] | None = None
 
     @property
+    def strategy_name(self) -> str:
+        """What a resumed search has to be again."""
+        return type(self.strategy).__name__
+
+    @property
     def scored_objectives(self) -> list[keras_tuner.Objective]:
         """What the strategy gets scores of: each objective, or their sum."""
         return self.objectives if self.strategy.multi_objective else [self.objective]
@@ -186,7 +192,7 @@ class NASOracle(keras_tuner.Oracle):
 
     def _pending(self) -> dict[str, Values]:
         running = self.ongoing_trials.values()
-        return {trial.trial_id: dict(trial.hyperparameters.values) for trial in running}
+        return {t.trial_id: configuration(t.hyperparameters.values) for t in running}
 
     # ------------------------------------------------------------------ trials
 
@@ -351,8 +357,7 @@ class NASOracle(keras_tuner.Oracle):
     def _end(self, trial: Trial) -> None:
         if trial.status == TrialStatus.INVALID:
             trial.status = TrialStatus.FAILED
-        score = ranked_score(self, trial)
-        self.ledger.end(trial.trial_id, score, maximise=self.objective.direction == "max")
+        enter_ranking(self, trial)
         self.end_order.append(trial.trial_id)
 
     def _tell(self) -> None:

@@ -14,7 +14,7 @@ class Ledger:
     def __init__(self) -> None:
         self.runs: collections.Counter[str] = collections.Counter()
         self._ended: dict[str, int] = {}
-        self._ranking: list[tuple[float, int, str]] = []
+        self._ranking: list[tuple[int, float, int, str]] = []
         self._keys: dict[str, str] = {}
         self._tried: collections.Counter[str] = collections.Counter()
 
@@ -28,24 +28,30 @@ class Ledger:
         self._keys[trial_id] = key
         self._tried[key] += 1
 
+    def key(self, trial_id: str) -> str:
+        """The configuration of a trial."""
+        return self._keys[trial_id]
+
     def tried(self, key: str) -> bool:
         """Whether some trial has this configuration."""
         return self._tried[key] > 0 if key in self._tried else False
 
-    def end(self, trial_id: str, score: float | None, *, maximise: bool) -> int:
+    def end(self, trial_id: str, score: float | None, *, maximise: bool, rung: int = 0) -> int:
         """Note that a trial ended.
 
         Args:
             trial_id: The trial.
             score: Its score, or None when it failed.
             maximise: Whether larger scores are better.
+            rung: How long it was trained, from 0, where that differs: scores of a longer
+                training rank before all of a shorter one.
 
         Returns:
             Its place in the order of ends, from 0.
         """
         place = self._ended.setdefault(trial_id, len(self._ended))
         if score is not None and math.isfinite(score):
-            rank = (-score if maximise else score, place, trial_id)
+            rank = (-rung, -score if maximise else score, place, trial_id)
             at = bisect.bisect_left(self._ranking, rank)
             if self._ranking[at : at + 1] != [rank]:
                 self._ranking.insert(at, rank)
@@ -55,6 +61,6 @@ class Ledger:
         """Place of a trial in the order of ends; None while it runs."""
         return self._ended.get(trial_id)
 
-    def best(self, count: int) -> Iterator[str]:
-        """Ids of the ``count`` best trials; equal scores in the order of their ends."""
-        return (trial_id for _, _, trial_id in self._ranking[:count])
+    def best(self, count: int | None = None) -> Iterator[str]:
+        """Ids of the ``count`` best trials, or all; equal scores in the order of their ends."""
+        return (trial_id for *_, trial_id in self._ranking[:count])

@@ -8,6 +8,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import SearchSpaceError, StrategyError
 from keras_nas_plugin.evaluation.constraints import total_violation
+from keras_nas_plugin.space.fidelity import configuration, fidelity_of
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.base import Observation, Strategy
 
@@ -50,6 +51,25 @@ def ranked_score(oracle: NASOracle, trial: Trial) -> float | None:
     return trial.score
 
 
+def rung_of(trial: Trial) -> int:
+    """How far a multi-fidelity search trained a trial, from 0; 0 in any other."""
+    fidelity = fidelity_of(trial.hyperparameters.values)
+    return fidelity.rung if fidelity else 0
+
+
+def enter_ranking(oracle: NASOracle, trial: Trial) -> None:
+    """Give a trial that ended its place in the order of ends and among the best.
+
+    What a multi-fidelity search trained further stands before what it trained less.
+    """
+    oracle.ledger.end(
+        trial.trial_id,
+        ranked_score(oracle, trial),
+        maximise=oracle.objective.direction == "max",
+        rung=rung_of(trial),
+    )
+
+
 def oriented(value: float, direction: str) -> float:
     """A metric as a score: the larger the better."""
     return float(value) if direction == "max" else -float(value)
@@ -57,7 +77,7 @@ def oriented(value: float, direction: str) -> float:
 
 def observation_of(oracle: NASOracle, trial: Trial) -> Observation:
     """What the strategy learns of a trial that ended."""
-    values = dict(trial.hyperparameters.values)
+    values = configuration(trial.hyperparameters.values)
     if trial.status != TrialStatus.COMPLETED:
         return Observation(trial.trial_id, values, None)
     if oracle.strategy.multi_objective:

@@ -17,7 +17,7 @@ from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.files import read_json, remove_leftovers, write_json
-from keras_nas_plugin.oracles.scoring import observation_of, ranked_score
+from keras_nas_plugin.oracles.scoring import enter_ranking, observation_of
 
 if TYPE_CHECKING:
     from keras_nas_plugin.oracles.base import NASOracle
@@ -81,7 +81,7 @@ def oracle_state(oracle: NASOracle) -> dict[str, Any]:
 def _identity(oracle: NASOracle) -> dict[str, Any]:
     """What must be equal for a search to go on."""
     objectives = [[o.name, o.direction] for o in oracle.objectives]
-    return {"strategy": type(oracle.strategy).__name__, "objectives": objectives}
+    return {"strategy": oracle.strategy_name, "objectives": objectives}
 
 
 def _in_words(identity: Mapping[str, Any]) -> str:
@@ -158,7 +158,6 @@ def reload_oracle(oracle: NASOracle) -> None:
     remove_leftovers(project)
     loaded = [read_json(path) for path in project.glob(f"trial_*/{_TRIAL_FILE}")]
     oracle._warm_start.load(project, begun=state["started"] > 0)
-    maximise = oracle.objective.direction == "max"
     ended = []
     for data in loaded:
         trial = Trial.from_state(data)
@@ -168,5 +167,5 @@ def reload_oracle(oracle: NASOracle) -> None:
         if extra.get("ended") is not None:
             ended.append((extra["ended"], trial))
     for _, trial in sorted(ended, key=lambda item: item[0]):
-        oracle.ledger.end(trial.trial_id, ranked_score(oracle, trial), maximise=maximise)
+        enter_ranking(oracle, trial)
     oracle.set_state(state)

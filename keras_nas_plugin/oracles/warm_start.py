@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import logging
-import math
-import numbers
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import WarmStartError
 from keras_nas_plugin.files import read_json, write_json
+from keras_nas_plugin.oracles.earlier import Objectives, Scores, checked_pairs, values_of
+from keras_nas_plugin.oracles.fitting import Fitting, WarmStartReport
 from keras_nas_plugin.oracles.scoring import oriented
-from keras_nas_plugin.space.matching import match
 from keras_nas_plugin.space.spec import SearchSpec, Values
 from keras_nas_plugin.strategies.base import Observation
 
@@ -26,32 +25,6 @@ logger = logging.getLogger("keras_nas_plugin")
 _FILE = "earlier.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class WarmStartReport:
-    """What became of earlier trials and of configurations to try first.
-
-    Attributes:
-        used: Earlier trials that the strategy was told.
-        dropped: Reason to count, for those that did not fit the space.
-        unknown: Names of hyperparameters that the space does not have, to how often.
-        initial: Configurations that are tried first.
-    """
-
-    used: int = 0
-    dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    unknown: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    initial: int = 0
-
-    def __str__(self) -> str:
-        text = f"warm start: {self.used} earlier trials used"
-        if self.dropped:
-            reasons = "; ".join(f"{count} x {reason}" for reason, count in self.dropped.items())
-            text += f", {sum(self.dropped.values())} did not fit the space ({reasons})"
-        if self.unknown:
-            text += f"; hyperparameters that the space does not have: {', '.join(self.unknown)}"
-        return text + (f"; {self.initial} configurations tried first" if self.initial else "")
-
-
 class WarmStart:
     """Earlier trials and first configurations of one oracle.
 
@@ -61,9 +34,9 @@ class WarmStart:
 
     Args:
         earlier: Pairs of values and score, in the objective's own direction; one score per
-            objective for several; None or NaN for a trial that failed.
+            objective for several; None, NaN or infinite for a trial that failed.
         initial: Configurations to try first.
-        objectives: How many objectives the oracle has.
+        objectives: How many scores the strategy gets of a trial.
 
     Raises:
         WarmStartError: An entry has another form.
@@ -75,8 +48,9 @@ class WarmStart:
         initial: Iterable[Mapping[str, Any]],
         objectives: int,
     ) -> None:
-        self._given = [_checked(pair, index, objectives) for index, pair in enumerate(earlier)]
-        self._wanted = [_mapping(item, f"initial[{i}]") for i, item in enumerate(initial)]
+        self._given = checked_pairs(earlier, objectives)
+        self._objectives = getattr(earlier, "objectives", None)
+        self._wanted = [values_of(item, f"initial[{i}]") for i, item in enumerate(initial)]
         #: Earlier trials that fit, from the worst to the best.
         self.observations: list[Observation] = []
         self.initial: list[Values] = []
@@ -85,50 +59,68 @@ class WarmStart:
         self._keys: tuple[SearchSpec, frozenset[str]] | None = None
 
     def fit(self, oracle: NASOracle) -> None:
-        """Fit everything to the space as it is now, once."""
+        """Fit everything to the space as it is now, once.
+
+        Raises:
+            WarmStartError: The scores are of other objectives than the oracle's.
+        """
         if self.report is not None:
             return
+        _check_objectives(self._objectives, oracle)
         spec = oracle.spec
-        dropped: collections.Counter[str] = collections.Counter()
-        unknown: collections.Counter[str] = collections.Counter()
-        fitting = [
-            (values, _oriented(scores, oracle))
-            for given, scores in self._given
-            if (values := _fitted(spec, given, dropped, unknown)) is not None
-        ]
-        # Worst first: what a strategy heard last, it takes for the youngest.
-        fitting.sort(key=lambda pair: (pair[1] is not None, pair[1] or ()))
+        fitting = Fitting(spec)
+        for values, scores in self._given:
+            fitting.add(values, _oriented(scores, oracle))
+        told = fitting.merged()
         self.observations = [
             Observation(f"earlier-{number}", values, scores)
-            for number, (values, scores) in enumerate(fitting)
+            for number, (values, scores) in enumerate(told)
         ]
-        wanted = [_fitted(spec, given, dropped, unknown) for given in self._wanted]
-        self.initial = [values for values in wanted if values is not None]
+        first = Fitting(spec)
+        for values in self._wanted:
+            first.add(values, None)
+        self.initial = [values for values, _ in first.merged()]
         self.report = WarmStartReport(
-            len(self.observations), dict(dropped), dict(unknown), len(self.initial)
+            used=len(told),
+            failed=sum(scores is None for _, scores in told),
+            repeated=fitting.repeated,
+            dropped=dict(fitting.dropped),
+            unknown=dict(fitting.unknown + first.unknown),
+            initial=len(self.initial),
+            initial_dropped=dict(first.dropped),
         )
-        if self._given or self._wanted:
-            level = logging.WARNING if dropped else logging.INFO
-            logger.log(level, "%s", self.report)
+        if self._asked_for:
+            lost = fitting.dropped or first.dropped
+            logger.log(logging.WARNING if lost else logging.INFO, "%s", self.report)
+
+    @property
+    def _asked_for(self) -> bool:
+        return bool(self._given or self._wanted)
 
     def tried(self, spec: SearchSpec, key: str) -> bool:
         """Whether an earlier trial had the configuration of ``key``."""
         if self._keys is None or self._keys[0] is not spec:
-            # A space that grew gives the same values another key.
-            self._keys = spec, frozenset(spec.key(one.values) for one in self.observations)
+            # In a space that grew, an earlier trial had the default of what is new.
+            filled = (spec.fill(one.values) for one in self.observations)
+            self._keys = spec, frozenset(map(spec.key, filled))
         return key in self._keys[1]
 
     def wanted(self, spec: SearchSpec, tried: Callable[[str], bool]) -> Values | None:
         """The next of ``initial``; ``tried`` tells which keys this search has tried."""
         for values in self.initial:
             known = spec.fill(values)
-            if not tried(spec.key(known)):
+            # The trial that ran it may have ended before the space grew.
+            if not tried(spec.key(known)) and not tried(spec.key(values)):
                 return known
         return None
 
     def save(self, project: Path | None) -> None:
-        """Write what was fitted, unless there is nothing or nowhere to write it."""
-        if project is None or not (self.observations or self.initial):
+        """Write what was fitted, if there is a place; without anything, no file is left."""
+        if project is None or self.report is None:
+            return
+        if not self._asked_for:
+            # Of a process that was killed before its first trial, with other arguments.
+            (project / _FILE).unlink(missing_ok=True)
             return
         project.mkdir(parents=True, exist_ok=True)
         earlier = [[one.trial_id, dict(one.values), one.scores] for one in self.observations]
@@ -153,6 +145,7 @@ class WarmStart:
         except FileNotFoundError:
             if begun:
                 self.observations, self.initial, self.report = [], [], WarmStartReport()
+                self._say_what_counts()
             return
         self.observations = [
             Observation(trial_id, values, None if scores is None else tuple(scores))
@@ -160,54 +153,66 @@ class WarmStart:
         ]
         self.initial = data["initial"]
         self.report = WarmStartReport(**data["report"])
+        self._keys = None
+        self._say_what_counts()
 
-
-def _checked(pair: Any, index: int, objectives: int) -> tuple[Mapping, tuple[float, ...] | None]:
-    name = f"warm_start[{index}]"
-    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-        raise WarmStartError(f"`{name}` needs a pair (values, score); received {pair!r}")
-    values, scores = _mapping(pair[0], name), pair[1]
-    if scores is None:
-        return values, None
-    numbers_given = list(scores) if isinstance(scores, Sequence) else [scores]
-    if any(isinstance(n, bool | str) or not isinstance(n, numbers.Real) for n in numbers_given):
-        raise WarmStartError(f"`{name}` needs a number as its score; received {scores!r}")
-    if len(numbers_given) != objectives:
-        raise WarmStartError(
-            f"`{name}` needs one score per objective, {objectives}; received {scores!r}"
+    def _say_what_counts(self) -> None:
+        if not self._asked_for:
+            return
+        nothing = not (self.observations or self.initial)
+        logger.log(
+            logging.WARNING if nothing else logging.INFO,
+            "The search goes on with the %d earlier configurations it began with; `warm_start` "
+            "and `initial` count when a search begins.",
+            len(self.observations),
         )
-    if not all(math.isfinite(number) for number in numbers_given):
-        return values, None
-    return values, tuple(float(number) for number in numbers_given)
 
 
-def _mapping(values: Any, name: str) -> Mapping[str, Any]:
-    # A trial's own `keras_tuner.HyperParameters` are welcome as well.
-    values = getattr(values, "values", values) if not isinstance(values, Mapping) else values
-    if not isinstance(values, Mapping):
-        raise WarmStartError(f"`{name}` needs values by name; received {values!r}")
-    return values
+def was_fitted(project: str | os.PathLike) -> bool:
+    """Whether the search of a project folder has begun, so that nothing is fitted any more.
+
+    Args:
+        project: The folder, which need not exist.
+    """
+    if (Path(project) / _FILE).exists():
+        return True
+    try:
+        state = read_json(Path(project) / "oracle.json")
+    except FileNotFoundError:
+        return False
+    return state.get("started", 0) > 0
 
 
-def _fitted(
-    spec: SearchSpec,
-    given: Mapping[str, Any],
-    dropped: collections.Counter[str],
-    unknown: collections.Counter[str],
-) -> Values | None:
-    found = match(spec, given)
-    unknown.update(name for name in found.unknown if not name.startswith("tuner/"))
-    if found.values is None:
-        reasons = [f"no {name!r}" for name in found.missing]
-        reasons += [f"{name!r} outside its domain" for name in found.outside]
-        dropped[", ".join(reasons)] += 1
-    return found.values
-
-
-def _oriented(scores: tuple[float, ...] | None, oracle: NASOracle) -> tuple[float, ...] | None:
+def _oriented(scores: Scores | None, oracle: NASOracle) -> Scores | None:
+    """Scores as the strategy gets them: each objective's, or their sum."""
     if scores is None:
         return None
+    wanted = oracle.scored_objectives
+    if len(wanted) == 1 < len(oracle.objectives) == len(scores):
+        names = [objective.name for objective in oracle.objectives]
+        scores = (oracle.objective.get_value(dict(zip(names, scores, strict=True))),)
+    if len(scores) != len(wanted):
+        raise WarmStartError(
+            f"`warm_start` needs one score per objective, {len(wanted)}; received {scores}"
+        )
     return tuple(
         oriented(score, objective.direction)
-        for score, objective in zip(scores, oracle.scored_objectives, strict=True)
+        for score, objective in zip(scores, wanted, strict=True)
     )
+
+
+def _check_objectives(known: Objectives | None, oracle: NASOracle) -> None:
+    """Refuse scores that were better when smaller, where larger is better now."""
+    if known is None or len(known) != len(oracle.objectives):
+        return
+    for (name, direction), now in zip(known, oracle.objectives, strict=True):
+        if direction is not None and direction != now.direction:
+            raise WarmStartError(
+                f"`warm_start` needs scores of {now.name} ({now.direction}); received scores of "
+                f"{name} ({direction}). Read that metric where it was logged: "
+                f"`earlier_trials(..., objective={now.name!r})`."
+            )
+        if name != now.name:
+            logger.warning(
+                "`warm_start` has scores of %s, and the search is for %s.", name, now.name
+            )

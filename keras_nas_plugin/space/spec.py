@@ -139,22 +139,16 @@ class SearchSpec:
         Raises:
             SearchSpaceError: No active decision has a second value.
         """
-        active = self.active(values)
+        edited = self.fill(values)
+        active = self.active(edited)
         mutable = [name for name, decision in active.items() if decision.domain.size != 1]
         if not mutable:
             raise SearchSpaceError(
                 f"`values` needs an active decision with two values; received {dict(values)}"
             )
         name = mutable[int(rng.integers(len(mutable)))]
-        edited = self._with_defaults(values, active)
-        domain, current = active[name].domain, edited[name]
-        known = domain.contains(current)
-        edited[name] = domain.mutate(current, rng) if known else domain.sample(rng)
+        edited[name] = active[name].domain.mutate(edited[name], rng)
         return self.complete(edited, rng)
-
-    def _with_defaults(self, values: Mapping[str, Any], active: Mapping[str, Decision]) -> Values:
-        """A model that was built before a hyperparameter was known had its default."""
-        return {name: decision.default for name, decision in active.items()} | dict(values)
 
     def neighbours(self, values: Mapping[str, Any], rng: np.random.Generator) -> list[Values]:
         """Configurations that differ in one active decision, in random order.
@@ -162,14 +156,10 @@ class SearchSpec:
         What an edit activates is drawn, once per neighbour; see `Domain.neighbours` for
         which values a decision moves to. Each configuration stands in the list once.
         """
-        active = self.active(values)
-        current = self._with_defaults(values, active)
+        current = self.fill(values)
         found: dict[str, Values] = {self.key(current): current}
-        for name, decision in active.items():
-            domain = decision.domain
-            known = domain.contains(current[name])
-            near = domain.neighbours(current[name], rng) if known else [domain.sample(rng)]
-            for value in near:
+        for name, decision in self.active(current).items():
+            for value in decision.domain.neighbours(current[name], rng):
                 neighbour = self.complete({**current, name: value}, rng)
                 found.setdefault(self.key(neighbour), neighbour)
         near = list(found.values())[1:]
@@ -184,17 +174,19 @@ class SearchSpec:
         """Uniform crossover: each decision from one parent, drawn with equal chances.
 
         A decision that only one parent has comes from that parent; one that neither has
-        is drawn. A child may equal a parent.
+        is drawn. A parent from before a decision was known has its default. A child may
+        equal a parent.
 
         Source: Syswerda 1989, "Uniform Crossover in Genetic Algorithms".
         """
+        parents = self.fill(first), self.fill(second)
         child: Values = {}
         for decision in self.decisions:
             if not decision.active(child):
                 continue
             options = [
                 parent[decision.name]
-                for parent in (first, second)
+                for parent in parents
                 if decision.name in parent and decision.domain.contains(parent[decision.name])
             ]
             if options:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.failures import FailureMemory
 
 # Mutants of one parent that are all known before the edit is widened by one more.
 _MUTANTS = 20
@@ -55,7 +55,12 @@ class RegularizedEvolution(Strategy):
     Random configurations fill the population. From then on the best of a tournament is
     the parent of the next child, which joins as the youngest while the oldest leaves,
     whatever its score. A child differs from its parent in one active decision; ordered
-    decisions move to a near value. Failed trials never become parents.
+    decisions move to a near value. With ``crossover``, some children take each decision
+    from one of two parents instead, and are mutated only when they are not new.
+
+    Failed trials never become parents, and what they had in common is proposed less
+    often: see `failures`. They count as trials that filled the population, which is
+    smaller for a while then.
 
     Source: Real, Aggarwal, Huang & Le 2019, "Regularized Evolution for Image Classifier
     Architecture Search", algorithm 1. Beyond the paper, no configuration is trained
@@ -64,22 +69,32 @@ class RegularizedEvolution(Strategy):
     Args:
         population_size: Trials alive at a time, at least 2.
         tournament_size: Contestants for parenthood, at least 1.
+        crossover: Share of the children that have two parents, between 0 and 1.
 
     Raises:
-        StrategyError: A size is too small.
+        StrategyError: A size is too small, or ``crossover`` is not a share.
     """
 
-    def __init__(self, *, population_size: int = 20, tournament_size: int = 5) -> None:
+    def __init__(
+        self,
+        *,
+        population_size: int = 20,
+        tournament_size: int = 5,
+        crossover: float = 0.0,
+    ) -> None:
         super().__init__()
         if population_size < 2:
             raise StrategyError(f"`population_size` needs at least 2; received {population_size}")
         if tournament_size < 1:
             raise StrategyError(f"`tournament_size` needs at least 1; received {tournament_size}")
+        if not 0.0 <= crossover <= 1.0:
+            raise StrategyError(f"`crossover` needs to be between 0 and 1; received {crossover}")
         self.population_size = population_size
         self.tournament_size = tournament_size
-        self._population: collections.deque[Observation] = collections.deque(
-            maxlen=population_size
-        )
+        self.crossover = crossover
+        self._population: list[Observation] = []
+        self._failures = FailureMemory()
+        self._ended = 0
 
     @property
     def population(self) -> tuple[Observation, ...]:
@@ -95,34 +110,74 @@ class RegularizedEvolution(Strategy):
         pending: Mapping[str, Values],
     ) -> Values | None:
         """See `Strategy.ask`."""
-        if len(self._population) < self.population_size:
-            return spec.untried(rng, tried)
-        alive = self._population
-        parent = alive[tournament([one.scores[0] for one in alive], self.tournament_size, rng)]
-        child = self._child(parent.values, spec, rng, tried)
-        return spec.untried(rng, tried) if child is None else child
 
-    def _child(
-        self, parent: Mapping, spec: SearchSpec, rng: np.random.Generator, tried: Tried
-    ) -> Values | None:
-        """An untried mutant of ``parent``; None when all that were drawn are known."""
+        def sample() -> Values | None:
+            return spec.untried(rng, tried)
+
+        def breed() -> Values | None:
+            return self._child(spec, rng, tried)
+
+        if self._fills(len(pending)):
+            return self._failures.avoid(sample, spec, rng)
+        child = self._failures.avoid(breed, spec, rng)
+        return self._failures.avoid(sample, spec, rng) if child is None else child
+
+    def _fills(self, pending: int) -> bool:
+        """Whether the population still fills up.
+
+        Trials that run count, so that many workers do not draw more random configurations
+        than one would; but nothing is bred from fewer than a tournament of parents.
+        """
+        parents = min(self.tournament_size, self.population_size)
+        if len(self._population) < max(parents, 2):
+            return True
+        return self._ended + pending < self.population_size
+
+    def _parent(self, rng: np.random.Generator) -> Mapping[str, Any]:
+        scores = [one.scores[0] for one in self._population]
+        return self._population[tournament(scores, self.tournament_size, rng)].values
+
+    def _child(self, spec: SearchSpec, rng: np.random.Generator, tried: Tried) -> Values | None:
+        """An untried child; None when all that were drawn are known."""
         if spec.constant:
             return None
-        for edits in range(1, _WIDEST_EDIT + 1):
-            for _ in range(_MUTANTS):
-                child = dict(parent)
-                for _ in range(edits):
-                    child = spec.mutate(child, rng)
-                if not tried(child):
-                    return child
-        return None
+        child = self._parent(rng)
+        # Without crossover the generator is asked for nothing: seeds keep their searches.
+        if self.crossover and rng.random() < self.crossover:
+            child = spec.cross(child, self._parent(rng), rng)
+            if not tried(child):
+                return child
+        return _untried_mutant(child, spec, rng, tried)
 
     def learn(self, observation: Observation) -> None:
-        """The newborn joins; the population's length makes the oldest leave."""
+        """The newborn joins, and the oldest leaves when there are too many.
+
+        Of a configuration that was trained again, the latest result counts.
+        """
+        self._failures.learn(observation)
+        known = len(self._population)
+        alive = [one for one in self._population if one.values != observation.values]
+        self._ended += len(alive) == known
         if observation.scores is not None:
-            self._population.append(observation)
+            alive.append(observation)
+        self._population = alive[-self.population_size :]
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
-        self._population.clear()
+        self._population, self._ended = [], 0
+        self._failures.clear()
         super().set_state(state, history)
+
+
+def _untried_mutant(
+    parent: Mapping[str, Any], spec: SearchSpec, rng: np.random.Generator, tried: Tried
+) -> Values | None:
+    """An untried mutant of ``parent``, with as few edits as that takes."""
+    for edits in range(1, _WIDEST_EDIT + 1):
+        for _ in range(_MUTANTS):
+            child = dict(parent)
+            for _ in range(edits):
+                child = spec.mutate(child, rng)
+            if not tried(child):
+                return child
+    return None

@@ -15,6 +15,7 @@ import keras_tuner
 from keras_tuner.engine import hyperparameters as kt_types
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from keras_nas_plugin.space.fidelity import configuration, fidelity_of
 from keras_nas_plugin.testing.spaces import wide_space
 
 #: Called with keyword arguments of `NASOracle`; an oracle class is one.
@@ -22,6 +23,9 @@ MakeOracle = Callable[..., keras_tuner.Oracle]
 
 #: Name of the objective in every search of the suite.
 SCORE = "score"
+
+# Of a full training, for an oracle that trains some trials shorter: three rungs.
+_EPOCHS = 9
 
 # A thread that has to wait for a lock that nobody holds is done long before.
 _PATIENCE_SECONDS = 30.0
@@ -63,6 +67,9 @@ class Search:
         oracle._set_project_dir(str(self.folder.parent), self.folder.name)
         if (self.folder / "oracle.json").exists():
             oracle.reload()
+        if hasattr(oracle, "train_in_rungs"):
+            # As a tuner does that trains each trial as far as its values say.
+            oracle.train_in_rungs(_EPOCHS)
         return oracle
 
     def reopened(self) -> Search:
@@ -106,6 +113,18 @@ class Search:
     def best_ids(self) -> list[str]:
         """Ids of the best trials, best first."""
         return [trial.trial_id for trial in self.oracle.get_best_trials(10_000)]
+
+
+def is_new(values: Mapping[str, Any]) -> bool:
+    """Whether a trial is a new configuration, and not one that is trained further."""
+    fidelity = fidelity_of(values)
+    return fidelity is None or fidelity.parent is None
+
+
+def proposal_key(values: Mapping[str, Any]) -> str:
+    """Equal for proposals that no search may make twice: the same values, as far trained."""
+    fidelity = fidelity_of(values)
+    return json.dumps([configuration(values), fidelity and fidelity.epochs], sort_keys=True)
 
 
 def hashed_score(values: Mapping[str, Any]) -> float:
@@ -154,12 +173,13 @@ def in_another_thread(function: Callable[[], Any]) -> Any:
 def check_values(hyperparameters: keras_tuner.HyperParameters) -> None:
     """Check that values are all and only active, valid, and of plain JSON types.
 
-    Judged by KerasTuner's own conditions and ranges.
+    Judged by KerasTuner's own conditions and ranges. What says how far a trial is trained
+    (``tuner/epochs``, ...) is no hyperparameter.
 
     Raises:
         AssertionError: Naming the hyperparameter that is wrong.
     """
-    values = hyperparameters.values
+    values = configuration(hyperparameters.values)
     active: dict[str, list[Any]] = {}
     for item in hyperparameters.space:
         if hyperparameters.is_active(item):

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_nas_plugin.testing.driving import MakeOracle, Search, check_values, hashed_score
+from keras_nas_plugin.oracles.scoring import rung_of
+from keras_nas_plugin.testing.driving import (
+    MakeOracle,
+    Search,
+    check_values,
+    hashed_score,
+    is_new,
+    proposal_key,
+)
 
 _THREADS = 8
 _TRIALS = 48
+_IDLE_SECONDS = 0.001
 
 
 def tuners_keep_their_trial(make_oracle: MakeOracle, folder: Path) -> None:
@@ -32,17 +42,20 @@ def tuners_keep_their_trial(make_oracle: MakeOracle, folder: Path) -> None:
 def threads_share_an_oracle(make_oracle: MakeOracle, folder: Path) -> None:
     """Eight threads run all trials: none twice, none lost, no values proposed twice."""
     search = Search(make_oracle, folder, max_trials=_TRIALS)
-    ran: list[tuple[str, str]] = []
+    ran: list[tuple[str, str, bool]] = []
     problems: list[BaseException] = []
     together = threading.Barrier(_THREADS)
 
     def work(tuner_id: str) -> None:
         try:
             together.wait()
-            while (trial := search.start(tuner_id)).status == TrialStatus.RUNNING:
+            while (trial := search.start(tuner_id)).status != TrialStatus.STOPPED:
+                if trial.status == TrialStatus.IDLE:
+                    time.sleep(_IDLE_SECONDS)
+                    continue
                 check_values(trial.hyperparameters)
                 values = dict(trial.hyperparameters.values)
-                ran.append((trial.trial_id, repr(sorted(values.items()))))
+                ran.append((trial.trial_id, proposal_key(values), is_new(values)))
                 search.finish(trial, hashed_score(values))
         except BaseException as error:
             problems.append(error)
@@ -55,10 +68,11 @@ def threads_share_an_oracle(make_oracle: MakeOracle, folder: Path) -> None:
         thread.join(120.0)
         assert not thread.is_alive(), "a thread waits for ever"
     assert not problems, f"a thread raised {problems[0]!r}"
-    assert len(ran) == _TRIALS, f"needs {_TRIALS} trials; ran {len(ran)}"
+    new = sum(one[2] for one in ran)
+    assert new == _TRIALS, f"needs {_TRIALS} trials; ran {new}"
     for index, what in ((0, "trials"), (1, "values")):
-        assert len({one[index] for one in ran}) == _TRIALS, f"the same {what} ran twice"
+        assert len({one[index] for one in ran}) == len(ran), f"the same {what} ran twice"
     best = search.oracle.get_best_trials(_TRIALS)
     assert len(best) == _TRIALS, f"needs {_TRIALS} finished trials; received {len(best)}"
-    scores = [trial.score for trial in best]
+    scores = [(rung_of(trial), trial.score) for trial in best]
     assert scores == sorted(scores, reverse=True), "best trials need to be sorted by score"

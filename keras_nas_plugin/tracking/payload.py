@@ -162,6 +162,7 @@ def points_of(record: TrialRecord) -> tuple[list[Point], str | None]:
     if len(record.curves) > 1:
         for number, execution in enumerate(record.curves, start=1):
             curves |= {f"execution_{number}/{name}": c for name, c in _by_name(execution).items()}
+    first, epochs = record.first_epoch, len(averaged)
     end = record.ended_ms
     span = end - record.started_ms
     # `cost` and `curve` mark where a name comes from, so that a metric of the user's own that
@@ -170,7 +171,7 @@ def points_of(record: TrialRecord) -> tuple[list[Point], str | None]:
         *(("single", name, [(record.best_step, end, value)]) for name, value in single.items()),
         *(("cost", name, [(0, end, value)]) for name, value in record.costs.items()),
         *(
-            ("curve", name, _timed(curve, record.started_ms, span, len(averaged)))
+            ("curve", name, _timed(curve, record.started_ms, span, epochs, first))
             for name, curve in curves.items()
         ),
     ]
@@ -194,9 +195,12 @@ def _points(origins: Sequence[tuple[str, str, list]]) -> tuple[list[Point], str 
 
 
 def _timed(
-    curve: Mapping[int, float], start: int, span: int, epochs: int
+    curve: Mapping[int, float], start: int, span: int, epochs: int, first: int
 ) -> list[tuple[int, int, float]]:
-    return [(step, start + span * (step + 1) // epochs, value) for step, value in curve.items()]
+    return [
+        (first + index, start + span * (index + 1) // epochs, value)
+        for index, value in curve.items()
+    ]
 
 
 def _by_name(epochs: Sequence[Mapping[str, float]]) -> dict[str, dict[int, float]]:

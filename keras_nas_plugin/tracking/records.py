@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keras_nas_plugin.files import read_json, write_json
+from keras_nas_plugin.space.fidelity import fidelity_of
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -107,6 +108,8 @@ class TrialRecord:
         metrics: Metrics at the best epoch, averaged over executions.
         best_step: The best epoch, counted from 0.
         curves: Per execution, per epoch, the metrics that Keras logged.
+        first_epoch: The epoch that the curves begin with. Not 0 for a trial that went on with
+            another one's training, whose best epoch may lie before it.
         costs: Measured costs, for example ``parameters`` and ``train_seconds``.
         error: The traceback's last line of a failed trial, or None.
         hyperparameters: KerasTuner's configuration of the space, when the trial asked for
@@ -122,11 +125,18 @@ class TrialRecord:
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     best_step: int = 0
     curves: tuple[tuple[Mapping[str, float], ...], ...] = ()
+    first_epoch: int = 0
     costs: Mapping[str, float] = dataclasses.field(default_factory=dict)
     error: str | None = None
     hyperparameters: Mapping[str, Any] | None = None
     started_ms: int = 0
     ended_ms: int = 0
+
+    @property
+    def rung(self) -> int:
+        """How far a multi-fidelity search trained it, from 0; what is higher ranks first."""
+        fidelity = fidelity_of(self.values)
+        return fidelity.rung if fidelity else 0
 
     @property
     def seconds(self) -> float:

@@ -10,8 +10,9 @@ from typing import Any
 
 import keras
 
+from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.evaluation.results import scalars, usable
-from keras_nas_plugin.training.weights import save_weights
+from keras_nas_plugin.training.weights import load_weights, save_state, save_weights
 
 
 class TrialCallback(keras.callbacks.Callback):
@@ -68,13 +69,17 @@ class BestWeights(keras.callbacks.Callback):
     Args:
         objective: A `keras_tuner.Objective`.
         path: The checkpoint to write, ending in ``.weights.h5``.
+        earlier: Best value so far and its checkpoint, of a training that this one goes on
+            with; or None.
     """
 
-    def __init__(self, objective: Any, path: str | Path) -> None:
+    def __init__(
+        self, objective: Any, path: str | Path, earlier: tuple[float, Path] | None = None
+    ) -> None:
         super().__init__()
         self.objective = objective
         self.path = Path(path)
-        self._best: float | None = None
+        self._best, self._earlier = earlier or (None, None)
         self._weights: list[Any] | None = None
         self._saved_once = False
 
@@ -98,8 +103,40 @@ class BestWeights(keras.callbacks.Callback):
             model.set_weights(self._weights)
         elif self._saved_once or not model.built:
             return
+        elif self._earlier is not None:
+            load_weights(model, self._earlier)
         save_weights(model, self.path)
         self._weights, self._saved_once = None, True
+
+
+class LastEpoch(keras.callbacks.Callback):
+    """Saves all that training goes on with, after the last epoch.
+
+    Not at the end of training: there `EarlyStopping` puts the best weights back, and Keras
+    replaces them by their moving average where the optimizer keeps one. It comes after the
+    user's own callbacks, which may change the learning rate or stop training.
+
+    Args:
+        path: The file to write, ending in ``.weights.h5``.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        """Save, unless another epoch is certain to come."""
+        epochs = (self.params or {}).get("epochs")
+        if epochs is not None and epoch + 1 < epochs and not self.model.stop_training:
+            return
+        try:
+            save_state(self.model, self.path)
+        except OSError as error:
+            # A full disk is no fault of the model: the trial runs again on resume.
+            raise StateError(
+                f"`directory` needs room for the state of a trial that may be trained further; "
+                f"writing {str(self.path)!r} gave: {error.strerror or error}"
+            ) from error
 
 
 class Deadline(keras.callbacks.Callback):

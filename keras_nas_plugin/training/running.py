@@ -19,6 +19,8 @@ class RunningTrial:
         self.trial = trial
         self.known = len(trial.hyperparameters.space)
         self.curves: list[list[dict[str, float]]] = []
+        #: The epoch that the curves begin with.
+        self.first_epoch = 0
         self.costs: dict[str, float] = {}
         self.started_ms = time.time_ns() // 1_000_000
 
@@ -55,6 +57,7 @@ class RunningTrial:
             metrics=result.metrics if result else {},
             best_step=result.step if result else 0,
             curves=tuple(tuple(curve) for curve in curves),
+            first_epoch=self.first_epoch,
             costs=self.costs,
             error=None if error is None else error_line(error),
             hyperparameters=hyperparameters.get_config() if grown else None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,6 +21,8 @@ from keras_nas_plugin.errors import (
     StateError,
 )
 from keras_nas_plugin.files import read_json, write_json
+from keras_nas_plugin.project import last_epoch_file
+from keras_nas_plugin.space.fidelity import fidelity_of
 from keras_nas_plugin.tracking.fanout import Fanout
 from keras_nas_plugin.training import runtime, session
 from keras_nas_plugin.training.budget import Budget
@@ -27,11 +30,18 @@ from keras_nas_plugin.training.callbacks import (
     BatchTrialCallback,
     BestWeights,
     Deadline,
+    LastEpoch,
     TrialCallback,
+)
+from keras_nas_plugin.training.continuation import (
+    Continuation,
+    continuation_of,
+    fit_arguments,
+    full_training,
 )
 from keras_nas_plugin.training.running import RunningTrial
 from keras_nas_plugin.training.tracing import create_variables
-from keras_nas_plugin.training.weights import load_weights
+from keras_nas_plugin.training.weights import load_state, load_weights
 
 
 class TrialTrainer(keras_tuner.Tuner):
@@ -60,11 +70,19 @@ class TrialTrainer(keras_tuner.Tuner):
         self._trackers = listeners
         self._limit = Budget(None)
         self._running: RunningTrial | None = None
+        # Epochs of a full training, where the oracle trains some trials shorter.
+        self._full_epochs: int | None = None
+        # The state that the next model goes on from.
+        self._state: Path | None = None
         # The model that `_try_build` made last, and when.
         self._built: tuple[keras.Model, float] | None = None
         # In a worker process `self.oracle` becomes a client with seven methods.
         self._local_oracle = tuner_options["oracle"]
         super().__init__(**tuner_options)
+
+    def _plan_epochs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Agree with the oracle on how long a full training is, before a search."""
+        self._full_epochs = full_training(self._local_oracle, args, kwargs)
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         """Build and train the model of a trial, once per execution.
@@ -78,8 +96,9 @@ class TrialTrainer(keras_tuner.Tuner):
             What `HyperModel.fit` returned, per execution.
         """
         original = list(kwargs.pop("callbacks", None) or [])
-        kwargs.update(_fidelity(trial))
-        best = BestWeights(self.oracle.objective, self._get_checkpoint_fname(trial.trial_id))
+        objective, checkpoint = self.oracle.objective, self._get_checkpoint_fname(trial.trial_id)
+        before, args, kwargs = self._before(trial, args, kwargs)
+        best = BestWeights(objective, checkpoint, before and before.best(objective))
         results = []
         for execution in range(self.executions_per_trial):
             if self.deterministic:
@@ -87,9 +106,39 @@ class TrialTrainer(keras_tuner.Tuner):
             callbacks = self._deepcopy_callbacks(original)
             if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
                 self._configure_tensorboard_dir(callbacks, trial, execution)
-            callbacks += [*self._own_callbacks(trial), best]
-            results.append(self._execute(trial, best, args, {**kwargs, "callbacks": callbacks}))
+            for callback in callbacks:
+                if hasattr(callback, "set_project"):
+                    callback.set_project(self.project_dir, before and before.epochs[execution])
+            callbacks += [*self._own_callbacks(trial), best, *self._last_epoch(trial, execution)]
+            self._state = before and before.states[execution]
+            result = self._execute(trial, best, args, {**kwargs, "callbacks": callbacks})
+            results.append(before.whole(result, execution) if before else result)
         return results
+
+    def _before(
+        self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Continuation | None, Sequence[Any], Mapping[str, Any]]:
+        """What a trial goes on with, and the arguments of `fit` with its epochs."""
+        fidelity, before = fidelity_of(trial.hyperparameters.values), None
+        first_epoch = int(kwargs.get("initial_epoch") or 0)
+        if fidelity is not None:
+            first_epoch = fidelity.initial_epoch
+            if self._full_epochs is not None:
+                before = continuation_of(fidelity, self)
+                first_epoch = first_epoch if before else 0
+            args, kwargs = fit_arguments(
+                args, kwargs, first_epoch=first_epoch, epochs=fidelity.epochs
+            )
+        if self._running is not None:
+            self._running.first_epoch = first_epoch
+        return before, args, kwargs
+
+    def _last_epoch(self, trial: Trial, execution: int) -> list[keras.callbacks.Callback]:
+        """Keeps what a promotion goes on from, where there may be one."""
+        fidelity = fidelity_of(trial.hyperparameters.values)
+        if fidelity is None or fidelity.epochs >= (self._full_epochs or 0):
+            return []
+        return [LastEpoch(last_epoch_file(self.get_trial_dir(trial.trial_id), execution))]
 
     def _execute(
         self, trial: Trial, best: BestWeights, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -177,16 +226,27 @@ class TrialTrainer(keras_tuner.Tuner):
         return model
 
     def _continue_from(self, model: keras.Model, trial: Trial) -> None:
-        """Take over the weights of the trial that Hyperband promoted, if it did."""
-        source = trial.hyperparameters.values.get("tuner/trial_id")
-        if source:
-            self._load_weights(model, source)
+        """Take over what the trial had that was promoted, if this one is a promotion.
+
+        Of KerasTuner's Hyperband the best weights, as in its own tuner; of a multi-fidelity
+        oracle of this package all that training goes on with.
+        """
+        fidelity = fidelity_of(trial.hyperparameters.values)
+        if fidelity is None or fidelity.parent is None:
+            return
+        if self._full_epochs is None:
+            self._load_weights(model, fidelity.parent)
+        elif self._state is not None:
+            self._load(model, fidelity.parent, load_state, self._state)
 
     def _load_weights(self, model: keras.Model, trial_id: str) -> None:
+        self._load(model, trial_id, load_weights, self._get_checkpoint_fname(trial_id))
+
+    def _load(self, model: keras.Model, trial_id: str, load: Callable, path: str | Path) -> None:
         if not model.built:
             model.build_from_config(read_json(self._get_build_config_fname(trial_id)))
         with maybe_distribute(self.distribution_strategy):
-            load_weights(model, self._get_checkpoint_fname(trial_id))
+            load(model, path)
 
     def load_model(self, trial: Trial) -> keras.Model:
         """The trained model of a trial, with the weights of its best epoch."""
@@ -195,11 +255,3 @@ class TrialTrainer(keras_tuner.Tuner):
             self._built = None
             self._load_weights(model, trial.trial_id)
         return model
-
-
-def _fidelity(trial: Trial) -> dict[str, Any]:
-    """Epochs that a multi-fidelity oracle such as KerasTuner's Hyperband gave the trial."""
-    values = trial.hyperparameters.values
-    if "tuner/epochs" not in values:
-        return {}
-    return {"epochs": values["tuner/epochs"], "initial_epoch": values["tuner/initial_epoch"]}

@@ -1,0 +1,396 @@
+"""A search space as columns of numbers, for models that learn from configurations."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.space.domains import Domain, Integer, Real
+from keras_nas_plugin.space.spec import Condition, SearchSpec, Values
+
+#: Code of a value that an unordered column does not know: equal to no other value.
+UNKNOWN = -1.0
+
+# Ordered domains with more values than this are coded as if they were continuous.
+_LISTED = 1024
+# Under this name, which no field has, a spec keeps its encoding.
+_CACHE = "_encoding"
+
+
+class Column:
+    """One decision with at least two values, as numbers.
+
+    A code is an index for an unordered domain and a position in [0, 1] for an ordered
+    one: the domain's own, at most 1024 of them, or any when there are more values.
+
+    Args:
+        name: The decision's name; several columns may have one name.
+        domain: The decision's values.
+        conditional: Whether the decision may be inactive.
+    """
+
+    def __init__(self, name: str, domain: Domain, conditional: bool) -> None:
+        self.name = name
+        self.domain = domain
+        self.conditional = conditional
+        self.ordered = domain.ordered
+        few = domain.size is not None and (not domain.ordered or domain.size <= _LISTED)
+        #: All values in order, or None when they are too many to list.
+        self.values = tuple(domain.values()) if few else None
+        self._codes = np.arange(len(self.values), dtype=float) if few else np.zeros(0)
+        self._even = few
+        if few and self.ordered:
+            self._codes = np.array([min(max(domain.position(v), 0.0), 1.0) for v in self.values])
+            middles = (np.arange(len(self.values)) + 0.5) / len(self.values)
+            self._even = bool(np.allclose(self._codes, middles, rtol=0.0, atol=1e-9))
+        self._edges = (self._codes[1:] + self._codes[:-1]) / 2.0
+
+    def __repr__(self) -> str:
+        return f"Column({self.name!r}, {self.domain}, conditional={self.conditional})"
+
+    def code(self, value: Any) -> float | None:
+        """The number of a value; None where it means nothing to this column.
+
+        A number outside the range of a numeric domain counts as the nearest one inside.
+        """
+        if self.domain.contains(value):
+            if not self.ordered:
+                return float(self._index(value))
+            return self._canonical(self.domain.position(value))
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(self.domain, Integer | Real) and number and math.isfinite(value):
+            near = min(max(value, self.domain.low), self.domain.high)
+            return self._canonical(self.domain.position(near))
+        return None
+
+    def _index(self, value: Any) -> int:
+        same = [i for i, other in enumerate(self.values) if other == value]
+        return next((i for i in same if type(self.values[i]) is type(value)), same[0])
+
+    def _canonical(self, position: float) -> float:
+        if self.values is not None:
+            return float(self._codes[self.indices(np.array([position]))[0]])
+        return min(max(position, 0.0), 1.0)
+
+    def value(self, code: float) -> Any:
+        """The value of a code.
+
+        Raises:
+            SearchSpaceError: The code belongs to no value.
+        """
+        if not 0.0 <= code <= (1.0 if self.ordered else len(self.values) - 1.0):
+            raise SearchSpaceError(f"a code of {self} needs to be one of a value; received {code}")
+        if self.values is not None:
+            return self.values[int(self.indices(np.array([code]))[0])]
+        return self.domain.at(min(float(code), math.nextafter(1.0, 0.0)))
+
+    def indices(self, codes: np.ndarray) -> np.ndarray:
+        """Index of each code's value among `values`.
+
+        Args:
+            codes: Shape ``[n]``, known codes of this column.
+
+        Returns:
+            Integers of shape ``[n]``.
+        """
+        if not self.ordered:
+            return codes.astype(np.intp)
+        return np.searchsorted(self._edges, codes, side="right")
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """Codes of the values at these positions: `Domain.at` for many at once.
+
+        Args:
+            positions: Shape ``[n]``, in [0, 1).
+
+        Returns:
+            Codes, shape ``[n]``: positions drawn uniformly give values as the domain
+            draws them.
+        """
+        if self.values is None:
+            return positions.copy()
+        if self._even:
+            return self._codes[(positions * len(self.values)).astype(np.intp)]
+        drawn = [self.domain.position(self.domain.at(float(one))) for one in positions]
+        return self._codes[self.indices(np.array(drawn))]
+
+    def beside(self, codes: np.ndarray, up: np.ndarray) -> np.ndarray:
+        """Codes one value up or down in a listed ordered column; inwards at its ends.
+
+        Args:
+            codes: Shape ``[n]``, known codes of this column.
+            up: Booleans of shape ``[n]``.
+
+        Returns:
+            Codes of shape ``[n]``.
+        """
+        at = self.indices(codes)
+        to = at + np.where(up, 1, -1)
+        inside = (to >= 0) & (to < len(self.values))
+        return self._codes[np.where(inside, to, 2 * at - to)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Slot:
+    """A decision as `Encoding` works through it; ``column`` is None for a constant."""
+
+    name: str
+    column: int | None
+    constant: Any
+    default: Any
+    conditions: tuple[Condition, ...]
+
+    def active(self, values: Mapping[str, Any]) -> bool:
+        """See `Decision.active`."""
+        return all(condition.holds(values) for condition in self.conditions)
+
+
+class Encoding:
+    """Configurations of a `SearchSpec` as rows of numbers, and back.
+
+    A row has one *code* for each decision with at least two values, in the order of
+    ``spec.decisions``: an index for an unordered decision, a position in [0, 1] for an
+    ordered one, `UNKNOWN` for a label that the space does not have, and NaN where the
+    decision is inactive. Decisions of one name under different conditions have a column
+    each. Values that are missing (the decision came late) or mean nothing to the decision
+    count as its default. Foreign names are left out.
+
+    Get it with `encoding_of`, which keeps one for each spec.
+
+    Args:
+        spec: The space.
+
+    >>> from keras_nas_plugin.space import Categorical, Condition, Decision, Integer
+    >>> spec = SearchSpec((
+    ...     Decision("kind", Categorical(("a", "b"))),
+    ...     Decision("size", Integer(1, 4), (Condition("kind", ("b",)),)),
+    ... ))
+    >>> encoding = Encoding(spec)
+    >>> encoding.encode({"kind": "b", "size": 1}).tolist()
+    [1.0, 0.125]
+    >>> encoding.encode({"kind": "a"}).tolist()
+    [0.0, nan]
+    >>> encoding.decode(np.array([1.0, 0.125]))
+    {'kind': 'b', 'size': 1}
+    """
+
+    def __init__(self, spec: SearchSpec) -> None:
+        self.spec = spec
+        columns: list[Column] = []
+        slots: list[_Slot] = []
+        for one in spec.decisions:
+            constant = one.domain.size == 1
+            value = next(iter(one.domain.values())) if constant else None
+            column = None if constant else len(columns)
+            slots.append(_Slot(one.name, column, value, one.default, one.conditions))
+            if not constant:
+                columns.append(Column(one.name, one.domain, bool(one.conditions)))
+        #: One for each decision with at least two values.
+        self.columns = tuple(columns)
+        self._slots = tuple(slots)
+        # Where a name stands several times, an active one may be overruled by a later one.
+        self._later = [
+            [after for after in range(at + 1, len(slots)) if slots[after].name == slot.name]
+            for at, slot in enumerate(slots)
+        ]
+        self._named: dict[str, list[int]] = {}
+        for at, slot in enumerate(slots):
+            self._named.setdefault(slot.name, []).append(at)
+
+    # ------------------------------------------------------------------ one configuration
+
+    def encode(self, values: Mapping[str, Any]) -> np.ndarray:
+        """The codes of a configuration, shape ``[columns]``."""
+        codes = np.full(len(self.columns), np.nan)
+        known: Values = {}
+        last: dict[str, int | None] = {}
+        for slot in self._slots:
+            if not slot.active(known):
+                continue
+            if last.get(slot.name) is not None:
+                codes[last[slot.name]] = np.nan
+            last[slot.name] = slot.column
+            value = values.get(slot.name, slot.default)
+            if slot.column is None:
+                known[slot.name] = slot.constant
+            else:
+                known[slot.name], codes[slot.column] = self._known(slot, value)
+        return codes
+
+    def _known(self, slot: _Slot, value: Any) -> tuple[Any, float]:
+        """What an active decision makes of a value: the value that counts, and its code."""
+        column = self.columns[slot.column]
+        code = column.code(value)
+        if code is None and not column.ordered:
+            return value, UNKNOWN
+        if code is None:
+            code = column.code(slot.default)
+        if code is None:
+            code = float(column.at(np.array([0.5]))[0])
+        return column.value(code), code
+
+    def encode_many(self, many: Iterable[Mapping[str, Any]]) -> np.ndarray:
+        """The codes of several configurations, shape ``[n, columns]``."""
+        rows = [self.encode(values) for values in many]
+        return np.array(rows).reshape(len(rows), len(self.columns))
+
+    def decode(self, codes: np.ndarray) -> Values:
+        """The configuration of a row that `complete` made, or `encode` of valid values.
+
+        Args:
+            codes: Shape ``[columns]``.
+
+        Returns:
+            Active values.
+
+        Raises:
+            SearchSpaceError: An active decision has no code, or one of no value.
+        """
+        values: Values = {}
+        missing: set[str] = set()
+        for slot in self._slots:
+            if not slot.active(values):
+                continue
+            missing.discard(slot.name)
+            if slot.column is None:
+                values[slot.name] = slot.constant
+            elif math.isnan(codes[slot.column]):
+                # Fine where a later decision of this name overrules it.
+                missing.add(slot.name)
+            else:
+                values[slot.name] = self.columns[slot.column].value(float(codes[slot.column]))
+        if missing:
+            raise SearchSpaceError(
+                f"`codes` needs a code for each active decision; received none for {missing}"
+            )
+        return values
+
+    # ------------------------------------------------------------------ many at once
+
+    def complete(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Rows in which just the active columns have codes: those given, else drawn ones.
+
+        `SearchSpec.complete` for many at once.
+
+        Args:
+            codes: Shape ``[n, columns]``; NaN and `UNKNOWN` are drawn where active.
+            rng: Source of randomness.
+
+        Returns:
+            Shape ``[n, columns]``.
+        """
+        full = codes.copy()
+        for at, column in enumerate(self.columns):
+            missing = ~(codes[:, at] >= 0.0)
+            full[missing, at] = column.at(rng.random(int(missing.sum())))
+        full[~self._activity(full)] = np.nan
+        return full
+
+    def sample(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Codes of ``count`` random configurations, distributed as `SearchSpec.sample`.
+
+        Args:
+            count: How many.
+            rng: Source of randomness.
+
+        Returns:
+            Shape ``[count, columns]``.
+        """
+        return self.complete(np.full((count, len(self.columns)), np.nan), rng)
+
+    def _activity(self, full: np.ndarray) -> np.ndarray:
+        """Which columns are active, given a known code in each; shape ``[n, columns]``."""
+        count = len(full)
+        active: list[np.ndarray] = []
+        for slot in self._slots:
+            mask = np.ones(count, bool)
+            for condition in slot.conditions:
+                mask &= self._holds(condition, full, active)
+            active.append(mask)
+        chosen = np.zeros(full.shape, bool)
+        for at, slot in enumerate(self._slots):
+            if slot.column is not None:
+                chosen[:, slot.column] = self._counts(at, active)
+        return chosen
+
+    def _counts(self, at: int, active: list[np.ndarray]) -> np.ndarray:
+        """Where a slot is active, and no later one of its name is."""
+        mask = active[at]
+        for later in self._later[at]:
+            mask = mask & ~active[later]
+        return mask
+
+    def _holds(
+        self, condition: Condition, full: np.ndarray, active: list[np.ndarray]
+    ) -> np.ndarray:
+        """Where a condition holds; all slots of the parent's name come before."""
+        holds = np.zeros(len(full), bool)
+        for at in self._named.get(condition.parent, ()):
+            holds |= self._counts(at, active) & self._among(at, condition.values, full)
+        return holds
+
+    def _among(self, at: int, allowed: tuple[Any, ...], full: np.ndarray) -> np.ndarray | bool:
+        """Where the value of a slot is one of ``allowed``."""
+        slot = self._slots[at]
+        if slot.column is None:
+            return slot.constant in allowed
+        column, codes = self.columns[slot.column], full[:, slot.column]
+        if column.values is None:
+            return np.array([column.value(float(code)) in allowed for code in codes], bool)
+        table = np.array([value in allowed for value in column.values])
+        return table[column.indices(codes)]
+
+    # ------------------------------------------------------------------ for learned models
+
+    def features(self, codes: np.ndarray) -> np.ndarray:
+        """Fixed-length vectors for learned predictors: all in [0, 1], without NaN.
+
+        An unordered column becomes one number for each value, of which one is 1 (none
+        where it is inactive or unknown); an ordered one becomes its position, 0.5 where
+        it is inactive. A conditional column has one more number: 1 where it is active.
+
+        Args:
+            codes: Shape ``[n, columns]``.
+
+        Returns:
+            Shape ``[n, width]``; `feature_names` says what is where.
+        """
+        parts = [np.zeros((len(codes), 0))]
+        for at, column in enumerate(self.columns):
+            code = codes[:, at]
+            if column.ordered:
+                parts.append(np.where(np.isnan(code), 0.5, code)[:, None])
+            else:
+                parts.append((code[:, None] == np.arange(len(column.values))).astype(float))
+            if column.conditional:
+                parts.append(~np.isnan(code)[:, None])
+        return np.concatenate(parts, axis=1, dtype=float)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """A name for each number of a feature vector."""
+        names: list[str] = []
+        for column in self.columns:
+            if column.ordered:
+                names.append(column.name)
+            else:
+                names.extend(f"{column.name}={value}" for value in column.values)
+            if column.conditional:
+                names.append(f"{column.name} is active")
+        return tuple(names)
+
+
+def encoding_of(spec: SearchSpec) -> Encoding:
+    """The encoding of a spec: made once, and kept as long as the spec itself.
+
+    It is kept by identity: equal specs may differ in type (1 and True are equal).
+    """
+    kept = vars(spec)
+    if _CACHE not in kept:
+        kept[_CACHE] = Encoding(spec)
+    return kept[_CACHE]

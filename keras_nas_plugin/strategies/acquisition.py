@@ -1,0 +1,98 @@
+"""Which configuration to try next, given what a model believes about all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from keras_nas_plugin.space.encoding import Encoding
+from keras_nas_plugin.strategies.candidates import mutate, neighbours, rows_of
+
+#: Scores rows of codes, shape ``[n, columns]``, as an array of shape ``[n]``.
+Acquisition = Callable[[np.ndarray], np.ndarray]
+
+# Candidates of each kind, and how the best of them are improved.
+_FRESH = 256
+_TWICE_EDITED = 100
+_PARENTS = 10
+_EDITED = 5
+_STARTS = 5
+_ROUNDS = 4
+# Values that differ less are equal, and the candidate that was found first wins: libraries on
+# two machines may differ in the last bits.
+_DECIMALS = 9
+
+
+def upper_confidence_bound(mean: np.ndarray, deviation: np.ndarray, kappa: float) -> np.ndarray:
+    """What a configuration may well reach: mean plus ``kappa`` standard deviations.
+
+    Source: Cox & John 1997; Srinivas et al. 2010, "Gaussian Process Optimization in the
+    Bandit Setting", equation 6, with a constant factor.
+
+    Args:
+        mean: Shape ``[n]``.
+        deviation: Shape ``[n]``, at least 0.
+        kappa: How many deviations count; 0 only exploits.
+
+    >>> upper_confidence_bound(np.array([0.5]), np.array([0.25]), 2.0).tolist()
+    [1.0]
+    """
+    return mean + kappa * deviation
+
+
+def candidates(
+    encoding: Encoding, ranked: np.ndarray, acquisition: Acquisition, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Different configurations, the most promising first.
+
+    Fresh samples, all neighbours of the best known configurations and two edits of good
+    ones are scored; a local search goes on from the best of these.
+
+    Source: Hutter, Hoos & Leyton-Brown 2011, "Sequential Model-Based Optimization for
+    General Algorithm Configuration", section 4.3; two-edit mutations as in White et al.
+    2021, "BANANAS".
+
+    Args:
+        encoding: Of the space.
+        ranked: Known configurations, the best first, shape ``[n, columns]``, n >= 1.
+        acquisition: What is maximised.
+        rng: Source of randomness.
+
+    Yields:
+        Codes, shape ``[columns]``.
+    """
+    parents = ranked[rng.integers(min(len(ranked), _PARENTS), size=_TWICE_EDITED)]
+    pool = np.concatenate(
+        [
+            encoding.sample(_FRESH, rng),
+            neighbours(encoding, ranked[:_EDITED], rng),
+            mutate(encoding, mutate(encoding, parents, rng), rng),
+        ]
+    )
+    pool, values = best_first(pool, acquisition(pool))
+    for _ in range(_ROUNDS):
+        near = neighbours(encoding, pool[:_STARTS], rng)
+        found = np.concatenate([pool, near])
+        pool, values = best_first(found, np.concatenate([values, acquisition(near)]))
+    yield from pool
+
+
+def best_first(codes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows without repeats, sorted by falling value; equal ones keep their order.
+
+    Args:
+        codes: Shape ``[n, columns]``.
+        values: Shape ``[n]``.
+
+    >>> rows, values = best_first(np.array([[1.0], [2.0], [1.0]]), np.array([0.5, 0.7, 0.5]))
+    >>> rows.tolist(), values.tolist()
+    ([[2.0], [1.0]], [0.7, 0.5])
+    """
+    first: dict[bytes, int] = {}
+    for index, row in enumerate(rows_of(codes)):
+        first.setdefault(row, index)
+    kept = np.fromiter(first.values(), np.intp, len(first))
+    rounded = np.round(values[kept], _DECIMALS)
+    kept = kept[np.argsort(-rounded, kind="stable")]
+    return codes[kept], np.round(values[kept], _DECIMALS)

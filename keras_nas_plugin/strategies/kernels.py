@@ -1,0 +1,97 @@
+"""How alike two configurations are, whatever their columns: labels, numbers, inactive."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from keras_nas_plugin.space.encoding import Encoding
+
+# So far is every value of a column from inactive, if the farthest of its values are 1 apart.
+_RADIUS = math.sqrt(0.5)
+
+
+def embed(encoding: Encoding, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points whose squared distances compare configurations column by column.
+
+    Within a column two labels are 1 apart when they differ (Hamming), and the ends of an
+    ordered one are 1 apart, on a quarter of a circle. An inactive column is at its
+    centre: at squared distance 1/2 from every value, and at none from inactive.
+
+    Source: Hutter & Osborne 2013, "A Kernel for Hierarchical Parameter Spaces", section
+    3 (the arc kernel, with rho = 1/2 and omega^2 = 1/2).
+
+    Args:
+        encoding: Of the space.
+        codes: Shape ``[n, columns]``.
+
+    Returns:
+        Points, shape ``[n, width]``, and the column of each of their coordinates, shape
+        ``[width]``.
+
+    >>> from keras_nas_plugin.space import Categorical, Decision, SearchSpec
+    >>> encoding = Encoding(SearchSpec((Decision("a", Categorical((1, 2, 3))),)))
+    >>> points, columns = embed(encoding, np.array([[0.0], [2.0], [np.nan]]))
+    >>> squared_distances(points, points).round(9).tolist()
+    [[0.0, 1.0, 0.5], [1.0, 0.0, 0.5], [0.5, 0.5, 0.0]]
+    >>> columns.tolist()
+    [0, 0, 0]
+    """
+    parts = [np.zeros((len(codes), 0))]
+    for at, column in enumerate(encoding.columns):
+        code = codes[:, at, None]
+        if column.ordered:
+            angle = np.pi / 2.0 * code
+            part = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
+            parts.append(np.where(np.isnan(part), 0.0, part))
+        else:
+            parts.append((code == np.arange(len(column.values))).astype(float))
+    owners = [np.full(part.shape[1], at) for at, part in enumerate(parts[1:])]
+    columns = np.concatenate([np.zeros(0, np.intp), *owners])
+    return _RADIUS * np.concatenate(parts, axis=1), columns
+
+
+def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Squared Euclidean distances, by one product of matrices.
+
+    Args:
+        first: Shape ``[n, width]``.
+        second: Shape ``[m, width]``.
+
+    Returns:
+        Shape ``[n, m]``, at least 0.
+
+    >>> squared_distances(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0]])).tolist()
+    [[25.0]]
+    """
+    squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)
+    return np.maximum(squares - 2.0 * first @ second.T, 0.0)
+
+
+def matern52(squared: np.ndarray) -> np.ndarray:
+    """Matérn kernel with smoothness 5/2, variance 1 and length 1.
+
+    Source: Rasmussen & Williams 2006, equation 4.17.
+
+    Args:
+        squared: Squared distances, any shape.
+
+    >>> matern52(np.array([0.0, 1.0])).round(4).tolist()
+    [1.0, 0.524]
+    """
+    root = np.sqrt(5.0 * squared)
+    return (1.0 + root + root**2 / 3.0) * np.exp(-root)
+
+
+def matern52_slope(squared: np.ndarray) -> np.ndarray:
+    """Derivative of `matern52` by the squared distance.
+
+    Args:
+        squared: Squared distances, any shape.
+
+    >>> matern52_slope(np.array([0.0])).round(4).tolist()
+    [-0.8333]
+    """
+    root = np.sqrt(5.0 * squared)
+    return -5.0 / 6.0 * (1.0 + root) * np.exp(-root)

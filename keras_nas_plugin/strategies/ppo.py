@@ -1,0 +1,99 @@
+"""Proximal policy optimisation: several careful epochs on each batch of trials."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_nas_plugin.errors import StrategyError
+from keras_nas_plugin.strategies.controller import PolicySearch, check_at_least
+from keras_nas_plugin.strategies.policy_gradient import (
+    clipped_objective,
+    generalized_advantages,
+    normal_scores,
+    predicted_values,
+    value_loss,
+)
+
+
+class PPO(PolicySearch):
+    """Clipped surrogate objective, generalised advantages, several epochs per batch.
+
+    Each choice is an action of an episode that is rewarded at its end. A value head predicts
+    the reward from the choices so far, the advantages of `generalized_advantages` tell which
+    choice made the difference, and a choice stops to count once an update has moved its
+    probability by ``clip`` (Schulman et al. 2017, "Proximal Policy Optimization Algorithms";
+    for architectures Zoph et al. 2018, "Learning Transferable Architectures", batches of 20).
+    Beyond these papers, so that some dozen trials teach something:
+
+    - Rewards are normal scores of the ranks among the latest trials, as in `Reinforce`.
+    - A batch is four trials, and each update goes over the latest ``window`` trials, old ones
+      with truncated importance weights (as in Queeney et al. 2021, "Generalized Proximal
+      Policy Optimization with Sample Reuse"). Ratios are to the policy before the update,
+      whoever proposed the trial: trials may arrive late, or from another search.
+    - The policy is log-linear and starts at the space's own distribution: see `policy`.
+
+    Args:
+        learning_rate: Step along the gradient.
+        entropy: Weight of the entropy bonus: larger keeps exploring.
+        window: How many of the latest trials an update uses; at least ``batch_size``.
+        batch_size: New trials for each update.
+        epochs: Passes over the trials for each update.
+        clip: How far an update may move the ratio of a choice's probabilities.
+        gae_decay: Lambda of the advantages, from 0 to 1.
+        hidden: Units of the policy's fixed layer.
+
+    Raises:
+        StrategyError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        learning_rate: float = 1.5,
+        entropy: float = 0.05,
+        window: int = 24,
+        batch_size: int = 4,
+        epochs: int = 4,
+        clip: float = 0.3,
+        gae_decay: float = 0.95,
+        hidden: int = 16,
+    ) -> None:
+        check_at_least("batch_size", batch_size, 1)
+        check_at_least("window", window, batch_size)
+        check_at_least("epochs", epochs, 1)
+        if not clip > 0.0:
+            raise StrategyError(f"`clip` needs to be above 0; received {clip}")
+        if not 0.0 <= gae_decay <= 1.0:
+            raise StrategyError(f"`gae_decay` needs to be from 0 to 1; received {gae_decay}")
+        super().__init__(
+            learning_rate=learning_rate,
+            entropy=entropy,
+            window=window,
+            hidden=hidden,
+            step=batch_size,
+        )
+        self.batch_size = batch_size
+        self.epochs = epochs
+        self.clip = clip
+        self.gae_decay = gae_decay
+
+    def _update(self) -> None:
+        batch = self._batch()
+        rewards = normal_scores([one.score for one in self._memory])
+        before = self._log_probs(batch)
+        values = predicted_values(self._weights, batch)
+        advantages = generalized_advantages(values, batch.scored, rewards, self.gae_decay)
+        returns = advantages + values
+        weighted = advantages * self._importance(before)
+        for _ in range(self.epochs):
+            self._epoch(batch, weighted, before, returns)
+
+    def _epoch(
+        self, batch, advantages: np.ndarray, before: np.ndarray, returns: np.ndarray
+    ) -> None:
+        _, gradient = clipped_objective(
+            self._weights, self._layout, batch, advantages, before, self.clip, self.entropy
+        )
+        _, slope = value_loss(self._weights, batch, returns)
+        self._climb(gradient)
+        self._climb(slope, sign=-1.0)

@@ -1,0 +1,139 @@
+"""Bayesian optimisation made for architectures: a Gaussian process over the encoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_nas_plugin.errors import StrategyError
+from keras_nas_plugin.space.encoding import Encoding, encoding_of
+from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
+from keras_nas_plugin.strategies import gaussian_process
+from keras_nas_plugin.strategies.acquisition import candidates, upper_confidence_bound
+from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.candidates import rows_of
+from keras_nas_plugin.strategies.gaussian_process import GaussianProcess, Hyperparameters
+from keras_nas_plugin.strategies.kernels import embed
+from keras_nas_plugin.strategies.ranking import half_rank_scores
+
+# Configurations that the hyperparameters are fitted to, and that a prediction rests on: the
+# time of a proposal stays bounded, however many trials there were.
+_FITTED = 200
+_REMEMBERED = 512
+
+
+def default_initial(max_trials: int | None) -> int:
+    """Random trials before the model is asked: a fifth of the budget, 4 to 10.
+
+    >>> default_initial(None), default_initial(100), default_initial(25), default_initial(3)
+    (10, 10, 5, 4)
+    """
+    return 10 if max_trials is None else min(10, max(4, max_trials // 5))
+
+
+def fitted_at(count: int) -> int:
+    """How many of ``count`` observations the hyperparameters were last fitted to.
+
+    They are fitted anew whenever a tenth was added. Which ones depends on nothing but the
+    count, so that a reloaded search fits the same.
+
+    >>> [fitted_at(count) for count in (1, 19, 20, 21, 22, 109)]
+    [1, 19, 20, 20, 22, 100]
+    """
+    return count - count % max(1, count // 10)
+
+
+def most_telling(scores: np.ndarray, limit: int) -> np.ndarray:
+    """Which observations a model of limited size keeps: half the best, half the latest.
+
+    Args:
+        scores: Shape ``[n]``, in the order of arrival.
+        limit: Most to keep.
+
+    Returns:
+        Indices in rising order, at most ``limit``.
+
+    >>> most_telling(np.array([5.0, 9.0, 1.0, 2.0, 3.0]), 4).tolist()
+    [0, 1, 3, 4]
+    """
+    if len(scores) <= limit:
+        return np.arange(len(scores))
+    best = np.argsort(-scores, kind="stable")[: limit // 2]
+    others = np.setdiff1d(np.arange(len(scores)), best)
+    return np.sort(np.concatenate([best, others[len(others) - (limit - len(best)) :]]))
+
+
+class SurrogateSearch(Strategy):
+    """Bayesian optimisation with a Gaussian process over the space's own encoding.
+
+    After a few random trials, each proposal maximises an upper confidence bound over
+    mutations of the best configurations and fresh samples, followed by a local search.
+    The kernel compares labels by equality, numbers by position and inactive decisions by
+    the arc kernel; how much each decision matters is learned from the scores, whose worse
+    half counts by rank alone. Trials that run elsewhere shrink the uncertainty around
+    them, so that parallel workers spread out. Failed trials count as bad as the worst.
+
+    Source: Snoek, Larochelle & Adams 2012, "Practical Bayesian Optimization of Machine
+    Learning Algorithms"; for its parts see `gaussian_process`, `kernels`, `ranking` and
+    `acquisition`.
+
+    Args:
+        initial_trials: Random trials before the model is asked, at least 1.
+        kappa: Standard deviations in the upper confidence bound, at least 0: the larger,
+            the more it explores.
+
+    Raises:
+        StrategyError: An argument is too small.
+    """
+
+    def __init__(self, *, initial_trials: int = 10, kappa: float = 2.0) -> None:
+        super().__init__()
+        if initial_trials < 1:
+            raise StrategyError(f"`initial_trials` needs at least 1; received {initial_trials}")
+        if not 0.0 <= kappa < float("inf"):
+            raise StrategyError(f"`kappa` needs a finite number of 0 or more; received {kappa}")
+        self.initial_trials = initial_trials
+        self.kappa = kappa
+        self._observations: list[Observation] = []
+        self._memory: _Memory | None = None
+
+    def ask(
+        self,
+        spec: SearchSpec,
+        rng: np.random.Generator,
+        *,
+        tried: Tried,
+        pending: Mapping[str, Values],
+    ) -> Values | None:
+        """See `Strategy.ask`."""
+        memory = self._encoded(spec)
+        running = memory.encoding.encode_many(pending.values())
+        known = memory.known | set(rows_of(running))
+        if spec.constant or not memory.known or len(known) < self.initial_trials:
+            return spec.untried(rng, tried)
+        codes, scores = memory.latest(len(self._observations), self._observations)
+        kept = most_telling(scores, _REMEMBERED)
+        codes, scores = codes[kept], scores[kept]
+        points, columns = embed(memory.encoding, codes)
+        model = GaussianProcess(
+            points,
+            scores,
+            columns,
+            memory.hyperparameters(self._observations),
+            embed(memory.encoding, running)[0],
+        )
+
+        def acquisition(rows: np.ndarray) -> np.ndarray:
+            mean, deviation = model.predict(embed(memory.encoding, rows)[0])
+            return upper_confidence_bound(mean, deviation, self.kappa)
+
+        ranked = codes[np.argsort(-np.round(model.predict(points)[0], 9), kind="stable")]
+        for row in candidates(memory.encoding, ranked, acquisition, rng):
+            if rows_of(row[None])[0] in known:
+                continue
+            values = memory.encoding.decode(row)
+            if not tried(values):
+                return values
+        return spec.untried(rng, tried)

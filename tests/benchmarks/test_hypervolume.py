@@ -1,0 +1,79 @@
+"""Fronts, hypervolumes and the searches for two objectives."""
+
+import numpy as np
+import pytest
+
+from benchmarks import _driving, _fronts, _peers, _statistics, _tables
+from tests.benchmarks.scripted import Scripted, table_of
+
+
+def problem_of(name="cifar10", cost="parameters"):
+    return _fronts.Problem(table_of(name), cost)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_hypervolume_counts_the_squares_that_are_dominated(seed):
+    """Points on a grid dominate whole squares of it: they can be counted."""
+    rng = np.random.default_rng(seed)
+    points, reference = rng.integers(0, 12, size=(1 + 3 * seed, 2)), np.array([10, 9])
+    corners = np.stack(np.meshgrid(np.arange(10), np.arange(9), indexing="ij"), axis=-1)
+    dominated = (points[:, None, None, :] <= corners).all(axis=-1).any(axis=0)
+    found = _fronts.hypervolume(points.astype(float), reference.astype(float))
+    assert found == dominated.sum()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_front_is_what_nothing_dominates(seed):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(0, 8, size=(20, 2)).astype(float)
+    expected = {
+        tuple(point)
+        for point in points
+        if not any((other <= point).all() and (other < point).any() for other in points)
+    }
+    found = points[_fronts.front(points)]
+    assert {tuple(point) for point in found} == expected
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize("name", _tables.NAS_BENCH_201)
+@pytest.mark.parametrize("cost", _fronts.COSTS)
+def test_the_whole_table_has_all_of_its_hypervolume(name, cost):
+    problem = problem_of(name, cost)
+    assert problem.share(problem.points) == pytest.approx(1.0, abs=1e-12)
+    # Every point of the exact front counts, its ends too.
+    for left_out in range(len(problem.exact)):
+        assert problem.share(np.delete(problem.exact, left_out, axis=0)) < 1.0
+
+
+def test_a_search_is_judged_by_the_mean_of_the_cells_on_the_front_it_saw():
+    """The largest cell is worse than the best in both objectives, and drops out at once."""
+    problem = problem_of()
+    truth, cost = problem.table.truth, problem.cost
+    largest, best = int(np.argmax(cost)), int(np.argmax(truth))
+    smallest = int(np.flatnonzero(cost == cost.min())[np.argmax(truth[cost == cost.min()])])
+    rows = [largest, best, smallest]
+    search = Scripted(problem.table, rows)
+    run = _driving.drive_front(search, problem, 3, seed=0)
+    fronts = [[largest], [best], [best, smallest]]
+    assert run.truth.tolist() == pytest.approx([problem.share(problem.points[f]) for f in fronts])
+    assert [one["parameters"] for one in search.told] == cost[rows].tolist()
+    for row, one in zip(rows, search.told, strict=True):
+        assert np.isclose(100 - one["error"], problem.table.answers[row]).any()
+
+
+def test_nsga2_is_above_random_search():
+    """Paired by repetition, each a seed of its own: what happens in one says nothing of another.
+
+    The benchmark sets it beside Optuna's.
+    """
+    shares = {"NSGA2Oracle": [], "RandomOracle": []}
+    problems = [(name, cost) for name in _tables.NAS_BENCH_201 for cost in _fronts.COSTS]
+    for number, (name, cost) in enumerate(problems):
+        for repetition in range(4 * number, 4 * number + 4):
+            for title, found in shares.items():
+                job = _driving.Job(name, _peers.short_name(title), 200, repetition, cost)
+                found.append(_driving.run_job(job)[1].truth[-1])
+    gain, p = _statistics.paired(*map(np.array, shares.values()))
+    assert gain.count == 24
+    assert p < 0.01

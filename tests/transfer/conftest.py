@@ -1,0 +1,44 @@
+import pytest
+
+from keras_nas_plugin.testing.driving import SCORE, Search
+from keras_nas_plugin.testing.spaces import small_space
+from tests.tracking.conftest import (  # noqa: F401
+    database,
+    empty_database,
+    make_record,
+    make_search,
+    track,
+)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """Runs a search whose trials report what they are told; returns its folder.
+
+    A report is a mapping of metrics, several of them for several epochs, None for a crash
+    or "running" for a trial that never ends.
+    """
+
+    def run(make, reports, *, space=small_space, name="search", **options):
+        # KerasTuner's own oracles take a limit of 0 for none at all.
+        options = {"max_consecutive_failed_trials": 10, **options}
+        search = Search(make, tmp_path / name, space, **options)
+        for number, report in enumerate(reports):
+            trial = search.start(f"tuner{number}")
+            if report == "running":
+                continue
+            if report is None:
+                search.finish(trial, None)
+                continue
+            for step, metrics in enumerate(report if isinstance(report, list) else [report]):
+                search.oracle.update_trial(trial.trial_id, metrics, step=step)
+            trial.status = "COMPLETED"
+            search.oracle.end_trial(trial)
+        return search
+
+    return run
+
+
+def scores(*values):
+    """One report of the objective alone per value."""
+    return [None if value is None else {SCORE: value} for value in values]

@@ -1,0 +1,32 @@
+"""Earlier trials over the wire, from a real `mlflow server`."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from keras_nas_plugin import earlier_trials
+from keras_nas_plugin.transfer import experiments
+from tests.tracking.test_tracking_server import Server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, empty_database):
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    server = Server(folder, folder / "mlflow.db")
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_trials_and_artifacts_come_over_the_wire(server, track, make_record, monkeypatch, capfd):
+    monkeypatch.setattr(experiments, "_PAGE", 2)
+    values = {"top-5 (%)": 3, "text": "v" * 7_000}
+    records = [make_record(0), make_record(1, values=values), make_record(2, status="FAILED")]
+    track(server.uri, records)
+    earlier = earlier_trials(experiment="digits", tracking_uri=server.uri)
+    assert [score for _, score in earlier] == [0.5, 0.51, None]
+    assert earlier[1][0] == values
+    assert capfd.readouterr().out == ""

@@ -41,7 +41,7 @@ class Bar:
     Attributes:
         claim: In words.
         measured: In words.
-        verdict: ``PASS``, ``PASS (within 2 SE)`` or ``MISS``.
+        verdict: ``PASS``, ``PASS (within 2 SE)`` or ``MISS``; beside a peer, see `place`.
     """
 
     claim: str
@@ -87,7 +87,18 @@ def nas_bars(rows: Rows) -> list[Bar]:
 
 def comparison(claim: str, gain: Estimate) -> Bar:
     """A bar that is cleared when a paired difference is not below zero."""
-    return Bar(claim, _paired_words(gain), verdict(gain.errors_above(0.0)))
+    return Bar(claim, paired_words(gain), verdict(gain.errors_above(0.0)))
+
+
+def place(errors_above: float) -> str:
+    """Who is ahead, by how many standard errors.
+
+    >>> place(2.1), place(-2.0), place(-2.1)
+    ('AHEAD', 'LEVEL (within 2 SE)', 'BEHIND')
+    """
+    if abs(errors_above) <= 2:
+        return "LEVEL (within 2 SE)"
+    return "AHEAD" if errors_above > 0 else "BEHIND"
 
 
 def _reached(claim: str, found: Estimate, bar: float) -> Bar:
@@ -112,23 +123,33 @@ def _against_random(table: str, answers: Mapping[str, np.ndarray]) -> Iterator[B
             continue
         gain, p = paired(answers[title], answers[RANDOM])
         claim = f"{title} on {table}: above {RANDOM} at {COMPARED}, p < {LEVEL}"
-        yield Bar(claim, f"{_paired_words(gain)}, p = {p:.2g}", "PASS" if p < LEVEL else "MISS")
+        yield Bar(claim, f"{paired_words(gain)}, p = {p:.2g}", "PASS" if p < LEVEL else "MISS")
 
 
 def _against_peers(table: str, answers: Mapping[str, np.ndarray], count: int) -> Iterator[Bar]:
-    """Every oracle but random search beside the best peer of the table."""
+    """Every oracle but random search beside the best peer of the table.
+
+    A peer with fewer repetitions than others may be the best by luck: it is set beside the
+    surrogate alone.
+    """
     peers = {title: sample for title, sample in answers.items() if title in _peers.PEERS.values()}
     if not peers:
         return
-    best = max(peers, key=lambda title: peers[title].mean())
+    most = max(len(sample) for sample in peers.values())
+    best = max(peers, key=lambda title: (len(peers[title]) == most, peers[title].mean()))
+    fewer = [title for title, sample in peers.items() if len(sample) < most]
     for title, sample in answers.items():
         if title in peers or title == RANDOM:
             continue
-        gain, _ = paired(sample, peers[best])
-        yield comparison(f"{title} on {table}: not below the best peer at {count}, {best}", gain)
+        for peer in (best, *fewer) if title == SURROGATE else (best,):
+            gain, _ = paired(sample, peers[peer])
+            which = "the best peer, " if peer == best else ""
+            claim = f"{title} on {table} at {count} beside {which}{peer}"
+            yield Bar(claim, paired_words(gain), place(gain.errors_above(0.0)))
 
 
-def _paired_words(gain: Estimate) -> str:
+def paired_words(gain: Estimate) -> str:
+    """A paired difference in words."""
     above = gain.errors_above(0.0)
     return f"{gain.mean:+.4f} ± {gain.error:.4f}, {above:+.1f} SE, {gain.count} pairs"
 

@@ -24,9 +24,9 @@ def text(results: Results) -> str:
     if results["bars"]:
         lines.append("bars")
         for bar in results["bars"]:
-            lines.append(f"  {bar['verdict']:18s} {bar['claim']}: {bar['measured']}")
+            lines.append(f"  {bar['verdict']:19s} {bar['claim']}: {bar['measured']}")
     for title in results["missing"]:
-        lines.append(f"  MISSING            {title}: no such oracle in keras_nas_plugin.oracles")
+        lines.append(f"  MISSING             {title}: no such oracle in keras_nas_plugin.oracles")
     return "\n".join(lines)
 
 

@@ -142,7 +142,7 @@ def _text(results: dict) -> str:
         lines.append("")
     lines.append("bars")
     for bar in (bar for problem in results["problems"] for bar in problem["bars"]):
-        lines.append(f"  {bar['verdict']:18s} {bar['claim']}: {bar['measured']}")
+        lines.append(f"  {bar['verdict']:19s} {bar['claim']}: {bar['measured']}")
     return "\n".join(lines)
 
 

@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--evaluations", type=int, default=200, help="queries on NAS-Bench-201")
     add("--hpo-reps", type=int, default=20, help="repetitions on HPOLib and HPOBench")
     add("--hpo-evaluations", type=int, default=100, help="queries on HPOLib and HPOBench")
-    add("--bayesian-reps", type=int, default=2, help="repetitions of KerasTuner's Bayesian")
+    add("--bayesian-reps", type=int, default=5, help="repetitions of KerasTuner's Bayesian")
     add("--bayesian-evaluations", type=int, default=50, help="queries of KerasTuner's Bayesian")
     add("--jobs", type=int, default=os.cpu_count(), help="processes")
     add("--cache", type=Path, help="folder for finished searches; a later call goes on from it")

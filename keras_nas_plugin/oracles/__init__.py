@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from keras_nas_plugin.lazy import load
 
 _MODULES = {
+    "LocalSearchOracle": "local_search",
     "NASOracle": "base",
     "NSGA2Oracle": "nsga2",
+    "PPOOracle": "ppo",
     "RandomOracle": "random",
     "RegularizedEvolutionOracle": "evolution",
+    "ReinforceOracle": "reinforce",
     "SuccessiveHalvingOracle": "halving",
+    "SurrogateOracle": "surrogate",
     "make_oracle": "registry",
 }
 
@@ -23,8 +27,12 @@ _MODULES = {
 STRATEGIES = {
     "evolution": "RegularizedEvolutionOracle",
     "halving": "SuccessiveHalvingOracle",
+    "local-search": "LocalSearchOracle",
     "nsga2": "NSGA2Oracle",
+    "ppo": "PPOOracle",
     "random": "RandomOracle",
+    "reinforce": "ReinforceOracle",
+    "surrogate": "SurrogateOracle",
 }
 
 __all__ = ["STRATEGIES", *_MODULES]
@@ -37,9 +45,13 @@ if TYPE_CHECKING:
     from keras_nas_plugin.oracles.halving import (
         SuccessiveHalvingOracle as SuccessiveHalvingOracle,
     )
+    from keras_nas_plugin.oracles.local_search import LocalSearchOracle as LocalSearchOracle
     from keras_nas_plugin.oracles.nsga2 import NSGA2Oracle as NSGA2Oracle
+    from keras_nas_plugin.oracles.ppo import PPOOracle as PPOOracle
     from keras_nas_plugin.oracles.random import RandomOracle as RandomOracle
     from keras_nas_plugin.oracles.registry import make_oracle as make_oracle
+    from keras_nas_plugin.oracles.reinforce import ReinforceOracle as ReinforceOracle
+    from keras_nas_plugin.oracles.surrogate import SurrogateOracle as SurrogateOracle
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
-from keras_nas_plugin.strategies.evolution import RegularizedEvolution, default_population
+from keras_nas_plugin.strategies.evolution import (
+    DEFAULT_CROSSOVER,
+    RegularizedEvolution,
+    default_population,
+)
 
 
 class RegularizedEvolutionOracle(NASOracle):
@@ -18,6 +22,8 @@ class RegularizedEvolutionOracle(NASOracle):
             between 4 and 20.
         tournament_size: Contestants for parenthood. None takes a quarter of the
             population.
+        crossover: Share of the children that have two parents, from 0 to 1. None takes a
+            half; 0 is the algorithm of Real et al.
         **options: The other arguments of `NASOracle`.
     """
 
@@ -28,6 +34,7 @@ class RegularizedEvolutionOracle(NASOracle):
         *,
         population_size: int | None = None,
         tournament_size: int | None = None,
+        crossover: float | None = None,
         **options: Unpack[OracleOptions],
     ) -> None:
         population, contestants = default_population(max_trials)
@@ -36,5 +43,6 @@ class RegularizedEvolutionOracle(NASOracle):
         strategy = RegularizedEvolution(
             population_size=population,
             tournament_size=contestants if tournament_size is None else tournament_size,
+            crossover=DEFAULT_CROSSOVER if crossover is None else crossover,
         )
         super().__init__(strategy, objective, max_trials, **options)

@@ -37,8 +37,9 @@ class NSGA2Oracle(NASOracle):
     Args:
         objective: See `NASOracle`; usually a list of `keras_tuner.Objective`.
         max_trials: See `NASOracle`.
-        population_size: Trials that may become parents. None takes a tenth of
-            ``max_trials``, 10 to 40, and never more than half.
+        population_size: Trials that may become parents; twice as many random ones come
+            first. None takes a twentieth of ``max_trials``, 10 to 40, and never more than a
+            quarter.
         crossover_probability: How often a child has two parents, not one.
         **options: The other arguments of `NASOracle`.
 
@@ -106,8 +107,9 @@ class NSGA2Oracle(NASOracle):
         Args:
             reference: One value per objective, in its own unit and in the order of the
                 objectives; a trial counts when it is better in each. None takes the worst
-                value that a trial had in each. That differs between searches, and moves
-                while one goes on: to compare, give the same reference to both.
+                value of each, over all trials that completed and kept all constraints. That
+                differs between searches, and moves while one goes on: to compare, give the
+                same reference to both.
 
         Returns:
             The hypervolume; 0 while no trial completed.

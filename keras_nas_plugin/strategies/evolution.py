@@ -17,6 +17,10 @@ _MUTANTS = 20
 # Widest edit that is tried before a fresh sample takes the place of the child.
 _WIDEST_EDIT = 4
 
+#: Share of the children that have two parents: on average over mixed synthetic spaces and
+#: tables of trained networks, a half finds better ones than none in 50 to 200 trials.
+DEFAULT_CROSSOVER = 0.5
+
 
 def tournament(scores: Sequence[float], size: int, rng: np.random.Generator) -> int:
     """Index of the best of ``size`` contestants, drawn uniformly with replacement.
@@ -80,7 +84,7 @@ class RegularizedEvolution(Strategy):
         *,
         population_size: int = 20,
         tournament_size: int = 5,
-        crossover: float = 0.0,
+        crossover: float = DEFAULT_CROSSOVER,
     ) -> None:
         super().__init__()
         if population_size < 2:

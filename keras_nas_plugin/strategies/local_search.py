@@ -22,10 +22,10 @@ IMPROVEMENTS = ("first", "best")
 _PATIENCE = 0.5
 
 
-def default_initial(max_trials: int | None) -> int:
+def default_initial_samples(max_trials: int | None) -> int:
     """Random configurations before the first step: ten, as White et al., or a quarter.
 
-    >>> default_initial(100), default_initial(20), default_initial(3)
+    >>> default_initial_samples(100), default_initial_samples(20), default_initial_samples(3)
     (10, 5, 1)
     """
     return 10 if max_trials is None else min(10, max(1, max_trials // 4))
@@ -80,22 +80,22 @@ class LocalSearch(Strategy):
     "Local Search is a Remarkably Strong Baseline for Neural Architecture Search".
 
     Args:
-        initial: Random configurations to start from, at least 1.
+        initial_samples: Random configurations to start from, at least 1.
         improvement: ``"first"`` or ``"best"``.
 
     Raises:
         StrategyError: An argument is none of these.
     """
 
-    def __init__(self, *, initial: int = 10, improvement: str = "first") -> None:
+    def __init__(self, *, initial_samples: int = 10, improvement: str = "first") -> None:
         super().__init__()
-        if initial < 1:
-            raise StrategyError(f"`initial` needs at least 1; received {initial}")
+        if initial_samples < 1:
+            raise StrategyError(f"`initial_samples` needs at least 1; received {initial_samples}")
         if improvement not in IMPROVEMENTS:
             raise StrategyError(
                 f"`improvement` needs one of {IMPROVEMENTS}; received {improvement!r}"
             )
-        self.initial = initial
+        self.initial_samples = initial_samples
         self.improvement = improvement
         self._failures = FailureMemory()
         self._forget()
@@ -153,9 +153,9 @@ class LocalSearch(Strategy):
 
         Those that run or failed count, but half of them must have a score.
         """
-        if 2 * len(self._ranking) < self.initial:
+        if 2 * len(self._ranking) < self.initial_samples:
             return True
-        return len(self._observations) + pending < self.initial
+        return len(self._observations) + pending < self.initial_samples
 
     def _step(self, running: Running, rng: np.random.Generator, tried: Tried) -> Values | None:
         """An untried neighbour of the first configuration that has one."""

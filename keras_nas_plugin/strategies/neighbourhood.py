@@ -19,7 +19,7 @@ from keras_nas_plugin.space.domains import MUTATION_SCALE, Domain
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 
 # Ordered domains with at most this many values are searched from value to next value.
-_SHORT = 12
+_SHORT = 4
 # Longest step along a longer one, as a fraction of its length: with steps drawn uniformly
 # up to here, about the deviation of a mutation.
 _REACH = 2.0 * MUTATION_SCALE

@@ -227,7 +227,7 @@ def generalized_advantages(
     return advantages
 
 
-def normal_scores(scores: Sequence[float | None]) -> np.ndarray:
+def rank_rewards(scores: Sequence[float | None]) -> np.ndarray:
     """Ranks as quantiles of the normal distribution: rewards without a scale.
 
     The r-th of n becomes the ``(r - 1/2) / n`` quantile (Hazen 1914); equal scores share
@@ -239,7 +239,7 @@ def normal_scores(scores: Sequence[float | None]) -> np.ndarray:
     Returns:
         Shape ``[n]``.
 
-    >>> normal_scores([0.1, None, 70.0]).round(2).tolist()
+    >>> rank_rewards([0.1, None, 70.0]).round(2).tolist()
     [0.0, -0.97, 0.97]
     """
     known = np.array([-math.inf if score is None else score for score in scores])

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from keras_nas_plugin.errors import StrategyError
-from keras_nas_plugin.strategies.controller import PolicySearch, check_at_least
 from keras_nas_plugin.strategies.policy_gradient import (
+    Batch,
     clipped_objective,
     generalized_advantages,
-    normal_scores,
     predicted_values,
+    rank_rewards,
     value_loss,
 )
+from keras_nas_plugin.strategies.policy_search import PolicySearch, check_at_least
 
 
 class PPO(PolicySearch):
@@ -79,7 +80,7 @@ class PPO(PolicySearch):
 
     def _update(self) -> None:
         batch = self._batch()
-        rewards = normal_scores([one.score for one in self._memory])
+        rewards = rank_rewards([one.score for one in self._memory])
         before = self._log_probs(batch)
         values = predicted_values(self._weights, batch)
         advantages = generalized_advantages(values, batch.scored, rewards, self.gae_decay)
@@ -89,7 +90,7 @@ class PPO(PolicySearch):
             self._epoch(batch, weighted, before, returns)
 
     def _epoch(
-        self, batch, advantages: np.ndarray, before: np.ndarray, returns: np.ndarray
+        self, batch: Batch, advantages: np.ndarray, before: np.ndarray, returns: np.ndarray
     ) -> None:
         _, gradient = clipped_objective(
             self._weights, self._layout, batch, advantages, before, self.clip, self.entropy

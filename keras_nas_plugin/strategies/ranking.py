@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special, stats
 
 
 def normal_scores(scores: np.ndarray) -> np.ndarray:
@@ -21,6 +20,8 @@ def normal_scores(scores: np.ndarray) -> np.ndarray:
     >>> normal_scores(np.array([5.0, -1e9, 7.0])).round(2).tolist()
     [0.0, -0.97, 0.97]
     """
+    from scipy import special, stats
+
     ranks = stats.rankdata(scores)
     return special.ndtri((ranks - 0.5) / max(len(ranks), 1))
 
@@ -36,21 +37,23 @@ def half_rank_scores(scores: np.ndarray) -> np.ndarray:
     (half-rank warping).
 
     Args:
-        scores: Shape ``[n]``, finite, the larger the better.
+        scores: Shape ``[n]``, the larger the better; minus infinity, for a failed trial,
+            is the worst. Where most failed, all count by rank.
 
     Returns:
-        Shape ``[n]``, in the order of the scores; zeros when all are equal.
+        Shape ``[n]``, finite, in the order of the scores; zeros when all are equal.
 
     >>> half_rank_scores(np.array([1.0, 3.0, -1e9, -7.0, 1.0])).round(2).tolist()
     [0.0, 1.73, -1.28, -0.52, 0.0]
     """
     if len(scores) == 0:
         return np.zeros(0)
-    median = float(np.median(scores))
+    median, warped = float(np.median(scores)), normal_scores(scores)
+    if not np.isfinite(median):
+        return warped
     upper = scores >= median
     above = scores[upper] - median
     size = float(np.sqrt(np.mean(above**2)))
-    warped = normal_scores(scores)
-    # Ranks below the median are negative; ties across it cannot occur.
+    # Ranks below the median are negative, and scores that are equal are on one side.
     warped[upper] = above / size if size > 0.0 else 0.0
     return warped

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from keras_nas_plugin.errors import StrategyError
-from keras_nas_plugin.strategies.controller import PolicySearch
 from keras_nas_plugin.strategies.policy_gradient import (
     moving_average,
-    normal_scores,
+    rank_rewards,
     reinforce_objective,
 )
+from keras_nas_plugin.strategies.policy_search import PolicySearch
 
 
 class Reinforce(PolicySearch):
@@ -62,7 +62,7 @@ class Reinforce(PolicySearch):
         self.reuse = reuse
 
     def _update(self) -> None:
-        rewards = normal_scores([one.score for one in self._memory])
+        rewards = rank_rewards([one.score for one in self._memory])
         advantages = rewards - moving_average(rewards, self.baseline_decay)
         batch = self._batch()
         if self.reuse:

@@ -22,6 +22,8 @@ from keras_nas_plugin.strategies.ranking import half_rank_scores
 # time of a proposal stays bounded, however many trials there were.
 _FITTED = 200
 _REMEMBERED = 512
+#: Standard deviations in the upper confidence bound.
+DEFAULT_KAPPA = 2.0
 
 
 def default_initial(max_trials: int | None) -> int:
@@ -88,7 +90,7 @@ class SurrogateSearch(Strategy):
         StrategyError: An argument is too small.
     """
 
-    def __init__(self, *, initial_trials: int = 10, kappa: float = 2.0) -> None:
+    def __init__(self, *, initial_trials: int = 10, kappa: float = DEFAULT_KAPPA) -> None:
         super().__init__()
         if initial_trials < 1:
             raise StrategyError(f"`initial_trials` needs at least 1; received {initial_trials}")
@@ -113,7 +115,7 @@ class SurrogateSearch(Strategy):
         known = memory.known | set(rows_of(running))
         if spec.constant or not memory.known or len(known) < self.initial_trials:
             return spec.untried(rng, tried)
-        codes, scores = memory.latest(len(self._observations), self._observations)
+        codes, scores = memory.latest(len(self._observations))
         kept = most_telling(scores, _REMEMBERED)
         codes, scores = codes[kept], scores[kept]
         points, columns = embed(memory.encoding, codes)
@@ -121,7 +123,7 @@ class SurrogateSearch(Strategy):
             points,
             scores,
             columns,
-            memory.hyperparameters(self._observations),
+            memory.hyperparameters(),
             embed(memory.encoding, running)[0],
         )
 
@@ -137,3 +139,77 @@ class SurrogateSearch(Strategy):
             if not tried(values):
                 return values
         return spec.untried(rng, tried)
+
+    def learn(self, observation: Observation) -> None:
+        """Remember it; models are made when they are asked."""
+        self._observations.append(observation)
+
+    def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
+        """See `Strategy.set_state`; everything is a function of the history."""
+        self._observations.clear()
+        self._memory = None
+        super().set_state(state, history)
+
+    def _encoded(self, spec: SearchSpec) -> _Memory:
+        """All observations in the encoding of a spec; from scratch when it has grown."""
+        if self._memory is None or self._memory.encoding.spec is not spec:
+            self._memory = _Memory(encoding_of(spec))
+        self._memory.add(self._observations)
+        return self._memory
+
+
+def _score_of(observation: Observation) -> float:
+    """A trial that failed is worse than any other, by rank."""
+    if observation.scores is None or not np.isfinite(observation.scores[0]):
+        return -np.inf
+    return observation.scores[0]
+
+
+class _Memory:
+    """Observations as rows of codes, and what was fitted to them: a cache, never a state.
+
+    Args:
+        encoding: Of the space; when it grows, a memory is built anew.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+        #: Keys of all configurations that were observed.
+        self.known: set[bytes] = set()
+        self._codes = np.zeros((0, len(encoding.columns)))
+        self._scores = np.zeros(0)
+        self._keys: list[bytes] = []
+        self._fitted: tuple[int, Hyperparameters] | None = None
+
+    def add(self, observations: list[Observation]) -> None:
+        """Take in those that are new; the list only ever grows."""
+        new = observations[len(self._keys) :]
+        if not new:
+            return
+        codes = self.encoding.encode_many(one.values for one in new)
+        scores = [_score_of(one) for one in new]
+        self._codes = np.concatenate([self._codes, codes])
+        self._scores = np.concatenate([self._scores, scores])
+        self._keys.extend(rows_of(codes))
+        self.known.update(self._keys[-len(new) :])
+
+    def latest(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The latest of the first ``count`` observations of each configuration.
+
+        Returns:
+            Codes of shape ``[n, columns]``, and scores of shape ``[n]`` as the model sees
+            them; failed trials stand with the worst.
+        """
+        last = {key: index for index, key in enumerate(self._keys[:count])}
+        kept = np.sort(np.fromiter(last.values(), np.intp, len(last)))
+        return self._codes[kept], half_rank_scores(self._scores[kept])
+
+    def hyperparameters(self) -> Hyperparameters:
+        """Fitted to a first part of the observations: see `fitted_at`."""
+        count = fitted_at(len(self._keys))
+        if self._fitted is None or self._fitted[0] != count:
+            codes, scores = self.latest(count)
+            kept = most_telling(scores, _FITTED)
+            points, columns = embed(self.encoding, codes[kept])
+            self._fitted = count, gaussian_process.fit(points, columns, scores[kept])
+        return self._fitted[1]

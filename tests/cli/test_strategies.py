@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import click
+import keras_tuner
 import pytest
 from click.testing import CliRunner
 
 from keras_nas_plugin import Constraint
 from keras_nas_plugin.cli.main import cli
-from keras_nas_plugin.cli.strategy import Limit
+from keras_nas_plugin.cli.strategy import Limit, build_oracle, parse_objectives
+from keras_nas_plugin.errors import ObjectiveError
 from keras_nas_plugin.files import read_json
 from keras_nas_plugin.oracles import STRATEGIES
 from keras_nas_plugin.oracles.registry import STOCK
@@ -143,37 +146,106 @@ def test_another_strategy_does_not_go_on_with_the_files_of_one(straight, nas, tm
 # ------------------------------------------------------------------ names and wrong usage
 
 
+def settings(**changes):
+    """What the command was told, as far as an oracle needs it."""
+    fields = {
+        "strategy": "evolution",
+        "source": None,
+        "constraints": (),
+        "warm_start": (),
+        "max_trials": 50,
+        "max_trials_given": False,
+        "seed": 0,
+        "epochs": 1,
+        "tracking_uri": None,
+        "overwrite": False,
+    }
+    return types.SimpleNamespace(**{**fields, **changes})
+
+
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("given", "said"),
     [
-        ("--strategy luck", "needs one of bayesian, evolution, grid"),
-        ("--strategy halving --source luck", "needs one of bayesian, evolution, grid"),
-        ("--strategy grid --source random", "`--source` needs a strategy that takes it: halving"),
-        ("--strategy grid --constraint loss<=1", "`--constraint` needs a strategy that takes it"),
-        ("--strategy bayesian --warm-start x", "`--warm-start` needs a strategy that takes it"),
-        ("--strategy hyperband --max-trials 3", "trials follows from --epochs"),
-        ("--constraint loss<1", "METRIC<=NUMBER or METRIC>=NUMBER, for example"),
-        ("--objective a:min --objective b:max --direction min", "needs a single objective"),
-        ("--objective loss --objective loss:min", "needs each metric once"),
-        ("--warm-start nowhere", "`--warm-start nowhere`: `source` needs the folder"),
+        ({"strategy": "grid", "source": "random"}, "`--source` needs a .* it: halving; received"),
+        ({"strategy": "grid", "constraints": (Constraint("x", max=1),)}, "`--constraint` needs"),
+        ({"strategy": "bayesian", "warm_start": ("x",)}, "`--warm-start` needs .*: evolution, "),
+        ({"strategy": "hyperband", "max_trials_given": True}, "trials follows from --epochs"),
+        ({"warm_start": ("nowhere",)}, "`--warm-start nowhere`: `source` needs the folder"),
         (
-            "--warm-start mlflow:x --tracking-uri sqlite:///none.db",
+            {"warm_start": ("mlflow:x",), "tracking_uri": "sqlite:///none.db"},
             "`--warm-start mlflow:x`: `tracking_uri` needs a store that exists",
         ),
     ],
 )
-def test_options_that_do_not_fit_are_wrong_usage(write, nas, tmp_path, words, said):
-    write()
-    done = nas("search recipe.py --epochs 1", words)
-    assert done.returncode == 2, done.err
-    assert said in " ".join(done.err.split()) and "Traceback" not in done.err
-    assert not (tmp_path / "searches").exists() and not (tmp_path / "none.db").exists()
+def test_options_that_do_not_fit_are_wrong_usage(tmp_path, given, said):
+    objective = keras_tuner.Objective("val_loss", "min")
+    with pytest.raises(click.UsageError, match=said):
+        build_oracle(settings(**given), objective, tmp_path)
 
 
-def test_halving_refuses_a_source_that_is_none(write, nas):
+def test_wrong_usage_ends_with_2_before_anything_is_written(write, nas, tmp_path):
     write()
-    done = nas("search recipe.py --epochs 1 --strategy halving --source grid")
-    assert done.returncode == 1 and "`source` needs an oracle of this package" in done.err
+    for words, said in (
+        ("--strategy hyperband --max-trials 3", "`--max-trials` needs a strategy that takes it"),
+        ("--warm-start nowhere", "`--warm-start nowhere`: `source` needs the folder of a search"),
+    ):
+        done = nas("search recipe.py --epochs 1", words)
+        assert done.returncode == 2, done.err
+        assert said in " ".join(done.err.split()) and "Traceback" not in done.err
+    assert not (tmp_path / "searches").exists()
+
+
+@pytest.mark.parametrize("option", ["--strategy", "--source"])
+def test_an_unknown_name_lists_those_that_are_known(option):
+    shown = CliRunner().invoke(cli, ["search", "x.py", option, "luck"])
+    assert shown.exit_code == 2
+    assert "needs one of bayesian, evolution, grid" in " ".join(shown.output.split())
+
+
+def test_strategies_get_what_they_take(tmp_path):
+    objective = keras_tuner.Objective("val_loss", "min")
+    given = {"strategy": "halving", "source": "evolution", "epochs": 9, "max_trials": 30}
+    oracle = build_oracle(settings(**given), objective, tmp_path)
+    assert (oracle.max_epochs, oracle.max_trials, oracle.seed) == (9, 30, 0)
+    assert type(oracle.strategy).__name__ == "RegularizedEvolution"
+    limits = (Constraint("x", max=1),)
+    oracle = build_oracle(settings(constraints=limits), objective, tmp_path)
+    assert oracle.constraints == limits
+    assert build_oracle(settings(strategy="hyperband"), objective, tmp_path).max_trials is None
+
+
+OBJECTIVES = [
+    ((), None, "val_accuracy", [("val_accuracy", "max")]),
+    (
+        (),
+        None,
+        ["val_loss", keras_tuner.Objective("a", "max")],
+        [("val_loss", "min"), ("a", "max")],
+    ),
+    ((), "max", "val_loss", [("val_loss", "max")]),
+    (("val_accuracy",), None, "val_loss", [("val_accuracy", "max")]),
+    (("val_accuracy:min",), None, "val_loss", [("val_accuracy", "min")]),
+    (("top:5",), "max", "val_loss", [("top:5", "max")]),
+    (("top:5:min",), None, "val_loss", [("top:5", "min")]),
+    (("mine",), "max", "val_loss", [("mine", "max")]),
+    (("val_loss", "size:max"), None, "x", [("val_loss", "min"), ("size", "max")]),
+]
+
+
+@pytest.mark.parametrize(("given", "direction", "default", "expected"), OBJECTIVES)
+def test_objectives(given, direction, default, expected):
+    found = parse_objectives(given, direction, default)
+    found = found if isinstance(found, list) else [found]
+    assert [(one.name, one.direction) for one in found] == expected
+
+
+def test_objectives_that_are_not_certain_are_refused():
+    with pytest.raises(ObjectiveError, match="needs a direction for 'mine'"):
+        parse_objectives(("mine",), None, "val_loss")
+    with pytest.raises(click.UsageError, match="needs a single objective.*received 2"):
+        parse_objectives(("a:min", "b:max"), "min", "val_loss")
+    with pytest.raises(click.UsageError, match="needs each metric once"):
+        parse_objectives(("val_loss", "val_loss:min"), None, "x")
 
 
 @pytest.mark.parametrize(
@@ -253,13 +325,6 @@ def test_several_objectives(write, nas, tmp_path):
         metrics = record["metrics"]
         # Evolution searches for one number: the signed sum.
         assert record["score"] == pytest.approx(metrics["val_loss"] - metrics["val_accuracy"])
-
-
-def test_an_objective_with_its_direction(write, nas):
-    write()
-    options = "--objective val_accuracy:min --max-trials 1 --epochs 1"
-    result = json.loads(nas("search recipe.py", options, FAST).out)
-    assert (result["objective"], result["direction"]) == ("val_accuracy", "min")
 
 
 # Reports how many units a model has, and is the better the more there are.

@@ -301,7 +301,5 @@ def test_a_store_that_fails_in_the_middle_is_named(database, log, monkeypatch):
         raise OSError("connection reset")
 
     monkeypatch.setattr(experiments, "_runs", fail)
-    with pytest.raises(
-        TrackingError, match="store that can be read.*reset"
-    ):
+    with pytest.raises(TrackingError, match="store that can be read.*reset"):
         read(database)

@@ -18,11 +18,13 @@ from keras_nas_plugin.tracking.records import KILLED, load_records
 from keras_nas_plugin.training.weights import load_state, save_state
 from tests.tuner.outcome import statuses
 
-FIT = {"epochs": 9, "shuffle": False, "batch_size": 8}
+# Rungs of 1, 2 and 4 epochs; two configurations are two trials, and two promotions of the best.
+FIT = {"epochs": 4, "shuffle": False, "batch_size": 16}
+QUICK = {**FIT, "batch_size": 32}
 
 
-def halving(objective="val_loss", max_trials=6, **options):
-    return SuccessiveHalvingOracle(objective, max_trials=max_trials, seed=0, **options)
+def halving(objective="val_loss", max_trials=2, *, cls=SuccessiveHalvingOracle, **options):
+    return cls(objective, max_trials=max_trials, seed=0, **{"factor": 2, **options})
 
 
 def model_of(units, optimizer, *, dropout=0.3, **options):
@@ -50,12 +52,22 @@ def builder(optimizer, **options):
 
 
 def scheduled_adam():
-    rate = keras.optimizers.schedules.CosineDecay(0.05, decay_steps=30)
+    rate = keras.optimizers.schedules.CosineDecay(0.05, decay_steps=9)
     return keras.optimizers.Adam(rate)
 
 
 def averaged_momentum():
     return keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, use_ema=True)
+
+
+def seeded(build):
+    """The same initial weights for the same units."""
+
+    def seeded_build(hp):
+        keras.utils.set_random_seed(hp.Int("units", 2, 64))
+        return build(hp)
+
+    return seeded_build
 
 
 def top_of(records):
@@ -81,7 +93,7 @@ def test_three_trainings_in_a_row_are_the_same_as_one(tune, data, finished, opti
     assert set(statuses(tuner)) == {"COMPLETED"}
     top = top_of(finished())
     chain = lineage(finished(), top)
-    assert [(one.first_epoch, len(one.curves[0])) for one in chain] == [(0, 1), (1, 2), (3, 6)]
+    assert [(one.first_epoch, len(one.curves[0])) for one in chain] == [(0, 1), (1, 1), (2, 2)]
     whole = [logs for one in chain for logs in one.curves[0]]
     at_once = model_of(top.values["units"], optimizer)
     history = at_once.fit(**data, **FIT, verbose=0).history
@@ -96,7 +108,7 @@ def test_a_state_that_is_loaded_holds_all_variables(data, tmp_path, optimizer):
     trained = model_of(8, optimizer)
     trained.fit(**data, verbose=0)
     save_state(trained, tmp_path / "state.weights.h5")
-    fresh = model_of(9 - 1, optimizer)
+    fresh = model_of(8, optimizer)
     load_state(fresh, tmp_path / "state.weights.h5")
     pairs = [
         *zip(trained.variables, fresh.variables, strict=True),
@@ -111,12 +123,12 @@ def test_as_a_graph_and_with_precision_and_positional_epochs(tune, data, finishe
     def build(hp):
         return model_of(hp.Int("units", 2, 64), scheduled_adam, run_eagerly=False)
 
-    tuner = tune(build, halving(max_trials=3), search=False, precision="mixed_float16")
+    tuner = tune(build, halving(), search=False, precision="mixed_float16")
     tuner.search(
-        data["x"], data["y"], 8, 9, 0, shuffle=False, validation_data=data["validation_data"]
+        data["x"], data["y"], 16, 4, 0, shuffle=False, validation_data=data["validation_data"]
     )
     chain = lineage(finished(), top_of(finished()))
-    assert [len(one.curves[0]) for one in chain] == [1, 2, 6]
+    assert [len(one.curves[0]) for one in chain] == [1, 1, 2]
     whole = [logs["loss"] for one in chain for logs in one.curves[0]]
     former = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
@@ -145,7 +157,7 @@ def test_each_execution_goes_on_with_its_own_training(tune, finished, data):
             Shifted.count += 1
             return model.fit(x, y, **kwargs)
 
-    tune(Shifted(), halving(max_trials=3), fit=FIT, executions_per_trial=2)
+    tune(Shifted(), halving(), fit=FIT, executions_per_trial=2)
     top = top_of(finished())
     chain = lineage(finished(), top)
     best = []
@@ -165,7 +177,7 @@ def test_each_execution_goes_on_with_its_own_training(tune, finished, data):
 def diverging():
     """Gets worse from some epoch on."""
     return keras.optimizers.SGD(
-        keras.optimizers.schedules.PiecewiseConstantDecay([4, 8, 12], [0.3, 0.01, 0.01, 2.0])
+        keras.optimizers.schedules.PiecewiseConstantDecay([2, 4], [0.3, 0.1, 100.0])
     )
 
 
@@ -177,39 +189,39 @@ def test_the_best_epoch_of_the_whole_training_counts_and_its_weights_are_kept(
     chain = lineage(records, top_of(records))
     for earlier, later in zip(chain, chain[1:], strict=False):
         assert later.score <= earlier.score
-    assert chain[-1].score == chain[-2].score, "the last six epochs were worse"
-    assert chain[-1].best_step == chain[-2].best_step < 3
+    assert chain[-1].score == chain[-2].score, "the last two epochs were worse"
+    assert chain[-1].best_step == chain[-2].best_step < 2
     assert min(logs["val_loss"] for logs in chain[-1].curves[0]) > chain[-1].score
-    for trial in tuner.oracle.get_best_trials(6):
+    for trial in tuner.oracle.get_best_trials(2):
         loss, _ = tuner.load_model(trial).evaluate(*data["validation_data"], verbose=0)
         assert loss == pytest.approx(trial.score, rel=1e-5)
 
 
-def test_numbers_that_fit_returns_count_as_they_are(tune, finished):
+def test_numbers_that_fit_returns_count_as_they_are(tune, build, finished):
     class Number(keras_tuner.HyperModel):
         def build(self, hp):
-            return model_of(hp.Int("units", 2, 64), scheduled_adam)
+            return build(hp)
 
         def fit(self, hp, model, *args, **kwargs):
             history = model.fit(*args, **kwargs)
             return {"val_loss": history.history["val_loss"][-1], "epochs": len(history.epoch)}
 
-    tune(Number(), halving(max_trials=3), fit=FIT)
+    tune(Number(), halving(), fit=QUICK)
     for record in finished():
         assert record.score == record.curves[0][-1]["val_loss"]
         assert record.metrics["epochs"] == len(record.curves[0])
 
 
-def test_trackers_hear_of_epochs_that_go_on(tune, finished, witness):
-    tune(builder(scheduled_adam), halving(max_trials=3), fit=FIT)
+def test_trackers_hear_of_epochs_that_go_on(tune, build, finished, witness):
+    tune(build, halving(), fit=QUICK)
     top = top_of(finished())
     epochs = [
         epoch for trial_id, epoch, _ in witness.of("epoch_ended") if trial_id == top.trial_id
     ]
-    assert epochs == [3, 4, 5, 6, 7, 8]
+    assert epochs == [2, 3]
     points, _ = points_of(top)
     curve = [(point.step, point.value) for point in points if point.key == "loss"]
-    assert curve == [(3 + i, logs["loss"]) for i, logs in enumerate(top.curves[0])]
+    assert curve == [(2 + i, logs["loss"]) for i, logs in enumerate(top.curves[0])]
     times = [point.time_ms for point in points if point.key == "loss"]
     assert times == sorted(times) and times[-1] == top.ended_ms
 
@@ -234,9 +246,9 @@ def test_callbacks_that_stop_put_back_or_slow_down(tune, finished, data):
     stop = keras.callbacks.EarlyStopping("val_loss", patience=99, restore_best_weights=True)
     fit = {**FIT, "callbacks": [stop, Rates(), Slower()]}
     build = builder(lambda: keras.optimizers.SGD(0.5))
-    tune(build, halving(max_trials=3), fit=fit)
+    tune(build, halving(), fit=fit)
     top = top_of(finished())
-    wanted = [(epoch, round(0.5 * 0.5**epoch, 6)) for epoch in range(9)]
+    wanted = [(epoch, round(0.5 * 0.5**epoch, 6)) for epoch in range(4)]
     assert rates[top.values["units"]] == wanted
     model = model_of(top.values["units"], lambda: keras.optimizers.SGD(0.5))
     history = model.fit(**data, **FIT, verbose=0, callbacks=[Slower()]).history["val_loss"]
@@ -244,16 +256,16 @@ def test_callbacks_that_stop_put_back_or_slow_down(tune, finished, data):
     assert whole == pytest.approx(history, rel=1e-5)
 
 
-def test_a_trial_that_was_stopped_early_may_go_on(tune, finished):
+def test_a_trial_that_was_stopped_early_may_go_on(tune, build, finished):
     class Second(keras.callbacks.Callback):
         """Ends each training after its first epoch."""
 
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True
 
-    tune(builder(scheduled_adam), halving(max_trials=3), fit={**FIT, "callbacks": [Second()]})
+    tune(build, halving(), fit={**QUICK, "callbacks": [Second()]})
     chain = lineage(finished(), top_of(finished()))
-    assert [(one.first_epoch, len(one.curves[0])) for one in chain] == [(0, 1), (1, 1), (3, 1)]
+    assert [(one.first_epoch, len(one.curves[0])) for one in chain] == [(0, 1), (1, 1), (2, 1)]
     assert chain[-1].score == min(one.curves[0][0]["val_loss"] for one in chain)
 
 
@@ -264,7 +276,7 @@ def states(tmp_path):
     return sorted(path.parent.name for path in tmp_path.glob("p/trial_*/last_*"))
 
 
-def test_no_state_is_left_when_the_search_is_over(tune, tmp_path):
+def test_no_state_is_left_when_the_search_is_over(tune, build, tmp_path):
     kept = []
 
     class Watching(keras.callbacks.Callback):
@@ -274,40 +286,40 @@ def test_no_state_is_left_when_the_search_is_over(tune, tmp_path):
         def __deepcopy__(self, memo):
             return self
 
-    fit = {**FIT, "callbacks": [Watching()]}
-    tune(builder(scheduled_adam), halving(), fit=fit)
+    fit = {**QUICK, "callbacks": [Watching()]}
+    tune(build, halving(), fit=fit)
     assert any(kept) and states(tmp_path) == []
-    assert all(len(one) <= 4 for one in kept), "those of a third, of the running, of its parent"
+    assert all(len(one) <= 2 for one in kept), "that of one of two, and of its promotion"
 
 
-def test_other_searches_keep_no_states(tune, tmp_path):
-    tune(builder(scheduled_adam), RandomOracle("val_loss", max_trials=1), fit={"epochs": 2})
+def test_other_searches_keep_no_states(tune, build, tmp_path):
+    tune(build, RandomOracle("val_loss", max_trials=1), fit={"epochs": 2})
     tune(
-        builder(scheduled_adam),
+        build,
         keras_tuner.oracles.HyperbandOracle("val_loss", max_epochs=2, factor=2, seed=0),
         overwrite=True,
     )
     assert states(tmp_path) == []
 
 
-def test_an_interrupted_promotion_runs_again_from_the_same_state(tune, finished, witness):
-    straight = tune(builder(scheduled_adam), halving(), fit=FIT, project_name="straight")
+def test_an_interrupted_promotion_runs_again_from_the_same_state(tune, build, finished, witness):
+    straight = tune(seeded(build), halving(), fit=QUICK, project_name="straight")
     expected = [(t.hyperparameters.values, t.score) for t in trials_of(straight)]
 
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            if epoch in (2, 5) and epoch not in seen:
+            if epoch in (1, 3) and epoch not in seen:
                 seen.add(epoch)
                 raise KeyboardInterrupt
 
         def __deepcopy__(self, memo):
             return self
 
-    seen, fit = set(), {**FIT, "callbacks": [Interrupt()]}
+    seen, fit = set(), {**QUICK, "callbacks": [Interrupt()]}
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            tune(builder(scheduled_adam), halving(), fit=fit)
-    tuner = tune(builder(scheduled_adam), halving(), fit=fit)
+            tune(seeded(build), halving(), fit=fit)
+    tuner = tune(seeded(build), halving(), fit=fit)
     received = [(t.hyperparameters.values, t.score) for t in trials_of(tuner)]
     assert [values for values, _ in received] == [values for values, _ in expected]
     assert [s for _, s in received] == pytest.approx([s for _, s in expected], rel=1e-5)
@@ -318,45 +330,32 @@ def trials_of(tuner):
     return [trial for _, trial in sorted(tuner.oracle.trials.items())]
 
 
-def test_a_trial_that_finished_when_the_process_died_is_not_trained_again(tune, tmp_path):
+def test_a_trial_that_finished_when_the_process_died_is_not_trained_again(tune, build, tmp_path):
     """Its record is there, the oracle's file is not: its promotion needs its state."""
 
-    class Dying(type(halving())):
+    class Dying(SuccessiveHalvingOracle):
         def end_trial(self, trial):
-            if trial.trial_id == "02" and not died:
+            if trial.trial_id == "2" and not died:
                 died.append(trial.trial_id)
                 raise SystemExit("killed")
             super().end_trial(trial)
 
-    def oracle():
-        return Dying("val_loss", max_trials=3, seed=0)
-
     died = []
     with pytest.raises(SystemExit):
-        tune(builder(scheduled_adam), oracle(), fit=FIT)
-    assert last_epoch_file(tmp_path / "p" / "trial_02", 0).exists() or len(states(tmp_path)) == 2
-    tuner = tune(builder(scheduled_adam), oracle(), fit=FIT)
+        tune(build, halving(cls=Dying), fit=QUICK)
+    assert last_epoch_file(tmp_path / "p" / "trial_2", 0).exists()
+    tuner = tune(build, halving(cls=Dying), fit=QUICK)
     assert set(statuses(tuner)) == {"COMPLETED"}
     records = list(load_records(tmp_path / "p"))
-    assert [len(record.curves[0]) for record in records] == [1, 1, 1, 2, 6]
+    assert [len(record.curves[0]) for record in records] == [1, 1, 1, 2]
     assert states(tmp_path) == []
 
 
 @pytest.mark.parametrize("gone", ["last_0.weights.h5", "checkpoint.weights.h5", "record.json"])
 def test_what_is_missing_is_trained_from_the_first_epoch(
-    tune, data, finished, tmp_path, caplog, gone
+    tune, build, data, finished, tmp_path, caplog, gone
 ):
-    class Losing(keras.callbacks.Callback):
-        """Deletes what the promotion to the top is going to need."""
-
-        def on_train_begin(self, logs=None):
-            if self.params["epochs"] == 9 and not lost:
-                lost.append(gone)
-
-        def __deepcopy__(self, memo):
-            return self
-
-    class Oracle(type(halving())):
+    class Losing(SuccessiveHalvingOracle):
         def populate_space(self, trial_id):
             proposal = super().populate_space(trial_id)
             values = proposal["values"] or {}
@@ -364,29 +363,46 @@ def test_what_is_missing_is_trained_from_the_first_epoch(
                 (tmp_path / "p" / f"trial_{values['tuner/trial_id']}" / gone).unlink()
             return proposal
 
-    lost = []
-    oracle = Oracle("val_loss", max_trials=3, seed=0)
-    tune(builder(scheduled_adam), oracle, fit={**FIT, "callbacks": [Losing()]})
+    tune(seeded(build), halving(cls=Losing), fit=QUICK)
     top = top_of(finished())
-    assert (top.first_epoch, len(top.curves[0])) == (0, 9)
+    assert (top.first_epoch, len(top.curves[0])) == (0, 4)
     assert "cannot be trained further, because" in caplog.text
-    history = model_of(top.values["units"], scheduled_adam).fit(**data, **FIT, verbose=0).history
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(top.values)
+    history = seeded(build)(hp).fit(**data, **QUICK, verbose=0).history
     assert top.score == pytest.approx(min(history["val_loss"]), rel=1e-5)
     assert [logs["loss"] for logs in top.curves[0]] == pytest.approx(history["loss"], rel=1e-5)
 
 
-def test_a_search_that_is_extended_trains_what_it_promotes_anew(tune, finished, tmp_path, caplog):
-    tune(builder(scheduled_adam), halving(max_trials=3), fit=FIT)
-    before = len(finished())
-    tuner = tune(builder(scheduled_adam), halving(max_trials=9), fit=FIT)
-    assert set(statuses(tuner)) == {"COMPLETED"} and len(finished()) > before + 6
-    for record in finished():
-        fidelity = record.values["tuner/epochs"] - record.values["tuner/initial_epoch"]
-        assert len(record.curves[0]) in (fidelity, record.values["tuner/epochs"])
+def test_a_search_that_is_extended_trains_what_it_promotes_anew(
+    tune, build, finished, tmp_path, caplog
+):
+    class Worse(keras_tuner.HyperModel):
+        """Each training is worse than the one before: the first two are the best."""
+
+        count = 0
+
+        def build(self, hp):
+            return build(hp)
+
+        def fit(self, hp, model, *args, **kwargs):
+            model.fit(*args, **kwargs)
+            Worse.count += 1
+            return {"val_loss": Worse.count}
+
+    tune(Worse(), halving(), fit=QUICK)
+    assert states(tmp_path) == []
+    tuner = tune(Worse(), halving(max_trials=4), fit=QUICK)
+    assert set(statuses(tuner)) == {"COMPLETED"}
+    second = [record for record in finished() if record.values.get("tuner/trial_id") == "1"]
+    assert [(record.first_epoch, len(record.curves[0])) for record in second] == [(0, 2)]
+    assert caplog.text.count("Trial 1 cannot be trained further, because") == 1
     assert states(tmp_path) == []
 
 
-def test_a_disk_that_is_full_ends_the_search_and_costs_no_trial(tune, monkeypatch, tmp_path):
+def test_a_disk_that_is_full_ends_the_search_and_costs_no_trial(
+    tune, build, monkeypatch, tmp_path
+):
     replace = os.replace
 
     def full(source, target, **options):
@@ -396,10 +412,10 @@ def test_a_disk_that_is_full_ends_the_search_and_costs_no_trial(tune, monkeypatc
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StateError, match="`directory` needs room for the state of a trial"):
-        tune(builder(scheduled_adam), halving(max_trials=3), fit=FIT)
+        tune(build, halving(), fit=QUICK)
     monkeypatch.setattr(os, "replace", replace)
-    tuner = tune(builder(scheduled_adam), halving(max_trials=3), fit=FIT)
-    assert statuses(tuner) == ["COMPLETED"] * 5
+    tuner = tune(build, halving(), fit=QUICK)
+    assert statuses(tuner) == ["COMPLETED"] * 4
 
 
 # ---------------------------------------------------------------------- agreements
@@ -410,8 +426,8 @@ def test_epochs_of_search_and_oracle_have_to_agree(tune):
         tune(builder(scheduled_adam), halving(max_epochs=27), fit=FIT)
 
 
-def test_epochs_may_be_given_to_the_oracle_alone(tune, finished):
-    tune(builder(scheduled_adam), halving(max_trials=3, max_epochs=4, factor=2))
+def test_epochs_may_be_given_to_the_oracle_alone(tune, build, finished):
+    tune(build, halving(max_epochs=4))
     assert sorted({len(record.curves[0]) for record in finished()}) == [1, 2]
     assert top_of(finished()).values["tuner/epochs"] == 4
 
@@ -424,7 +440,7 @@ def test_models_that_training_builds(tune, finished, data):
         model.compile(scheduled_adam(), "sparse_categorical_crossentropy", run_eagerly=True)
         return model
 
-    tune(build, halving(max_trials=3), fit=FIT)
+    tune(build, halving(), fit=FIT)
     chain = lineage(finished(), top_of(finished()))
     hp = keras_tuner.HyperParameters()
     hp.values = dict(chain[0].values)
@@ -446,5 +462,5 @@ def test_a_tuner_of_ones_own_trains_by_the_values(tmp_path):
     oracle = SuccessiveHalvingOracle(max_trials=9, max_epochs=9, seed=0)
     oracle.train_in_rungs()
     Own(oracle=oracle, directory=tmp_path, project_name="own").search(verbose=0)
-    assert {pair for pair in seen} == {(0, 1), (1, 3), (3, 9)}
+    assert set(seen) == {(0, 1), (1, 3), (3, 9)}
     assert seen.count((0, 1)) == 9

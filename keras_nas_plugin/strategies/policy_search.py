@@ -34,13 +34,18 @@ _VALUE_RATE = 0.1
 
 @dataclasses.dataclass
 class _Remembered:
-    """A trial with its encoding; ``behaviour`` is its log-probability when it arrived."""
+    """A trial with its encoding.
 
+    ``place`` is its number in the order of arrival, ``behaviour`` its log-probability when it
+    was first learned from.
+    """
+
+    place: int
     values: Mapping[str, Any]
     score: float | None
-    key: str
-    row: tuple[np.ndarray, np.ndarray]
-    behaviour: float
+    key: str = ""
+    row: tuple[np.ndarray, np.ndarray] | None = None
+    behaviour: float = 0.0
 
 
 class PolicySearch(Strategy):
@@ -91,7 +96,9 @@ class PolicySearch(Strategy):
         self._weights: Weights = {}
         self._memory: list[_Remembered] = []
         self._covered = 0
-        self._untaken: list[Observation] = []
+        self._arrived = 0
+        # Numbers in the order of arrival, with the trials.
+        self._untaken: list[tuple[int, Observation]] = []
         self._saved: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ proposals
@@ -107,6 +114,8 @@ class PolicySearch(Strategy):
         """See `Strategy.ask`."""
         self._adapt(spec)
         self._catch_up()
+        if not spec.decisions:
+            return spec.untried(rng, tried)
         sampler = Sampler(self._weights, self._layout)
         heats = iter(1.0 + _HEAT * np.arange(_DRAWS))
 
@@ -127,10 +136,10 @@ class PolicySearch(Strategy):
         kept = self._saved.get("weights", {}) if self._layout is None else self._kept_weights()
         self._spec, self._layout = spec, Layout(spec, self.hidden)
         self._weights = _unpacked(kept, self._layout)
-        if self._saved:
-            self._recall()
         for one in self._memory:
             self._place(one)
+        if self._saved:
+            self._recall()
 
     def _place(self, one: _Remembered) -> None:
         """Encode a trial for the space as it is now."""
@@ -142,31 +151,38 @@ class PolicySearch(Strategy):
     def learn(self, observation: Observation) -> None:
         """Queue a trial; the next proposal learns from it, because it knows the space."""
         self._failures.learn(observation)
-        self._untaken.append(observation)
+        self._untaken.append((self._arrived, observation))
+        self._arrived += 1
 
     def _catch_up(self) -> None:
-        """Learn from what arrived, oldest first; of a long backlog, from the latest part."""
-        while len(self._untaken) >= self._step:
-            arrived = self._untaken[: self._step]
-            for observation in arrived:
-                self._remember(observation)
-            if len(self._untaken) <= _BACKLOG:
-                self._update()
-            del self._untaken[: self._step]
-            self._covered += self._step
+        """Learn from what arrived, in the order of arrival or, of a warm start, mixed."""
+        whole = len(self._untaken) // self._step * self._step
+        ready, self._untaken = self._untaken[:whole], self._untaken[whole:]
+        self._covered += whole
+        if whole > self.window:
+            # Told all at once, often sorted by score: each window needs good and bad ones.
+            ready = ready[-(_BACKLOG // self._step * self._step) :]
+            ready = [ready[index] for index in mixed_order(len(ready))]
+        for start in range(0, len(ready), self._step):
+            for place, observation in ready[start : start + self._step]:
+                self._remember(place, observation)
+            self._update()
 
-    def _remember(self, observation: Observation, behaviour: float | None = None) -> None:
+    def _remember(self, place: int, observation: Observation) -> None:
         """Add a trial to the latest; of a configuration the latest result counts."""
-        score = None if observation.scores is None else observation.scores[0]
-        one = _Remembered(observation.values, score, "", (), 0.0)
-        self._place(one)
-        if behaviour is None:
-            batch = make_batch(self._layout, [one.row])
-            one.behaviour = float(self._log_probs(batch).sum())
-        else:
-            one.behaviour = behaviour
+        one = self._encoded(place, observation)
+        if any(other.key == one.key and other.place > place for other in self._memory):
+            return
+        batch = make_batch(self._layout, [one.row])
+        one.behaviour = float(self._log_probs(batch).sum())
         others = [other for other in self._memory if other.key != one.key]
         self._memory = [*others, one][-self.window :]
+
+    def _encoded(self, place: int, observation: Observation) -> _Remembered:
+        score = None if observation.scores is None else observation.scores[0]
+        one = _Remembered(place, observation.values, score)
+        self._place(one)
+        return one
 
     def _log_probs(self, batch: Batch) -> np.ndarray:
         """Log-probability of each choice under the policy as it is, shape ``[K, B]``."""
@@ -213,7 +229,7 @@ class PolicySearch(Strategy):
         return {
             "covered": self._covered,
             "weights": self._kept_weights(),
-            "behaviour": [one.behaviour for one in self._memory],
+            "memory": [[one.place, one.behaviour] for one in self._memory],
         }
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
@@ -224,12 +240,13 @@ class PolicySearch(Strategy):
 
     def _recall(self) -> None:
         """Put the trials that a saved state covers back into the memory."""
-        self._covered = min(self._saved["covered"], len(self._untaken))
-        for observation in self._untaken[: self._covered]:
-            self._remember(observation, 0.0)
-        del self._untaken[: self._covered]
-        for one, behaviour in zip(self._memory, self._saved["behaviour"], strict=False):
+        known = [pair for pair in self._saved["memory"] if pair[0] < len(self._untaken)]
+        for place, behaviour in known:
+            one = self._encoded(*self._untaken[place])
             one.behaviour = behaviour
+            self._memory.append(one)
+        self._covered = self._saved["covered"]
+        del self._untaken[: self._covered]
         self._saved = {}
 
     def _kept_weights(self) -> dict[str, dict[str, Any]]:
@@ -251,6 +268,18 @@ class PolicySearch(Strategy):
         if bias == 0.0 and not value.any():
             return {}
         return {"value_bias": float(bias), "value": value.tolist()}
+
+
+def mixed_order(count: int) -> list[int]:
+    """An order in which any few in a row are spread over the whole range.
+
+    That of the fractional parts of multiples of the golden ratio (the additive recurrence of
+    Weyl 1916, whose points are the most even with this number).
+
+    >>> mixed_order(8)
+    [0, 5, 2, 7, 4, 1, 6, 3]
+    """
+    return np.argsort(np.arange(count) * ((5.0**0.5 - 1.0) / 2.0) % 1.0).tolist()
 
 
 def _unpacked(kept: Mapping[str, Mapping[str, Any]], layout: Layout) -> Weights:

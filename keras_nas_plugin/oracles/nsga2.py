@@ -34,6 +34,10 @@ class NSGA2Oracle(NASOracle):
     chooses the epoch at which all objectives are read and whose weights are kept, and
     `get_best_trials` orders each front by it.
 
+    A plain `keras_tuner.Tuner` refuses a dictionary from `HyperModel.fit` that has no
+    ``"multi_objective"``, as it does for its own several objectives (1.4.8): add the key with
+    any number, which does not count. `NASTuner` needs none.
+
     Args:
         objective: See `NASOracle`; usually a list of `keras_tuner.Objective`.
         max_trials: See `NASOracle`.

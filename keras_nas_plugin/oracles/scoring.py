@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_nas_plugin.errors import SearchSpaceError, StrategyError
+from keras_nas_plugin.errors import ObjectiveError, SearchSpaceError, StrategyError
 from keras_nas_plugin.evaluation.constraints import total_violation
 from keras_nas_plugin.space.fidelity import configuration, fidelity_of
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
@@ -32,7 +32,16 @@ def check_proposal(strategy: Strategy, spec: SearchSpec, values: Values, tried: 
 
 
 def metric_of(trial: Trial, name: str) -> float:
-    """A metric at the trial's best epoch; its last value where that epoch has none."""
+    """A metric at the trial's best epoch; its last value where that epoch has none.
+
+    Raises:
+        ObjectiveError: The trial did not report it: it ended before it was asked for.
+    """
+    if not trial.metrics.exists(name):
+        raise ObjectiveError(
+            f"`constraints` needs metrics that every completed trial reported; received one on "
+            f"{name!r}, which trial {trial.trial_id} did not report"
+        )
     history = trial.metrics.get_history(name)
     at_best = [one.mean() for one in history if one.step == trial.best_step]
     return float(at_best[-1] if at_best else history[-1].mean())

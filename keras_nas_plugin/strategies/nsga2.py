@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.failures import FailureMemory
 from keras_nas_plugin.strategies.pareto import constrained_ranks, crowding_distances
 
 # Random configurations to begin with, per member of the population.
@@ -47,8 +47,8 @@ class NSGA2(Strategy):
     decision from either parent, and each of its decisions is mutated with the probability of
     one in their number. Whoever ends joins the population, and the most crowded of its last
     front leaves: no worker waits for a generation to end. Trials that broke a constraint count
-    as dominated by those that did not, and compete by how much they broke; failed trials never
-    become parents.
+    as dominated by those that did not, and compete by how much they broke. Failed trials never
+    become parents, and what they had in common is proposed less often: see `failures`.
 
     Source: Deb, Pratap, Agarwal & Meyarivan 2002, "A Fast and Elitist Multiobjective Genetic
     Algorithm: NSGA-II", sections III and VI-A, with its probabilities (section IV); one child
@@ -82,6 +82,7 @@ class NSGA2(Strategy):
         self.population_size = population_size
         self.crossover_probability = crossover_probability
         self._population: list[Observation] = []
+        self._failures = FailureMemory()
         self._ended = 0
         # Per member, what a tournament compares; None until it is needed.
         self._fitness: list[tuple[int, float]] | None = None
@@ -100,17 +101,30 @@ class NSGA2(Strategy):
         pending: Mapping[str, Values],
     ) -> Values | None:
         """See `Strategy.ask`."""
+
+        def sample() -> Values | None:
+            return spec.untried(rng, tried)
+
+        def breed() -> Values | None:
+            return self._untried_child(spec, rng, tried)
+
         # What runs elsewhere counts as well: no worker draws at random only because the others
         # are slow.
         beginning = self._ended + len(pending) < _INITIAL * self.population_size
         if beginning or len(self._population) < 2 or spec.constant:
-            return spec.untried(rng, tried)
+            return self._failures.avoid(sample, spec, rng)
+        child = self._failures.avoid(breed, spec, rng)
+        return self._failures.avoid(sample, spec, rng) if child is None else child
+
+    def _untried_child(
+        self, spec: SearchSpec, rng: np.random.Generator, tried: Tried
+    ) -> Values | None:
         for more in range(_MORE_EDITS + 1):
             for _ in range(_CHILDREN):
                 child = self._child(spec, rng, more)
                 if not tried(child):
                     return child
-        return spec.untried(rng, tried)
+        return None
 
     def _child(self, spec: SearchSpec, rng: np.random.Generator, more: int) -> Values:
         if self._fitness is None:
@@ -131,12 +145,12 @@ class NSGA2(Strategy):
 
     def learn(self, observation: Observation) -> None:
         """The trial joins, and the most crowded of the last front leaves."""
+        self._failures.learn(observation)
         self._ended += 1
         self._fitness = None
         # A configuration that was trained again counts with its latest score.
         others = [one for one in self._population if one.values != observation.values]
-        scores = observation.scores
-        if scores is not None and all(map(math.isfinite, scores)):
+        if observation.scores is not None and np.isfinite(observation.scores).all():
             others.append(observation)
         if len(others) > self.population_size:
             del others[most_crowded(others)]
@@ -145,6 +159,7 @@ class NSGA2(Strategy):
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
         self._population, self._ended, self._fitness = [], 0, None
+        self._failures.clear()
         super().set_state(state, history)
 
 

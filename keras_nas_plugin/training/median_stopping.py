@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import itertools
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from keras_nas_plugin.tracking.records import FINISHED, TrialRecord
 from keras_nas_plugin.training.continuation import Epochs
 
 logger = logging.getLogger("keras_nas_plugin")
+
+_ROUNDING = 1e-9
 
 #: The followed metric of an epoch, the larger the better; NaN without one.
 Value = Callable[[Mapping[str, float]], float]
@@ -49,7 +52,11 @@ def falls_behind(best: float, curves: Sequence[Sequence[float]], steps: int) -> 
     """
     starts = [np.asarray(curve[:steps], float) for curve in curves]
     averages = [start[~np.isnan(start)].mean() for start in starts if not np.isnan(start).all()]
-    return bool(averages) and best < float(np.median(averages))
+    if not averages:
+        return False
+    median = float(np.median(averages))
+    # The mean of a curve that stays at 0.1 is 0.10000000000000002.
+    return best < median and not math.isclose(best, median, rel_tol=_ROUNDING)
 
 
 class MedianStoppingCallback(keras.callbacks.Callback):

@@ -343,3 +343,12 @@ def test_a_tuner_reads_all_objectives_at_the_best_epoch_of_the_first(tmp_path):
     best = tuner.oracle.get_best_trials()[0]
     loss, accuracy = tuner.get_best_models()[0].evaluate(x, y, verbose=0)
     assert accuracy == pytest.approx(best.score)
+
+
+def test_a_constraint_that_earlier_trials_know_nothing_of_is_named(tmp_path):
+    search = reported(tmp_path, PAIRS)
+    with pytest.raises(
+        ObjectiveError, match="`constraints` needs .* on 'size', which trial 0 did"
+    ):
+        search_of(tmp_path, constraints=[Constraint("size", max=1.0)])
+    assert len(search.reopened().oracle.pareto_front()) == 4

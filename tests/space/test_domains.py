@@ -159,3 +159,37 @@ def test_other_values_and_other_types_are_refused(domain, wrong):
 def test_domains_that_make_no_sense_are_refused(make, message):
     with pytest.raises(SearchSpaceError, match=message):
         make()
+
+
+@given(domains(), _POSITIONS, st.integers(0, 2**32 - 1))
+def test_neighbours_are_other_values_each_once(domain, position, seed):
+    value = domain.at(position)
+    near = domain.neighbours(value, np.random.default_rng(seed))
+    assert all(domain.contains(other) and other != value for other in near)
+    assert len(set(near)) == len(near)
+    assert bool(near) == (domain.size != 1)
+    if domain.size is None:
+        assert len(near) <= 4
+        return
+    values = list(domain.values())
+    index = values.index(value)
+    if not domain.ordered:
+        assert near == values[:index] + values[index + 1 :]
+    elif len(values) <= 12:
+        assert sorted(map(values.index, near)) == [
+            one for one in (index - 1, index + 1) if 0 <= one < len(values)
+        ]
+    else:
+        assert len(near) <= 4
+
+
+def test_neighbours_in_a_long_domain_are_draws_of_a_mutation():
+    domain, rng = Integer(0, 999), np.random.default_rng(0)
+    near = [other for _ in range(500) for other in domain.neighbours(500, rng)]
+    # |normal| with deviation 200, cut at 500: mean 159; its standard error is below 3.
+    assert np.mean(np.abs(np.array(near) - 500)) == pytest.approx(159, abs=12)
+
+
+def test_neighbours_of_a_value_beside_the_grid_are_real_steps():
+    near = Real(0.1, 0.5, 0.1).neighbours(0.3, np.random.default_rng(0))
+    assert near == pytest.approx([0.2, 0.4])

@@ -220,3 +220,118 @@ def test_a_rare_branch_with_a_real_number_is_found():
     )
     found = spec.untried(np.random.default_rng(0), lambda values: values["kind"] != "j")
     assert found["kind"] == "j" and 0.0 <= found["rate"] <= 1.0
+
+
+def one_shared_change(spec, before, after):
+    """Whether exactly one decision that is active in both has another value."""
+    old, new = active_decisions(spec, before), active_decisions(spec, after)
+    shared = [name for name in old if new.get(name) is old[name]]
+    return sum(before[name] != after[name] for name in shared) == 1
+
+
+@given(specs(endless=True), _SEEDS)
+def test_neighbours_are_configurations_one_edit_away(spec, seed):
+    rng = np.random.default_rng(seed)
+    values = spec.sample(rng)
+    before = dict(values)
+    near = spec.neighbours(values, rng)
+    assert values == before
+    for other in near:
+        assert is_configuration(spec, other)
+        assert one_shared_change(spec, values, other), (values, other)
+    assert len({spec.key(other) for other in near}) == len(near)
+    choices = [d for d in active_decisions(spec, values).values() if d.domain.size != 1]
+    assert len(near) >= len(choices)
+
+
+def test_all_neighbours_in_a_space_without_conditions_or_order():
+    names = "abc"
+    spec = SearchSpec(tuple(Decision(name, Categorical(tuple(range(4)))) for name in names))
+    values = {"a": 0, "b": 1, "c": 2}
+    expected = [{**values, name: other} for name in names for other in range(4)]
+    expected = [other for other in expected if other != values]
+    orders = [spec.neighbours(values, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert keys(orders[0]) == keys(expected)
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_what_an_edit_activates_is_drawn_and_what_stays_is_kept():
+    spec = SearchSpec(
+        (
+            Decision("kind", Categorical(("a", "b"))),
+            Decision("width", Categorical((1, 2, 3)), (Condition("kind", ("b",)),)),
+            Decision("other", Categorical((0, 1))),
+        )
+    )
+    widths = set()
+    for seed in range(50):
+        near = spec.neighbours({"kind": "a", "other": 1}, np.random.default_rng(seed))
+        assert {"kind": "a", "other": 0} in near and len(near) == 2
+        (switched,) = [one for one in near if one["kind"] == "b"]
+        assert switched["other"] == 1
+        widths.add(switched["width"])
+    assert widths == {1, 2, 3}
+
+
+_GROWN = SearchSpec(
+    (
+        Decision("kind", Categorical(("a", "b")), default="a"),
+        Decision("late", Categorical((1, 2)), default=2),
+        Decision("child", Categorical(("x", "y")), (Condition("late", (2,)),), default="y"),
+    )
+)
+
+
+def test_neighbours_of_a_configuration_from_before_a_decision_was_known():
+    """It had the defaults, of the late decision and of what that activates."""
+    near = _GROWN.neighbours({"kind": "a"}, np.random.default_rng(0))
+    assert keys(near) == keys(
+        [
+            {"kind": "b", "late": 2, "child": "y"},
+            {"kind": "a", "late": 1},
+            {"kind": "a", "late": 2, "child": "x"},
+        ]
+    )
+
+
+def test_mutations_of_a_configuration_from_before_a_decision_was_known():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        mutated = _GROWN.mutate({"kind": "a"}, rng)
+        assert one_shared_change(_GROWN, {"kind": "a", "late": 2, "child": "y"}, mutated), mutated
+
+
+def test_a_parent_from_before_a_decision_was_known_passes_its_default_on():
+    old, new = {"kind": "a"}, {"kind": "b", "late": 1}
+    rng = np.random.default_rng(0)
+    children = [_GROWN.cross(old, new, rng) for _ in range(100)]
+    assert {child["late"] for child in children} == {1, 2}
+    assert {child["child"] for child in children if child["late"] == 2} == {"y"}
+
+
+@given(specs(endless=True), _SEEDS)
+def test_a_child_has_the_values_of_its_parents(spec, seed):
+    rng = np.random.default_rng(seed)
+    first, second = spec.sample(rng), spec.sample(rng)
+    child = spec.cross(first, second, rng)
+    assert is_configuration(spec, child)
+    for name, decision in active_decisions(spec, child).items():
+        inherited = [
+            parent[name]
+            for parent in (first, second)
+            if name in parent and decision.domain.contains(parent[name])
+        ]
+        assert not inherited or child[name] in inherited
+    assert spec.cross(first, first, rng) == first
+
+
+def test_each_decision_comes_from_either_parent_with_equal_chances_on_its_own():
+    names = ("a", "b", "c")
+    spec = SearchSpec(tuple(Decision(name, Integer(0, 1)) for name in names))
+    rng, draws = np.random.default_rng(0), 8000
+    first, second = dict.fromkeys(names, 0), dict.fromkeys(names, 1)
+    children = [tuple(spec.cross(first, second, rng).values()) for _ in range(draws)]
+    for child in itertools.product((0, 1), repeat=3):
+        # Five standard errors of a share of one in eight.
+        margin = 5 * np.sqrt(1 / 8 * 7 / 8 / draws)
+        assert children.count(child) / draws == pytest.approx(1 / 8, abs=margin)

@@ -76,16 +76,21 @@ def test_trials_that_the_policy_turned_away_from_stop_to_push_it():
     assert 1e-3 < chances[0, 0, 0] < 0.2
 
 
+def proposals(strategy, spec, count):
+    rng, proposed = np.random.default_rng(0), []
+    for number in range(count):
+        values = strategy.ask(spec, rng, tried=lambda v: v in proposed, pending={})
+        proposed.append(values)
+        strategy.tell(str(number), values, (float(sum(values.values())),))
+    return proposed
+
+
 def test_more_entropy_explores_more():
     """What is proposed late in a search differs more."""
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(8)))
     kept = {}
     for entropy in (0.0, 1.0):
-        strategy, rng, proposed = Reinforce(entropy=entropy), np.random.default_rng(0), []
-        for number in range(80):
-            values = strategy.ask(spec, rng, tried=lambda v: v in proposed, pending={})
-            proposed.append(values)
-            strategy.tell(str(number), values, (float(sum(values.values())),))
+        proposed = proposals(Reinforce(entropy=entropy), spec, 80)
         late = [list(values.values()) for values in proposed[40:]]
         kept[entropy] = np.mean([np.bincount(column).max() for column in zip(*late, strict=True)])
     # Of 40 draws, random search has its favourite about 16 times.

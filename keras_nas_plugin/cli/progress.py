@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from keras_nas_plugin.evaluation.constraints import Constraint, total_violation
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.records import FAILED, FINISHED, SearchInfo, Status, TrialRecord
 
@@ -24,7 +23,6 @@ class ProgressDisplay(Tracker):
         console: Where to write; its `is_terminal` decides which of the two.
         epochs: Epochs per trial, if known.
         budget: Seconds that the search may take, if limited.
-        constraints: Limits; a trial that breaks one is never the best.
     """
 
     def __init__(
@@ -32,11 +30,9 @@ class ProgressDisplay(Tracker):
         console: Console,
         epochs: int | None = None,
         budget: float | None = None,
-        constraints: Sequence[Constraint] = (),
     ) -> None:
         self._console = console
         self._epochs = epochs
-        self._constraints = constraints
         # Promising trials are trained further: nobody knows how many there will be.
         self._promotes = False
         self._deadline = None if budget is None else time.monotonic() + budget
@@ -81,7 +77,7 @@ class ProgressDisplay(Tracker):
         number = f"trial {record.trial_id} ({self._position()})"
         if record.status == FINISHED:
             star = " (best so far)" if better else ""
-            star = " (breaks a constraint)" if self._breaks(record) else star
+            star = " (breaks a constraint)" if self._search.breaks(record) else star
             text = f"{number}: {self._search.objective} {record.score:.4f}{star}"
         else:
             text = f"{number}: {record.status.lower()}: {record.error}"
@@ -101,16 +97,12 @@ class ProgressDisplay(Tracker):
             # A retry, or a record that an earlier process left, is the same trial again.
             self._ids.add(record.trial_id)
         self._seconds.append(record.seconds)
-        best = self._best.score if self._best else None
-        better = record.status == FINISHED and self._search.better(record.score, best)
-        better = better and not self._breaks(record)
+        standing = self._search.standing(record)
+        best = self._best and self._search.standing(self._best)
+        better = standing is not None and (best is None or standing < best)
         if better:
             self._best = record
         return better
-
-    def _breaks(self, record: TrialRecord) -> bool:
-        known = (limit for limit in self._constraints if limit.name in record.metrics)
-        return total_violation(known, record.metrics) > 0
 
     @property
     def _ended(self) -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.tracking.records import (
-    FINISHED,
     SearchInfo,
     TrialRecord,
     load_records,
@@ -19,10 +18,10 @@ from keras_nas_plugin.tracking.records import (
 
 
 def ranked(search: SearchInfo, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Finished trials from the best to the worst; equal scores in the order of their ends."""
-    sign = -1.0 if search.direction == "max" else 1.0
-    finished = [record for record in records if record.status == FINISHED]
-    return sorted(finished, key=lambda record: (sign * record.score, record.ended_ms))
+    """Ranked trials from the best to the worst; equal scores in the order of their ends."""
+    standings = ((search.standing(record), record) for record in records)
+    found = [(standing, record) for standing, record in standings if standing is not None]
+    return [one for _, one in sorted(found, key=lambda pair: (pair[0], pair[1].ended_ms))]
 
 
 def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:

@@ -161,9 +161,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         experiment = settings.experiment or project_name
         tracker = MLflowTracker(experiment, tracking_uri=settings.tracking_uri)
     data = recipe.fit_arguments()
-    display = ProgressDisplay(
-        Console(stderr=True), settings.epochs, settings.budget, settings.constraints
-    )
+    display = ProgressDisplay(Console(stderr=True), settings.epochs, settings.budget)
     tuner = NASTuner(
         recipe.hypermodel,
         oracle=oracle,

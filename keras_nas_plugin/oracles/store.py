@@ -157,7 +157,7 @@ def reload_oracle(oracle: NASOracle) -> None:
         return
     remove_leftovers(project)
     loaded = [read_json(path) for path in project.glob(f"trial_*/{_TRIAL_FILE}")]
-    oracle._warm_start.load(project, begun=state["started"] > 0)
+    oracle._warm_start.load(project, begun=state.get("started", 0) > 0)
     ended = []
     for data in loaded:
         trial = Trial.from_state(data)

@@ -215,23 +215,25 @@ class Encoding:
             if last.get(slot.name) is not None:
                 codes[last[slot.name]] = np.nan
             last[slot.name] = slot.column
-            value = values.get(slot.name, slot.default)
             if slot.column is None:
                 known[slot.name] = slot.constant
             else:
-                known[slot.name], codes[slot.column] = self._known(slot, value)
+                known[slot.name], codes[slot.column] = self._known(slot, values)
         return codes
 
-    def _known(self, slot: _Slot, value: Any) -> tuple[Any, float]:
-        """What an active decision makes of a value: the value that counts, and its code."""
+    def _known(self, slot: _Slot, values: Mapping[str, Any]) -> tuple[Any, float]:
+        """The value of an active decision that counts, and its code."""
         column = self.columns[slot.column]
-        code = column.code(value)
-        if code is None and not column.ordered:
-            return value, UNKNOWN
+        if slot.name in values:
+            code = column.code(values[slot.name])
+            if code is None and not column.ordered:
+                return values[slot.name], UNKNOWN
+            if code is not None:
+                return column.value(code), code
+        code = column.code(slot.default)
         if code is None:
-            code = column.code(slot.default)
-        if code is None:
-            code = float(column.at(np.array([0.5]))[0])
+            # As `SearchSpec.fill` has it.
+            code = float(column.at(np.zeros(1))[0])
         return column.value(code), code
 
     def encode_many(self, many: Iterable[Mapping[str, Any]]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def upper_confidence_bound(mean: np.ndarray, deviation: np.ndarray, kappa: float
 
 def candidates(
     encoding: Encoding, ranked: np.ndarray, acquisition: Acquisition, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+) -> np.ndarray:
     """Different configurations, the most promising first.
 
     Fresh samples, all neighbours of the best known configurations and two edits of good
@@ -59,8 +59,8 @@ def candidates(
         acquisition: What is maximised.
         rng: Source of randomness.
 
-    Yields:
-        Codes, shape ``[columns]``.
+    Returns:
+        Codes, shape ``[m, columns]``.
     """
     parents = ranked[rng.integers(min(len(ranked), _PARENTS), size=_TWICE_EDITED)]
     pool = np.concatenate(
@@ -75,7 +75,7 @@ def candidates(
         near = neighbours(encoding, pool[:_STARTS], rng)
         found = np.concatenate([pool, near])
         pool, values = best_first(found, np.concatenate([values, acquisition(near)]))
-    yield from pool
+    return pool
 
 
 def best_first(codes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,12 +11,13 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.encoding import Encoding, encoding_of
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies import gaussian_process
-from keras_nas_plugin.strategies.acquisition import candidates, upper_confidence_bound
+from keras_nas_plugin.strategies.acquisition import best_first, candidates, upper_confidence_bound
 from keras_nas_plugin.strategies.base import Observation, Strategy
 from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import GaussianProcess, Hyperparameters
 from keras_nas_plugin.strategies.kernels import embed
 from keras_nas_plugin.strategies.ranking import half_rank_scores
+from keras_nas_plugin.strategies.threads import one_thread
 
 # Configurations that the hyperparameters are fitted to, and that a prediction rests on: the
 # time of a proposal stays bounded, however many trials there were.
@@ -115,30 +116,34 @@ class SurrogateSearch(Strategy):
         known = memory.known | set(rows_of(running))
         if spec.constant or not memory.known or len(known) < self.initial_trials:
             return spec.untried(rng, tried)
-        codes, scores = memory.latest(len(self._observations))
+        with one_thread():
+            for row in self._promising(memory, running, rng):
+                if rows_of(row[None])[0] in known:
+                    continue
+                values = memory.encoding.decode(row)
+                if not tried(values):
+                    return values
+        return spec.untried(rng, tried)
+
+    def _promising(
+        self, memory: _Memory, running: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Codes of different configurations, the most promising first."""
+        encoding = memory.encoding
+        codes, scores = memory.latest()
         kept = most_telling(scores, _REMEMBERED)
         codes, scores = codes[kept], scores[kept]
-        points, columns = embed(memory.encoding, codes)
-        model = GaussianProcess(
-            points,
-            scores,
-            columns,
-            memory.hyperparameters(),
-            embed(memory.encoding, running)[0],
-        )
+        points, columns = embed(encoding, codes)
+        pending = embed(encoding, running)[0]
+        model = GaussianProcess(points, scores, columns, memory.hyperparameters(), pending)
 
         def acquisition(rows: np.ndarray) -> np.ndarray:
-            mean, deviation = model.predict(embed(memory.encoding, rows)[0])
+            mean, deviation = model.predict(embed(encoding, rows)[0])
             return upper_confidence_bound(mean, deviation, self.kappa)
 
-        ranked = codes[np.argsort(-np.round(model.predict(points)[0], 9), kind="stable")]
-        for row in candidates(memory.encoding, ranked, acquisition, rng):
-            if rows_of(row[None])[0] in known:
-                continue
-            values = memory.encoding.decode(row)
-            if not tried(values):
-                return values
-        return spec.untried(rng, tried)
+        # A score is partly luck; what the model makes of it and its neighbours is less so.
+        ranked, _ = best_first(codes, model.predict(points)[0])
+        return candidates(encoding, ranked, acquisition, rng)
 
     def learn(self, observation: Observation) -> None:
         """Remember it; models are made when they are asked."""
@@ -193,8 +198,11 @@ class _Memory:
         self._keys.extend(rows_of(codes))
         self.known.update(self._keys[-len(new) :])
 
-    def latest(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The latest of the first ``count`` observations of each configuration.
+    def latest(self, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Each configuration as it was observed last.
+
+        Args:
+            count: How many of the observations count, from the first on; None for all.
 
         Returns:
             Codes of shape ``[n, columns]``, and scores of shape ``[n]`` as the model sees

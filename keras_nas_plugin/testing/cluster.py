@@ -38,7 +38,7 @@ class Cluster:
 
 
 def start_cluster(
-    target: str, folder: Path, *, trials: int = 8, workers: int = 2
+    target: str, folder: Path, *, trials: int = 8, workers: int = 2, epochs: int = 1
 ) -> dict[str, subprocess.Popen]:
     """Start a chief and its workers; they run in the background.
 
@@ -47,6 +47,7 @@ def start_cluster(
         folder: An empty folder.
         trials: Trials of the search.
         workers: Number of worker processes.
+        epochs: Epochs of a full training.
 
     Returns:
         Processes by name.
@@ -64,10 +65,11 @@ def start_cluster(
         "OMP_NUM_THREADS": "1",
     }
     processes = {}
+    numbers = [str(trials), str(epochs)]
     for name in ["chief", *names]:
         with open(folder / f"{name}.log", "w", encoding="utf-8") as log:
             processes[name] = subprocess.Popen(
-                [sys.executable, "-m", _PROGRAM, target, str(folder), str(trials), *names],
+                [sys.executable, "-m", _PROGRAM, target, str(folder), *numbers, *names],
                 env={**shared, "KERASTUNER_TUNER_ID": name},
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -107,10 +109,16 @@ def wait_for_cluster(
 
 
 def run_cluster(
-    target: str, folder: Path, *, trials: int = 8, workers: int = 2, seconds: float = 300.0
+    target: str,
+    folder: Path,
+    *,
+    trials: int = 8,
+    workers: int = 2,
+    epochs: int = 1,
+    seconds: float = 300.0,
 ) -> Cluster:
     """Search with a chief and workers: see `start_cluster` and `wait_for_cluster`."""
-    processes = start_cluster(target, folder, trials=trials, workers=workers)
+    processes = start_cluster(target, folder, trials=trials, workers=workers, epochs=epochs)
     return wait_for_cluster(processes, folder, seconds=seconds)
 
 

@@ -38,13 +38,14 @@ class MeetingTuner(NASTuner):
         super().on_trial_begin(trial)
 
 
-def main(target: str, folder: Path, trials: int, workers: Sequence[str]) -> None:
+def main(target: str, folder: Path, trials: int, epochs: int, workers: Sequence[str]) -> None:
     """Search; the chief reports what it knows in the end.
 
     Args:
         target: ``module:name`` of the oracle's class.
         folder: Where everybody leaves files.
         trials: Trials of the search.
+        epochs: Epochs of a full training.
         workers: Names of the worker processes.
     """
     oracle = load(target)(
@@ -52,7 +53,7 @@ def main(target: str, folder: Path, trials: int, workers: Sequence[str]) -> None
     )
     tuner = MeetingTuner(build_model, oracle=oracle, directory=str(folder), project_name="search")
     tuner.folder, tuner.workers = folder, workers
-    tuner.search(**digits())
+    tuner.search(**{**digits(), "epochs": epochs})
     if os.environ["KERASTUNER_TUNER_ID"] == "chief":
         (folder / "report.json").write_text(json.dumps(_report(oracle)), encoding="utf-8")
 
@@ -76,4 +77,4 @@ def _report(oracle: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])

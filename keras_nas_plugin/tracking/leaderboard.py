@@ -27,11 +27,11 @@ class Leaderboard:
     `TOP` best and `LAST_FAILURES` failed records are kept.
 
     Args:
-        search: Says in which direction scores are better.
+        search: Says which scores are better, and which trials are ranked at all.
     """
 
     def __init__(self, search: SearchInfo) -> None:
-        self._sign = -1.0 if search.direction == "max" else 1.0
+        self._search = search
         self._statuses: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._ended = 0
@@ -63,8 +63,8 @@ class Leaderboard:
         self._counts[record.status] += 1
         if record.status == FAILED:
             self.failures = [*self.failures, record][-LAST_FAILURES:]
-        if record.status == FINISHED and record.score is not None:
-            bisect.insort_right(self.top, record, key=self._rank)
+        if self._search.standing(record) is not None:
+            bisect.insort_right(self.top, record, key=self._search.standing)
             del self.top[TOP:]
         if record.status == KILLED:
             return None
@@ -72,9 +72,6 @@ class Leaderboard:
         if self.best is None:
             return None
         return Progress(self._ended, self.best.score, record.ended_ms)
-
-    def _rank(self, record: TrialRecord) -> float:
-        return self._sign * record.score
 
     def _forget(self, trial_id: str) -> None:
         status = self._statuses.pop(trial_id, None)

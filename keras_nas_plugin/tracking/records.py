@@ -7,13 +7,14 @@ project folder; trackers, the command line and reports read them without TensorF
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from keras_nas_plugin.evaluation.constraints import Constraint, total_violation
 from keras_nas_plugin.files import read_json, write_json
-from keras_nas_plugin.space.fidelity import fidelity_of
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -57,6 +58,7 @@ class SearchInfo:
         settings: Arguments worth comparing between searches (epochs, seed, ...).
         environment: Device, precision, library versions.
         datasets: What the search trained and validated on.
+        constraints: Limits that the best trial keeps: ``name``, ``max`` and ``min`` of each.
         directory: The project folder.
         resume_command: Shell command that goes on with this search, or None.
     """
@@ -71,6 +73,7 @@ class SearchInfo:
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     datasets: tuple[DatasetInfo, ...] = ()
+    constraints: tuple[Mapping[str, Any], ...] = ()
     directory: str = "."
     resume_command: str | None = None
 
@@ -87,13 +90,23 @@ class SearchInfo:
             return None
         data["datasets"] = tuple(DatasetInfo(**item) for item in data["datasets"])
         data["space"] = tuple(data["space"])
+        data["constraints"] = tuple(data.get("constraints", ()))
         return cls(**{**data, "directory": str(directory)})
 
-    def better(self, score: float, other: float | None) -> bool:
-        """Whether ``score`` beats ``other`` (None: no score yet)."""
-        if other is None:
-            return True
-        return score > other if self.direction == "max" else score < other
+    def breaks(self, record: TrialRecord) -> bool:
+        """Whether a finished trial breaks a constraint: then it is never the best."""
+        limits = [Constraint(**limit) for limit in self.constraints]
+        metrics = {limit.name: record.metrics.get(limit.name, math.nan) for limit in limits}
+        return total_violation(limits, metrics) > 0
+
+    def standing(self, record: TrialRecord) -> tuple[int, float] | None:
+        """Sorts trials from the best to the worst; None for one that is not ranked.
+
+        What a multi-fidelity search trained longer stands before what it trained less.
+        """
+        if record.status != FINISHED or record.score is None or self.breaks(record):
+            return None
+        return -record.rung, -record.score if self.direction == "max" else record.score
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,6 +148,9 @@ class TrialRecord:
     @property
     def rung(self) -> int:
         """How far a multi-fidelity search trained it, from 0; what is higher ranks first."""
+        # Imports numpy, which a command that only prints its help must not wait for.
+        from keras_nas_plugin.space.fidelity import fidelity_of
+
         fidelity = fidelity_of(self.values)
         return fidelity.rung if fidelity else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shlex
 import sys
@@ -36,6 +37,7 @@ def search_info(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> S
         settings=_settings(tuner, kwargs),
         environment=runtime.describe(tuner.precision, tuner.distribution_strategy),
         datasets=_datasets(tuner.dataset, args, kwargs),
+        constraints=tuple(map(dataclasses.asdict, getattr(oracle, "constraints", ()))),
         directory=str(tuner.project_dir),
         resume_command=tuner.resume_command or _script_command(),
     )

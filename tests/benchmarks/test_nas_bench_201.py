@@ -22,7 +22,7 @@ RANDOM = "RandomOracle"
 # Queries and repetitions on each table. A new strategy gets the first; the surrogate takes its
 # time over a proposal, and is far ahead early; policies learn slowly.
 DEFAULT = (100, 5)
-SIZES = {"SurrogateOracle": (50, 2), "ReinforceOracle": (200, 12), "PPOOracle": (200, 12)}
+SIZES = {"SurrogateOracle": (50, 2), "ReinforceOracle": (200, 6), "PPOOracle": (200, 6)}
 
 
 def standing(name, evaluations, repetitions):

@@ -7,9 +7,11 @@ import keras_tuner
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
+from keras_nas_plugin import oracles
 from keras_nas_plugin.errors import StateError, StrategyError
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.oracles import (
+    STRATEGIES,
     RandomOracle,
     RegularizedEvolutionOracle,
     SuccessiveHalvingOracle,
@@ -275,6 +277,26 @@ def test_the_sources_settings_hold_unless_others_are_given():
     endless = SuccessiveHalvingOracle(source=RandomOracle("val_loss", None))
     assert endless.max_trials is None
     assert SuccessiveHalvingOracle("val_loss").max_trials == 100
+
+
+@pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"halving"}))
+def test_every_other_oracle_can_be_the_source(name, tmp_path):
+    def make(*, objective, **options):
+        source = getattr(oracles, STRATEGIES[name])(objective, max_trials=12)
+        return SuccessiveHalvingOracle(source=source, **options)
+
+    search = Search(make, tmp_path / "s", max_trials=12)
+    trials = []
+    while len(trials) < 36 and (trial := search.start()).status == TrialStatus.RUNNING:
+        values = configuration(trial.hyperparameters.values)
+        # The longer it trains, the better.
+        search.finish(trial, hashed_score(values) + levels([trial])[0])
+        trials.append(trial)
+        if len(trials) in (4, 13):
+            search = search.reopened()
+    assert levels(trials).count(0) == 12 and levels(trials).count(2) >= 1
+    assert levels(search.oracle.get_best_trials()) == [2]
+    assert search.start().status == TrialStatus.STOPPED
 
 
 class _Overriding(RandomOracle):

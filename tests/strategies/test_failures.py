@@ -163,12 +163,13 @@ def test_trials_from_before_a_decision_was_known_had_its_default():
     )
 
 
+@pytest.mark.parametrize("how", ["failed", "broke a constraint"])
 @pytest.mark.parametrize("name", ["evolution", "evolution at the start", "local search"])
-def test_strategies_stay_away_from_what_fails(name):
+def test_strategies_stay_away_from_what_fails(name, how):
     """All scores are equal: only the failures say where to go.
 
     Of 60 proposals after 40 trials, ten times, random search would have 0.41 fail, with a
-    standard error of 0.02.
+    standard error of 0.02: half of that is far below.
     """
     make = {
         "evolution": RegularizedEvolution,
@@ -183,16 +184,9 @@ def test_strategies_stay_away_from_what_fails(name):
                 TERNARY, rng, tried=lambda v, t=tried: TERNARY.key(v) in t, pending={}
             )
             tried.add(TERNARY.key(values))
-            strategy.tell(str(number), values, None if fails(values) else (0.0,))
+            broken = fails(values)
+            scores = None if broken and how == "failed" else (0.0,)
+            strategy.tell(str(number), values, scores, violation=float(broken))
             if number >= 40:
-                failed.append(fails(values))
-    assert np.mean(failed) < FAILING / 3
-
-
-def test_a_broken_constraint_teaches_like_a_failure():
-    memory = FailureMemory()
-    strategy = RegularizedEvolution()
-    strategy._failures = memory
-    strategy.tell("0", {"d0": 1}, (5.0,), violation=0.5)
-    assert not strategy.population
-    assert memory.chance({f"d{i}": 1 for i in range(10)}, TERNARY) > 0
+                failed.append(broken)
+    assert np.mean(failed) < FAILING / 2

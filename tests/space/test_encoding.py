@@ -1,0 +1,322 @@
+import math
+
+import numpy as np
+import pytest
+from generators import specs
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Real, SearchSpec
+from keras_nas_plugin.space.encoding import UNKNOWN, Column, Encoding, encoding_of
+
+_SEEDS = st.integers(0, 2**32 - 1)
+
+DOMAINS = [
+    Categorical(("a", "b", "c")),
+    Categorical((1, 2, 8), ordered=True),
+    Categorical((False, True)),
+    Integer(3, 9),
+    Integer(1, 10, 4),
+    Integer(1, 900, None, "log"),
+    Integer(2, 40, None, "reverse_log"),
+    Integer(8, 256, 2, "log"),
+    Integer(0, 10**9),
+    Real(0.0, 0.5, 0.1),
+    Real(1e-5, 1e-1, None, "log"),
+    Real(0.5, 0.99, None, "reverse_log"),
+]
+
+NETWORK = SearchSpec(
+    (
+        Decision("kind", Categorical(("dense", "conv"))),
+        Decision("rate", Real(1e-4, 1e-1, None, "log")),
+        Decision("units", Integer(1, 4), (Condition("kind", ("dense",)),)),
+        Decision("units", Categorical((16, 32)), (Condition("kind", ("conv",)),)),
+        Decision("bias", Categorical((False, True)), (Condition("units", (32,)),)),
+        Decision("version", Categorical((3,))),
+    )
+)
+
+
+def same(first, second):
+    """Equal values; real numbers up to rounding."""
+    return first.keys() == second.keys() and all(
+        math.isclose(first[name], second[name], rel_tol=1e-9)
+        if isinstance(first[name], float) and isinstance(second[name], float)
+        else type(first[name]) is type(second[name]) and first[name] == second[name]
+        for name in first
+    )
+
+
+def counting(spec, values):
+    """Names and numbers of the decisions that count, judged without the code under test."""
+    active, number_of = {}, {}
+    for number, decision in enumerate(spec.decisions):
+        if all(c.parent in active and active[c.parent] in c.values for c in decision.conditions):
+            active[decision.name] = values[decision.name]
+            number_of[decision.name] = number
+    return set(number_of.values())
+
+
+# ---------------------------------------------------------------------- one column
+
+
+@pytest.mark.parametrize("domain", DOMAINS, ids=str)
+def test_a_column_draws_what_its_domain_draws(domain):
+    column = Column("one", domain, False)
+    positions = np.random.default_rng(0).random(300)
+    codes = column.at(positions)
+    for position, code in zip(positions, codes, strict=True):
+        value = domain.at(float(position))
+        assert column.value(code) == pytest.approx(value) if domain.size is None else True
+        assert domain.size is None or column.value(code) == value
+        assert column.code(value) == pytest.approx(code, abs=1e-9)
+
+
+@pytest.mark.parametrize("domain", [d for d in DOMAINS if d.size and d.size < 1000], ids=str)
+def test_every_value_of_a_listed_column_has_its_own_code(domain):
+    column = Column("one", domain, False)
+    values = list(domain.values())
+    codes = np.array([column.code(value) for value in values])
+    assert [column.value(code) for code in codes] == values
+    assert column.indices(codes).tolist() == list(range(len(values)))
+    if domain.ordered:
+        assert (np.diff(codes) > 0).all()
+        assert codes == pytest.approx([domain.position(value) for value in values])
+        up = column.beside(codes, np.full(len(codes), True))
+        down = column.beside(codes, np.full(len(codes), False))
+        assert [column.value(code) for code in up] == [*values[1:], values[-2]]
+        assert [column.value(code) for code in down] == [values[1], *values[:-1]]
+
+
+def test_equal_numbers_of_different_types_are_told_apart():
+    column = Column("one", Categorical((1, True, 1.0)), False)
+    assert [column.code(value) for value in (1, True, 1.0)] == [0.0, 1.0, 2.0]
+
+
+def test_a_number_out_of_range_counts_as_the_nearest():
+    for domain in (Integer(2, 64, 2, "log"), Integer(1, 9), Real(1e-3, 1e-1, None, "log")):
+        column = Column("one", domain, False)
+        assert column.code(-5) == column.code(domain.low)
+        assert column.code(1e9) == column.code(domain.high)
+        for strange in ("a", None, True, math.nan, math.inf):
+            assert column.code(strange) is None
+
+
+def test_a_code_of_no_value_is_refused():
+    for domain, codes in (
+        (Categorical(("a", "b")), (UNKNOWN, 2.0, math.nan)),
+        (Integer(1, 9), (-0.1, 1.1, math.nan)),
+    ):
+        for code in codes:
+            with pytest.raises(SearchSpaceError, match="a code of Column"):
+                Column("one", domain, False).value(code)
+
+
+# ---------------------------------------------------------------------- configurations
+
+
+@given(specs(endless=True), _SEEDS)
+def test_a_configuration_survives_the_way_there_and_back(spec, seed):
+    values = spec.sample(np.random.default_rng(seed))
+    encoding = encoding_of(spec)
+    codes = encoding.encode(values)
+    assert codes.shape == (len(encoding.columns),)
+    assert same(encoding.decode(codes), values)
+
+
+@given(specs(), _SEEDS)
+def test_exactly_the_inactive_decisions_have_no_code(spec, seed):
+    values = spec.sample(np.random.default_rng(seed))
+    codes = encoding_of(spec).encode(values)
+    searched = [n for n, one in enumerate(spec.decisions) if one.domain.size != 1]
+    active = counting(spec, values)
+    assert [not math.isnan(code) for code in codes] == [n in active for n in searched]
+
+
+@given(specs(endless=True), _SEEDS)
+def test_samples_are_valid_and_encode_to_themselves(spec, seed):
+    encoding = encoding_of(spec)
+    for codes in encoding.sample(10, np.random.default_rng(seed)):
+        values = encoding.decode(codes)
+        spec.validate(values)
+        np.testing.assert_allclose(encoding.encode(values), codes, rtol=0, atol=1e-9)
+
+
+@given(specs(), _SEEDS)
+def test_completing_keeps_what_is_active_and_known(spec, seed):
+    rng = np.random.default_rng(seed)
+    encoding = encoding_of(spec)
+    codes = encoding.sample(5, rng)
+    np.testing.assert_array_equal(encoding.complete(codes, rng), codes)
+    full = np.stack([column.at(rng.random(5)) for column in encoding.columns] or [np.zeros(5)])
+    full = full.T[:, : len(encoding.columns)]
+    completed = encoding.complete(full, rng)
+    kept = ~np.isnan(completed)
+    assert (completed[kept] == full[kept]).all()
+    for row in completed:
+        spec.validate(encoding.decode(row))
+
+
+def test_samples_follow_the_distribution_of_the_space():
+    """Shares of 20,000 rows against exact probabilities, within five standard errors."""
+    spec = SearchSpec(
+        (
+            Decision("a", Categorical(("x", "y", "z"))),
+            Decision("n", Integer(1, 8, None, "log"), (Condition("a", ("y", "z")),)),
+        )
+    )
+    count = 20_000
+    encoding = encoding_of(spec)
+    rows = [encoding.decode(row) for row in encoding.sample(count, np.random.default_rng(0))]
+    for number in range(1, 9):
+        share = sum(row.get("n") == number for row in rows) / count
+        expected = 2 / 3 * math.log((number + 1) / number) / math.log(9)
+        assert share == pytest.approx(
+            expected, abs=5 * math.sqrt(expected * (1 - expected) / count)
+        )
+
+
+def test_decisions_of_one_name_have_a_column_each():
+    encoding = encoding_of(NETWORK)
+    assert [column.name for column in encoding.columns] == [
+        "kind",
+        "rate",
+        "units",
+        "units",
+        "bias",
+    ]
+    dense = encoding.encode({"kind": "dense", "rate": 1e-4, "units": 4, "version": 3})
+    np.testing.assert_allclose(dense, [0, 0, 0.875, np.nan, np.nan])
+    conv = encoding.encode({"kind": "conv", "rate": 1e-1, "units": 32, "bias": True})
+    np.testing.assert_allclose(conv, [1, 1, np.nan, 1, 1])
+    assert encoding.decode(conv) == {
+        "kind": "conv",
+        "rate": 0.1,
+        "units": 32,
+        "bias": True,
+        "version": 3,
+    }
+
+
+def test_of_two_active_decisions_of_a_name_the_last_counts():
+    spec = SearchSpec(
+        (
+            Decision("a", Categorical(("x", "y"))),
+            Decision("n", Integer(1, 4)),
+            Decision("n", Integer(1, 8), (Condition("a", ("y",)),)),
+            Decision("m", Integer(1, 2), (Condition("n", (3,)),)),
+        )
+    )
+    encoding = encoding_of(spec)
+    overruled = encoding.encode({"a": "y", "n": 3, "m": 2})
+    np.testing.assert_allclose(overruled, [1, np.nan, 2.5 / 8, 0.75])
+    assert encoding.decode(overruled) == {"a": "y", "n": 3, "m": 2}
+
+
+def test_missing_values_are_the_default_and_foreign_names_do_not_count():
+    spec = SearchSpec(
+        (
+            Decision("a", Categorical(("x", "y"))),
+            Decision("late", Integer(1, 4), default=3),
+            Decision("child", Categorical((5, 6)), (Condition("late", (3,)),), default=6),
+            Decision("bare", Integer(1, 4)),
+        )
+    )
+    codes = encoding_of(spec).encode({"a": "y", "tuner/epochs": 7})
+    assert codes.tolist() == [1.0, 0.625, 1.0, 0.125]
+
+
+def test_a_label_that_the_space_does_not_have_is_unknown():
+    encoding = encoding_of(NETWORK)
+    codes = encoding.encode({"kind": "lstm", "rate": 1e-4, "units": 4})
+    assert codes[0] == UNKNOWN
+    assert np.isnan(codes[2:]).all(), "what hangs on an unknown label is inactive"
+    completed = encoding.complete(np.array([codes] * 50), np.random.default_rng(0))
+    assert set(completed[:, 0]) == {0.0, 1.0}
+    assert (completed[:, 1] == codes[1]).all()
+
+
+def test_decoding_needs_a_code_for_each_active_decision():
+    encoding = encoding_of(NETWORK)
+    with pytest.raises(SearchSpaceError, match="`codes` needs a code .* {'units'}"):
+        encoding.decode(np.array([0.0, 0.5, np.nan, np.nan, np.nan]))
+
+
+def test_conditions_on_a_decision_with_too_many_values_to_list():
+    spec = SearchSpec(
+        (
+            Decision("n", Integer(1, 10**6, None, "log")),
+            Decision("small", Categorical((1, 2)), (Condition("n", tuple(range(1, 1000))),)),
+        )
+    )
+    encoding = encoding_of(spec)
+    rows = encoding.sample(400, np.random.default_rng(0))
+    for row in rows:
+        values = encoding.decode(row)
+        assert ("small" in values) == (values["n"] < 1000)
+    # log(1000) / log(10^6) of the draws are below 1000; five standard errors are 0.125.
+    assert np.isnan(rows[:, 1]).mean() == pytest.approx(0.5, abs=0.125)
+
+
+def test_a_space_without_a_choice_has_no_columns():
+    encoding = encoding_of(SearchSpec((Decision("one", Categorical((1,))),)))
+    assert encoding.encode({"one": 1}).shape == (0,)
+    assert encoding.decode(encoding.sample(1, np.random.default_rng(0))[0]) == {"one": 1}
+    assert encoding.features(encoding.encode_many([{}, {}])).shape == (2, 0)
+
+
+# ---------------------------------------------------------------------- features
+
+
+@given(specs(), _SEEDS)
+def test_features_are_equal_just_where_configurations_are(spec, seed):
+    rng = np.random.default_rng(seed)
+    encoding = encoding_of(spec)
+    many = [spec.sample(rng) for _ in range(8)]
+    codes = encoding.encode_many(many)
+    features = encoding.features(codes)
+    assert features.shape == (8, len(encoding.feature_names))
+    assert ((features >= 0.0) & (features <= 1.0)).all()
+    for one, first in zip(many, features, strict=True):
+        for other, second in zip(many, features, strict=True):
+            assert (spec.key(one) == spec.key(other)) == bool((first == second).all())
+
+
+def test_the_features_of_a_configuration():
+    encoding = encoding_of(NETWORK)
+    values = {"kind": "conv", "rate": 1e-1, "units": 16}
+    named = dict(zip(encoding.feature_names, encoding.features(encoding.encode(values)[None])[0]))
+    assert named == {
+        "kind=dense": 0.0,
+        "kind=conv": 1.0,
+        "rate": 1.0,
+        "units": 0.5,
+        "units is active": 1.0,
+        "units=16": 1.0,
+        "units=32": 0.0,
+        "bias=False": 0.0,
+        "bias=True": 0.0,
+        "bias is active": 0.0,
+    }
+
+
+def test_one_encoding_is_kept_for_each_spec_and_not_for_its_equal():
+    ones = SearchSpec((Decision("a", Categorical((1, 2))),))
+    booleans = SearchSpec((Decision("a", Categorical((True, 2))),))
+    assert ones == booleans
+    assert encoding_of(ones) is encoding_of(ones)
+    assert encoding_of(booleans).decode(np.array([0.0]))["a"] is True
+    assert encoding_of(ones).decode(np.array([0.0]))["a"] is not True
+
+
+@given(specs(), _SEEDS)
+def test_the_order_of_rows_is_the_order_of_configurations(spec, seed):
+    rng = np.random.default_rng(seed)
+    encoding = Encoding(spec)
+    assume(encoding.columns)
+    many = [spec.sample(rng) for _ in range(4)]
+    rows = encoding.encode_many(many)
+    for values, row in zip(many, rows, strict=True):
+        np.testing.assert_array_equal(encoding.encode(values), row)

@@ -1,0 +1,352 @@
+import doctest
+import json
+
+import numpy as np
+import pytest
+
+from keras_nas_plugin.errors import StrategyError
+from keras_nas_plugin.oracles import LocalSearchOracle
+from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Real, SearchSpec
+from keras_nas_plugin.strategies import LocalSearch, RandomSearch, local_search, neighbourhood
+from keras_nas_plugin.strategies.local_search import default_initial_samples
+from tests.strategies.test_evolution import TERNARY, search, total
+
+MIXED = SearchSpec(
+    (
+        Decision("kind", Categorical(("a", "b", "c"))),
+        Decision("rate", Real(1e-4, 1e-1, None, "log")),
+        Decision("width", Integer(1, 64, 2, "log"), (Condition("kind", ("b", "c")),)),
+        Decision("depth", Integer(1, 9), (Condition("width", (2, 4, 8)),)),
+    )
+)
+
+
+def edits_between(first, second):
+    return sum(first.get(name) != second.get(name) for name in first.keys() | second.keys())
+
+
+def ask(strategy, spec, rng, known, pending=()):
+    return strategy.ask(
+        spec,
+        rng,
+        tried=lambda values: values in known or values in pending,
+        pending={str(number): values for number, values in enumerate(pending)},
+    )
+
+
+def best_of(make, spec, trials, score, seeds):
+    runs = [search(make(), spec, trials, score, seed) for seed in range(seeds)]
+    return np.array([max(score for _, score in run) for run in runs])
+
+
+def test_examples_in_the_docstrings():
+    assert doctest.testmod(local_search).failed == 0
+    assert doctest.testmod(neighbourhood).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"), [(None, 10), (1, 1), (7, 1), (20, 5), (40, 10), (9999, 10)]
+)
+def test_default_number_of_initial_samples(trials, expected):
+    assert default_initial_samples(trials) == expected
+    assert LocalSearchOracle("val_accuracy", trials).strategy.initial_samples == expected
+
+
+def test_the_oracle_hands_its_options_on():
+    strategy = LocalSearchOracle(
+        "val_accuracy", 100, initial_samples=3, improvement="best", seed=0
+    ).strategy
+    assert (strategy.initial_samples, strategy.improvement) == (3, "best")
+    assert LocalSearchOracle("val_accuracy", 100).strategy.improvement == "first"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"initial_samples": 0}, "`initial_samples` needs at least 1; received 0"),
+        ({"improvement": "any"}, "`improvement` needs one of .*; received 'any'"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(StrategyError, match=message):
+        LocalSearch(**options)
+
+
+@pytest.mark.parametrize("improvement", ["first", "best"])
+def test_random_samples_come_first_and_then_neighbours(improvement):
+    strategy = LocalSearch(initial_samples=8, improvement=improvement)
+    history = search(strategy, TERNARY, 40, total, seed=3)
+    assert history[:8] == search(RandomSearch(), TERNARY, 8, total, seed=3)
+    for number in range(8, 40):
+        known = [values for values, _ in history[:number]]
+        assert min(edits_between(history[number][0], one) for one in known) == 1
+
+
+def test_the_first_improvement_is_followed_at_once():
+    """A new best shares a line with the old one, so that at most two neighbours of it are
+    known: it loses no more than one rank, and the old best has lost as much.
+    """
+    history = search(LocalSearch(), TERNARY, 60, total, seed=0)
+    moves = 0
+    for number in range(10, 59):
+        best = max(score for _, score in history[:number])
+        if history[number][1] > best:
+            moves += 1
+            assert edits_between(history[number + 1][0], history[number][0]) == 1
+    assert moves >= 3
+
+
+def test_the_best_improvement_is_taken_when_all_neighbours_were_tried():
+    spec = SearchSpec(TERNARY.decisions[:5])
+    weights = {f"d{i}": 3.0**i for i in range(5)}
+
+    def score(values):
+        return sum(weights[name] * value for name, value in values.items())
+
+    strategy = LocalSearch(initial_samples=1, improvement="best")
+    history = search(strategy, spec, 60, score, seed=1)
+    centre, number = history[0][0], 1
+    for _ in range(3):
+        known = [values for values, _ in history[:number]]
+        around = [
+            one for one in spec.neighbours(centre, np.random.default_rng(0)) if one not in known
+        ]
+        tried = [values for values, _ in history[number : number + len(around)]]
+        assert sorted(map(spec.key, tried)) == sorted(map(spec.key, around))
+        number += len(around)
+        centre = max(history[:number], key=lambda one: one[1])[0]
+    # The best neighbour has one decision of the most weight more each time.
+    assert history[0][1] < score(centre)
+
+
+def test_a_local_optimum_is_no_end():
+    """The best of 27 has only bad neighbours; what was tried decides where it goes on."""
+    spec = SearchSpec(TERNARY.decisions[:3])
+
+    def deceptive(values):
+        return 9.0 if total(values) == 0 else total(values)
+
+    for improvement in ("first", "best"):
+        strategy = LocalSearch(initial_samples=2, improvement=improvement)
+        history = search(strategy, spec, 100, deceptive, seed=0)
+        assert len(history) == 27
+
+
+@pytest.mark.parametrize("improvement", ["first", "best"])
+def test_an_exhausted_or_constant_space_ends(improvement):
+    constant = SearchSpec((Decision("one", Categorical((1,))),))
+    strategy = LocalSearch(initial_samples=1, improvement=improvement)
+    assert len(search(strategy, constant, 5, lambda values: 1.0, seed=0)) == 1
+    assert len(search(LocalSearch(), SearchSpec(TERNARY.decisions[:2]), 99, total, seed=0)) == 9
+
+
+def test_a_lucky_score_does_not_use_up_the_search():
+    """Ten thousand times the others, by luck: of 20 neighbours, not all come next.
+
+    It loses half a rank for each, the second best none: with two of its own tried, the
+    second has its turn after four, and so on.
+    """
+    strategy, rng, known = LocalSearch(initial_samples=6), np.random.default_rng(0), []
+    for number in range(6):
+        known.append(TERNARY.sample(rng))
+        strategy.tell(str(number), known[-1], (1e4 if number == 3 else -float(number),))
+    lucky = known[3]
+    for number in range(12):
+        known.append(ask(strategy, TERNARY, rng, known))
+        strategy.tell(f"next{number}", known[-1], (-100.0,))
+    around = [edits_between(values, lucky) == 1 for values in known[6:]]
+    assert around[:2] == [True, True]
+    assert 4 <= sum(around) <= 8
+
+
+@pytest.mark.parametrize("improvement", ["first", "best"])
+def test_workers_get_different_neighbours_and_do_not_wait(improvement):
+    strategy = LocalSearch(initial_samples=5, improvement=improvement)
+    rng, known, running = np.random.default_rng(0), [], []
+    for number in range(5):
+        known.append(TERNARY.sample(rng))
+        strategy.tell(str(number), known[-1], (total(known[-1]),))
+    for _ in range(60):
+        values = ask(strategy, TERNARY, rng, known, running)
+        assert values not in known and values not in running
+        assert min(edits_between(values, one) for one in known) == 1
+        running.append(values)
+    ranking = sorted(known, key=total, reverse=True)
+    near = [sum(edits_between(values, one) == 1 for values in running) for one in ranking]
+    # The best has most of them, but sixty are more than the twenty neighbours of each.
+    assert near[0] == max(near) >= 12 and sum(count > 0 for count in near) >= 3
+    if improvement == "best":
+        assert near[0] == 20
+
+
+def test_workers_do_not_draw_more_random_samples_than_one_would():
+    """Ten are enough, ended or running, if half of them have ended."""
+    strategy, rng, known, running = LocalSearch(), np.random.default_rng(0), [], []
+    for number in range(6):
+        known.append(TERNARY.sample(rng))
+        strategy.tell(str(number), known[-1], (total(known[-1]),))
+    distances = []
+    for _ in range(8):
+        running.append(ask(strategy, TERNARY, rng, known, running))
+        distances.append(min(edits_between(running[-1], one) for one in known))
+    assert min(distances[:4]) > 1 and set(distances[4:]) == {1}
+
+
+def test_of_a_configuration_the_latest_score_counts():
+    strategy, rng = LocalSearch(initial_samples=3), np.random.default_rng(0)
+    known = [TERNARY.sample(rng) for _ in range(3)]
+    for number, score in enumerate((0.9, 0.5, 0.1)):
+        strategy.tell(str(number), known[number], (score,))
+    assert edits_between(ask(strategy, TERNARY, rng, known), known[0]) == 1
+    strategy.tell("trained on", known[0], (0.0,))
+    assert edits_between(ask(strategy, TERNARY, rng, known), known[1]) == 1
+    strategy.tell("failed at last", known[1], None)
+    assert edits_between(ask(strategy, TERNARY, rng, known), known[2]) == 1
+
+
+def test_failed_trials_are_never_centres():
+    strategy, rng = LocalSearch(initial_samples=2), np.random.default_rng(0)
+    known = [{f"d{i}": 0 for i in range(10)}, {f"d{i}": 1 for i in range(10)}]
+    strategy.tell("0", known[0], (0.0,))
+    strategy.tell("1", known[1], None)
+    for number in range(15):
+        known.append(ask(strategy, TERNARY, rng, known))
+        assert edits_between(known[-1], known[0]) <= edits_between(known[-1], known[1]) - 5
+        strategy.tell(f"next{number}", known[-1], None)
+
+
+def test_a_search_in_which_everything_fails_goes_on():
+    history = search(LocalSearch(), TERNARY, 60, lambda values: None, seed=0)
+    assert len(history) == 60
+
+
+def test_earlier_trials_take_the_place_of_random_ones():
+    strategy, rng = LocalSearch(), np.random.default_rng(0)
+    known = sorted((TERNARY.sample(rng) for _ in range(50)), key=total)
+    for number, values in enumerate(known):
+        strategy.tell(f"earlier-{number}", values, (total(values),))
+    best = [values for values in known if total(values) == total(known[-1])]
+    values = ask(strategy, TERNARY, rng, known)
+    assert min(edits_between(values, one) for one in best) == 1
+
+
+def test_late_decisions_are_searched():
+    strategy, rng = LocalSearch(initial_samples=3), np.random.default_rng(0)
+    early = SearchSpec(TERNARY.decisions[:2])
+    late = Decision("late", Integer(1, 5), default=1)
+    child = Decision("child", Integer(1, 5), (Condition("late", (2, 3, 4, 5)),), default=1)
+    known = []
+    for number in range(4):
+        known.append(ask(strategy, early, rng, known))
+        strategy.tell(str(number), known[-1], (total(known[-1]),))
+    grown = SearchSpec((*early.decisions, late, child))
+    for number in range(40):
+        known.append(ask(strategy, grown, rng, known))
+        grown.validate(known[-1])
+        strategy.tell(f"late{number}", known[-1], (total(known[-1]),))
+    assert {values["late"] for values in known[4:]} == {1, 2, 3, 4, 5}
+    # 2 + 2 + 5 + 5 is the most.
+    assert max(map(total, known)) >= 13
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_restart_at_any_point_changes_nothing_when_all_neighbours_are_tried(workers):
+    def score(values):
+        return None if values["kind"] == "c" and values["rate"] < 0.001 else values["rate"]
+
+    def run(restart):
+        strategy = LocalSearch(initial_samples=4, improvement="best")
+        rng, running, history, proposed = np.random.default_rng(0), {}, [], []
+        sizes = []
+        for number in range(60):
+            for step in ("ask", "tell"):
+                if restart:
+                    state = json.loads(json.dumps(strategy.get_state()))
+                    sizes.append(len(json.dumps(state)))
+                    strategy = LocalSearch(initial_samples=4, improvement="best")
+                    strategy.set_state(state, history)
+                if step == "ask":
+                    values = strategy.ask(
+                        MIXED, rng, tried=lambda v: v in proposed, pending=dict(running)
+                    )
+                    proposed.append(values)
+                    running[str(number)] = values
+                elif len(running) == workers:
+                    trial = next(iter(running))
+                    values = running.pop(trial)
+                    found = score(values)
+                    strategy.tell(trial, values, None if found is None else (found,))
+                    history = list(strategy._observations)
+        return proposed, sizes
+
+    straight, _ = run(restart=False)
+    restarted, sizes = run(restart=True)
+    assert restarted == straight
+    # The current configuration and a number, at most.
+    assert max(sizes) < 200 and max(sizes) > 2
+
+
+@pytest.mark.parametrize("improvement", ["first", "best"])
+def test_the_work_for_a_proposal_does_not_grow(monkeypatch, improvement):
+    """Each configuration is looked at until it is exhausted, and then never again."""
+    looks = []
+    edits = neighbourhood.Neighbourhoods.edits
+
+    def counted(self, *arguments):
+        looks.append(1)
+        return edits(self, *arguments)
+
+    monkeypatch.setattr(neighbourhood.Neighbourhoods, "edits", counted)
+    spec = SearchSpec(TERNARY.decisions[:7])
+    history = search(LocalSearch(improvement=improvement), spec, 1500, total, seed=0)
+    assert len(history) == 1500
+    assert len(looks) <= 2 * len(history)
+
+
+def test_local_search_climbs_a_hill_of_real_numbers():
+    """Sixty trials in five dimensions, 20 seeds.
+
+    Of 60 random points, the nearest to the middle of [0, 1]^5 lies at about
+    (1 / (60 * 5.26))^(1/5) = 0.32, with 5.26 the volume of the unit ball; local search comes
+    to less than half of that.
+    """
+    spec = SearchSpec(tuple(Decision(name, Real(0.0, 1.0)) for name in "abcde"))
+
+    def hill(values):
+        return -float(np.sqrt(sum((value - 0.5) ** 2 for value in values.values())))
+
+    random = -best_of(RandomSearch, spec, 60, hill, 20)
+    local = -best_of(LocalSearch, spec, 60, hill, 20)
+    assert 0.25 < random.mean() < 0.38
+    assert local.mean() < 0.16
+
+
+def test_one_continuous_decision_is_narrowed_down():
+    spec = SearchSpec((Decision("rate", Real(1e-5, 1.0, None, "log")),))
+    best = [
+        max(
+            (score for _, score in search(LocalSearch(), spec, 30, peak, seed)),
+        )
+        for seed in range(10)
+    ]
+    # In 20 steps, a bracket is cut at a random place each time; 1/64 of five decades is 0.08.
+    assert -np.median(best) < 0.08 / 2
+
+
+def peak(values):
+    return -abs(float(np.log10(values["rate"])) + 2.7)
+
+
+@pytest.mark.parametrize(("improvement", "gap"), [("first", 2.0), ("best", 1.0)])
+def test_local_search_beats_random_search_where_decisions_add_up(improvement, gap):
+    """On ten ternary decisions whose scores add up, 100 trials of each, 20 seeds.
+
+    The best of 100 random sums lies near 10 + 2.5 * 2.58 = 16.5 (see the test of evolution).
+    A local search gains by every third edit and needs about 20 trials for a whole round of
+    them: 20 is reached, or nearly.
+    """
+    random = best_of(RandomSearch, TERNARY, 100, total, 20)
+    local = best_of(lambda: LocalSearch(improvement=improvement), TERNARY, 100, total, 20)
+    assert 15.2 < random.mean() < 17.2
+    assert local.mean() > random.mean() + gap
+    assert (local >= random).all()

@@ -66,11 +66,11 @@ def mutate(encoding: Encoding, codes: np.ndarray, rng: np.random.Generator) -> n
         Shape ``[n, columns]``, complete.
     """
     chances = np.where(np.isnan(codes), -1.0, rng.random(codes.shape))
-    picked = np.argmax(chances, axis=1)
+    # A row without an active column picks one that does not exist, and stays as it is.
+    picked = np.argmax(np.pad(chances, ((0, 0), (0, 1)), constant_values=-0.5), axis=1)
     edited = codes.copy()
     for at, column in enumerate(encoding.columns):
-        # A row without an active column stays as it is.
-        rows = (picked == at) & ~np.isnan(codes[:, at])
+        rows = picked == at
         edited[rows, at] = move(column, codes[rows, at], rng)
     return encoding.complete(edited, rng)
 

@@ -7,13 +7,12 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_nas_plugin import Constraint, NASTuner
 from keras_nas_plugin.errors import ObjectiveError
 from keras_nas_plugin.oracles import NSGA2Oracle
+from keras_nas_plugin.oracles.objectives import ParetoObjective
 from keras_nas_plugin.strategies import pareto
 from keras_nas_plugin.testing.driving import Search, hashed_score
 from keras_nas_plugin.tracking.records import load_records
 
 OBJECTIVES = [keras_tuner.Objective("accuracy", "max"), keras_tuner.Objective("params", "min")]
-# Larger is better for the first, and smaller for the second.
-SIGNS = np.array([1.0, -1.0])
 
 
 def search_of(folder, **options):
@@ -206,6 +205,18 @@ def test_what_breaks_a_constraint_is_no_result(tmp_path):
 
 
 # ------------------------------------------------------------------ what it is given
+
+
+def test_several_objectives_show_the_first_and_need_all_to_be_finite():
+    objective = ParetoObjective(OBJECTIVES[::-1])
+    assert (objective.direction, objective.objectives) == ("min", OBJECTIVES[::-1])
+    assert objective.get_value({"accuracy": 0.9, "params": 1e6, "loss": 3.0}) == 1e6
+    assert objective.better_than(1.0, 2.0) and not objective.better_than(2.0, 1.0)
+    assert objective.has_value({"accuracy": 0.9, "params": 1e6})
+    assert not objective.has_value({"params": 1e6})
+    for useless in (float("nan"), float("inf")):
+        assert np.isnan(objective.get_value({"accuracy": useless, "params": 1.0}))
+        assert np.isnan(objective.get_value({"accuracy": 1.0, "params": useless}))
 
 
 @pytest.mark.parametrize("objective", [[], ["val_loss", "val_loss"]])

@@ -5,11 +5,17 @@ import numpy as np
 import pytest
 
 from keras_nas_plugin.errors import StrategyError
+from keras_nas_plugin.oracles import RegularizedEvolutionOracle
 from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, SearchSpec
 from keras_nas_plugin.strategies import RandomSearch, RegularizedEvolution, evolution
-from keras_nas_plugin.strategies.evolution import default_population, tournament
+from keras_nas_plugin.strategies.evolution import (
+    DEFAULT_CROSSOVER,
+    default_population,
+    tournament,
+)
 
 TERNARY = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
+WIDE = SearchSpec(tuple(Decision(f"d{i}", Categorical(tuple(range(20)))) for i in range(10)))
 
 
 def search(strategy, spec, trials, score, seed):
@@ -30,6 +36,28 @@ def search(strategy, spec, trials, score, seed):
 
 def total(values):
     return float(sum(values.values()))
+
+
+def rng_of(seed):
+    return np.random.default_rng(seed)
+
+
+def ask(strategy, spec, rng, known, pending=()):
+    return strategy.ask(
+        spec,
+        rng,
+        tried=lambda values: values in known or values in pending,
+        pending={str(number): values for number, values in enumerate(pending)},
+    )
+
+
+def is_child(values, parents):
+    """Whether a pair of parents has all values but one: by chance, nobody does in WIDE."""
+    return any(
+        sum(values[name] not in (one[name], other[name]) for name in values) <= 1
+        for one in parents
+        for other in parents
+    )
 
 
 def test_examples_in_the_docstrings():
@@ -73,7 +101,7 @@ def test_the_oldest_dies_not_the_worst():
 
 
 def test_the_population_fills_at_random_and_then_breeds():
-    strategy = RegularizedEvolution(population_size=8, tournament_size=8)
+    strategy = RegularizedEvolution(population_size=8, tournament_size=8, crossover=0.0)
     alone = search(RandomSearch(), TERNARY, 8, total, seed=3)
     history = search(strategy, TERNARY, 30, total, seed=3)
     assert history[:8] == alone
@@ -109,10 +137,123 @@ def test_failed_trials_are_never_parents():
     assert [one.values for one in strategy.population] == alive
 
 
-def test_a_search_in_which_everything_fails_goes_on_at_random():
+def test_a_search_in_which_everything_fails_goes_on():
     strategy = RegularizedEvolution(population_size=4, tournament_size=2)
-    failing = search(strategy, TERNARY, 40, lambda values: None, seed=0)
-    assert failing == search(RandomSearch(), TERNARY, 40, lambda values: None, seed=0)
+    assert len(search(strategy, TERNARY, 40, lambda values: None, seed=0)) == 40
+
+
+def test_failed_trials_do_not_keep_evolution_from_starting():
+    """Eight trials of which three failed: five are enough parents for a tournament of five."""
+    strategy, rng = RegularizedEvolution(population_size=8, tournament_size=5), rng_of(0)
+    told = [WIDE.sample(rng) for _ in range(8)]
+    for number, values in enumerate(told):
+        strategy.tell(str(number), values, None if number < 3 else (total(values),))
+    child = ask(strategy, WIDE, rng, told)
+    assert len(strategy.population) == 5
+    assert is_child(child, [one.values for one in strategy.population])
+    # Four are not.
+    strategy.tell("again", told[7], None)
+    assert len(strategy.population) == 4
+    assert not is_child(ask(strategy, WIDE, rng, told), told)
+
+
+def test_children_of_two_parents_have_their_values():
+    """Parents 0, 1 and 2 everywhere: what a child has shows whom it comes from."""
+    strategy = RegularizedEvolution(population_size=3, tournament_size=1, crossover=1.0)
+    parents = [{f"d{i}": value for i in range(10)} for value in range(3)]
+    for number, values in enumerate(parents):
+        strategy.tell(str(number), values, (0.0,))
+    rng, mixed, single = rng_of(0), 0, 0
+    for _ in range(300):
+        child = ask(strategy, TERNARY, rng, parents)
+        counts = sorted(collections.Counter(child.values()).values())
+        assert len(counts) == 2, "a child of two parents is not mutated as well"
+        # One of ten is also what a mutant of one parent has.
+        mixed += counts[0] > 1
+        single += counts[0] == 1
+    # A third of the pairs are one parent twice, whose copy is mutated; of the others, 20 in
+    # 1024 have one value of ten from one parent. The standard error of the share is 0.027.
+    assert single / 300 == pytest.approx(1 / 3 + 2 / 3 * 20 / 1024, abs=0.11)
+    assert mixed + single == 300
+
+
+def test_without_crossover_a_child_has_one_parent():
+    strategy = RegularizedEvolution(population_size=3, tournament_size=1, crossover=0.0)
+    parents = [{f"d{i}": value for i in range(10)} for value in range(3)]
+    for number, values in enumerate(parents):
+        strategy.tell(str(number), values, (0.0,))
+    rng = rng_of(0)
+    for _ in range(50):
+        counts = sorted(
+            collections.Counter(ask(strategy, TERNARY, rng, parents).values()).values()
+        )
+        assert counts == [1, 9]
+
+
+def test_children_that_are_known_are_mutated():
+    """Two parents that differ in one decision have no child but themselves."""
+    strategy = RegularizedEvolution(population_size=2, tournament_size=1, crossover=1.0)
+    parents = [dict.fromkeys((f"d{i}" for i in range(10)), 0)]
+    parents.append({**parents[0], "d0": 1})
+    for number, values in enumerate(parents):
+        strategy.tell(str(number), values, (0.0,))
+    rng = rng_of(0)
+    for _ in range(20):
+        child = ask(strategy, TERNARY, rng, parents)
+        assert child not in parents and is_child(child, parents)
+
+
+def test_workers_get_different_children_and_do_not_wait():
+    strategy, rng = RegularizedEvolution(population_size=8, tournament_size=3), rng_of(0)
+    known, running = [], []
+    for number in range(8):
+        known.append(ask(strategy, WIDE, rng, known))
+        strategy.tell(str(number), known[-1], (total(known[-1]),))
+    for _ in range(20):
+        running.append(ask(strategy, WIDE, rng, known, running))
+        assert running[-1] not in known and running[-1] not in running[:-1]
+        assert is_child(running[-1], known)
+    # Selection shows: children of the best of three are better than the average.
+    assert np.mean([*map(total, running)]) > np.mean([*map(total, known)])
+
+
+def test_workers_do_not_draw_more_random_configurations_than_one_would():
+    """A population of twenty: twelve ended and eight run, so that the next is a child."""
+    strategy, rng, known, running = RegularizedEvolution(), rng_of(0), [], []
+    for number in range(12):
+        known.append(WIDE.sample(rng))
+        strategy.tell(str(number), known[-1], (total(known[-1]),))
+    for number in range(10):
+        running.append(ask(strategy, WIDE, rng, known, running))
+        assert is_child(running[-1], known) == (number >= 8), number
+
+
+def test_of_a_configuration_the_latest_score_counts():
+    strategy = RegularizedEvolution(population_size=3, tournament_size=2)
+    for number, score in enumerate((0.1, 0.2, 0.3)):
+        strategy.tell(str(number), {"d": number}, (score,))
+    strategy.tell("trained on", {"d": 0}, (0.9,))
+    assert [(one.values["d"], one.scores) for one in strategy.population] == [
+        (1, (0.2,)),
+        (2, (0.3,)),
+        (0, (0.9,)),
+    ]
+    strategy.tell("failed at last", {"d": 2}, None)
+    assert [one.values["d"] for one in strategy.population] == [1, 0]
+
+
+def test_the_best_earlier_trials_are_the_first_population():
+    """They are told from the worst to the best, and then the oldest leaves: the worst."""
+    strategy, rng = RegularizedEvolution(), rng_of(0)
+    known = sorted((WIDE.sample(rng) for _ in range(500)), key=total)
+    for number, values in enumerate(known):
+        scores = None if number < 50 else (total(values),)
+        strategy.tell(f"earlier-{number}", values, scores)
+    assert [one.values for one in strategy.population] == known[-20:]
+    child = ask(strategy, WIDE, rng, known)
+    assert is_child(child, known[-20:])
+    strategy.tell("0", child, (0.0,))
+    assert [one.values for one in strategy.population] == [*known[-19:], child]
 
 
 def test_telling_twice_changes_nothing():
@@ -187,6 +328,21 @@ def test_sizes_that_make_no_sense_are_refused(sizes):
     (name,) = sizes
     with pytest.raises(StrategyError, match=f"`{name}` needs at least"):
         RegularizedEvolution(**sizes)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_crossover_that_is_no_share_is_refused(share):
+    with pytest.raises(StrategyError, match=f"`crossover` .* between 0 and 1; received {share}"):
+        RegularizedEvolution(crossover=share)
+
+
+def test_the_oracle_hands_its_options_on():
+    oracle = RegularizedEvolutionOracle("val_accuracy", 50)
+    assert (oracle.strategy.population_size, oracle.strategy.tournament_size) == (10, 3)
+    assert oracle.strategy.crossover == DEFAULT_CROSSOVER
+    oracle = RegularizedEvolutionOracle("val_accuracy", 50, population_size=40, crossover=0.0)
+    assert (oracle.strategy.population_size, oracle.strategy.tournament_size) == (40, 10)
+    assert oracle.strategy.crossover == 0.0
 
 
 def test_evolution_beats_random_search_where_decisions_add_up():

@@ -65,16 +65,8 @@ class NSGA2Oracle(NASOracle):
         strategy = NSGA2(
             population_size=population_size, crossover_probability=crossover_probability
         )
-        if isinstance(objective, list | tuple) and len(objective) == 1:
-            # KerasTuner would show the negative of an objective to maximise.
-            (objective,) = objective
         super().__init__(strategy, objective, max_trials, **options)
-        names = [one.name for one in self.objectives]
-        if not names or len(set(names)) < len(names):
-            raise ObjectiveError(
-                f"`objective` needs at least one metric, and each once; received {names}"
-            )
-        self._results = _Results(len(names))
+        self._results = _Results(len(self.objectives))
 
     @synchronized
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:

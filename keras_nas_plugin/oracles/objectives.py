@@ -69,11 +69,18 @@ def checked_objective(objective: Any) -> Any:
         The same with names turned into `keras_tuner.Objective`.
 
     Raises:
-        ObjectiveError: A name whose direction is not known for certain, or a direction
-            that is neither ``"min"`` nor ``"max"``.
+        ObjectiveError: A name whose direction is not known for certain, a direction that is
+            neither ``"min"`` nor ``"max"``, or a list that is empty or names one twice.
     """
     if isinstance(objective, list | tuple):
-        return [checked_objective(item) for item in objective]
+        several = [checked_objective(item) for item in objective]
+        names = [item.name for item in several]
+        if not names or len(set(names)) < len(names):
+            raise ObjectiveError(
+                f"`objective` needs at least one metric, and each once; received {names}"
+            )
+        # KerasTuner would show the negative of a single objective to maximise.
+        return several if len(several) > 1 else several[0]
     if isinstance(objective, str):
         return keras_tuner.Objective(objective, _direction(objective))
     if isinstance(objective, keras_tuner.Objective) and objective.direction not in ("min", "max"):

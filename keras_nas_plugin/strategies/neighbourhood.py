@@ -48,21 +48,30 @@ class Edit:
 
 
 class _Line:
-    """Tried configurations that differ in one decision, and in what depends on it, only."""
+    """Tried configurations that differ in one decision, and in what depends on it, only.
+
+    Attributes:
+        name: The decision.
+        domain: Its values.
+        long: Whether it is searched by steps between tried values.
+        seen: How many configurations have a value.
+        positions: Sorted positions of these values, where the line is long.
+    """
+
+    # There is one for each decision of each configuration.
+    __slots__ = ("domain", "long", "name", "positions", "seen")
 
     def __init__(self, name: str, domain: Domain) -> None:
         self.name = name
         self.domain = domain
         self.long = domain.ordered and (domain.size is None or domain.size > _SHORT)
-        #: How many configurations have a value.
-        self.seen: collections.Counter[Any] = collections.Counter()
-        #: Sorted positions of these values, where the line is long.
-        self.positions: list[float] = []
+        self.seen: dict[Any, int] = {}
+        self.positions: list[float] | None = [] if self.long else None
 
     def add(self, value: Any) -> None:
         if self.long and value not in self.seen:
             bisect.insort(self.positions, self.domain.position(value))
-        self.seen[value] += 1
+        self.seen[value] = self.seen.get(value, 0) + 1
 
 
 #: What trials that run now add to each line that they are on: how many have a value.
@@ -171,7 +180,7 @@ class Neighbourhoods:
                 found += _sides(values[line.name], line, now)
                 continue
             for value in _near(values[line.name], line.domain):
-                count = line.seen[value] + now.get(value, 0)
+                count = line.seen.get(value, 0) + now.get(value, 0)
                 if self._open(values, line.name, value, count, tried):
                     found.append(Edit(line.name, value))
         return found
@@ -191,7 +200,7 @@ class Neighbourhoods:
         whole = self.spec.fill(edited)
         if all(other in edited and whole[other] == edited[other] for other in whole):
             return not tried(whole)
-        return count < _COMPLETIONS
+        return count < _completions(self.spec, edited)
 
     def edited(self, key: str, edit: Edit, rng: np.random.Generator) -> Values:
         """A known configuration after an edit; what that activates is drawn."""
@@ -204,6 +213,36 @@ class Neighbourhoods:
             if value == values[edit.name]:
                 value = domain.beside(value, up=end > here)
         return self.spec.complete({**values, edit.name: value}, rng)
+
+
+def _completions(
+    spec: SearchSpec, values: Mapping[str, Any], start: int = 0, before: Mapping | None = None
+) -> int:
+    """In how many ways missing or invalid values can be drawn; at most `_COMPLETIONS`.
+
+    Args:
+        spec: The space.
+        values: What is kept where it is active and valid.
+        start: Decisions before this one are in ``before``.
+        before: Their active values.
+    """
+    chosen = dict(before or {})
+    for index, decision in enumerate(spec.decisions[start:], start):
+        if not decision.active(chosen):
+            continue
+        domain = decision.domain
+        if decision.name in values and domain.contains(values[decision.name]):
+            chosen[decision.name] = values[decision.name]
+            continue
+        if domain.size is None or domain.size >= _COMPLETIONS:
+            return _COMPLETIONS
+        ways = 0
+        for value in domain.values():
+            ways += _completions(spec, values, index + 1, {**chosen, decision.name: value})
+            if ways >= _COMPLETIONS:
+                return _COMPLETIONS
+        return ways
+    return 1
 
 
 def _near(value: Any, domain: Domain) -> list[Any]:

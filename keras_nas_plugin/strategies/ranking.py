@@ -31,7 +31,8 @@ def half_rank_scores(scores: np.ndarray) -> np.ndarray:
 
     How bad the bad half is does not matter, only in which order; among the good ones,
     how much better one is does matter. The median becomes 0, and the root mean square of
-    the upper half 1.
+    the upper half 1. Of an even number of scores, the median is the upper one of the two
+    in the middle: half way to a disaster would be a disaster.
 
     Source: Song et al. 2024, "The Vizier Gaussian Process Bandit Algorithm", section 3.3
     (half-rank warping).
@@ -48,7 +49,7 @@ def half_rank_scores(scores: np.ndarray) -> np.ndarray:
     """
     if len(scores) == 0:
         return np.zeros(0)
-    median, warped = float(np.median(scores)), normal_scores(scores)
+    median, warped = float(np.sort(scores)[len(scores) // 2]), normal_scores(scores)
     if not np.isfinite(median):
         return warped
     upper = scores >= median

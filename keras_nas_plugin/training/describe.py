@@ -59,8 +59,11 @@ def warn_of_other_data(earlier: SearchInfo | None, now: SearchInfo) -> None:
 def _settings(tuner: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     plain = {k: v for k, v in kwargs.items() if isinstance(v, str | int | float | bool)}
     plain.pop("verbose", None)
+    several = getattr(tuner._local_oracle.objective, "objectives", ())
+    names = ", ".join(f"{one.name} ({one.direction})" for one in several)
     return {
         **plain,
+        **({"objectives": names} if names else {}),
         "seed": getattr(tuner._local_oracle, "seed", None),
         "deterministic": tuner.deterministic,
         "executions_per_trial": tuner.executions_per_trial,

@@ -26,10 +26,13 @@ def test_normal_scores_are_quantiles_of_the_ranks():
     assert normal_scores(scores) == pytest.approx(expected)
 
 
-def test_how_bad_the_bad_ones_are_does_not_matter():
-    mild = half_rank_scores(np.array([0.1, 0.2, 0.8, 0.9, 0.95]))
-    wild = half_rank_scores(np.array([-1e30, -np.inf, 0.8, 0.9, 0.95])[[1, 0, 2, 3, 4]])
+@pytest.mark.parametrize("good", [[0.8, 0.9, 0.95], [0.8, 0.9]])
+def test_how_bad_the_bad_ones_are_does_not_matter(good):
+    """Of an odd number and of an even one."""
+    mild = half_rank_scores(np.array([0.1, 0.2, *good]))
+    wild = half_rank_scores(np.array([-np.inf, -1e30, *good]))
     assert mild.tolist() == wild.tolist()
+    assert mild[2] == 0.0 < mild[3]
 
 
 def test_how_good_the_good_ones_are_does():

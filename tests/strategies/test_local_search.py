@@ -286,8 +286,21 @@ def test_a_restart_at_any_point_changes_nothing_when_all_neighbours_are_tried(wo
     assert max(sizes) < 200 and max(sizes) > 2
 
 
+BRANCHES = SearchSpec(
+    tuple(
+        decision
+        for i in range(5)
+        for decision in (
+            Decision(f"d{i}", Categorical((0, 1, 2))),
+            Decision(f"child{i}", Categorical((0, 1)), (Condition(f"d{i}", (1, 2)),)),
+        )
+    )
+)
+
+
+@pytest.mark.parametrize("spec", [SearchSpec(TERNARY.decisions[:7]), BRANCHES])
 @pytest.mark.parametrize("improvement", ["first", "best"])
-def test_the_work_for_a_proposal_does_not_grow(monkeypatch, improvement):
+def test_the_work_for_a_proposal_does_not_grow(monkeypatch, improvement, spec):
     """Each configuration is looked at until it is exhausted, and then never again."""
     looks = []
     edits = neighbourhood.Neighbourhoods.edits
@@ -297,7 +310,6 @@ def test_the_work_for_a_proposal_does_not_grow(monkeypatch, improvement):
         return edits(self, *arguments)
 
     monkeypatch.setattr(neighbourhood.Neighbourhoods, "edits", counted)
-    spec = SearchSpec(TERNARY.decisions[:7])
     history = search(LocalSearch(improvement=improvement), spec, 1500, total, seed=0)
     assert len(history) == 1500
     assert len(looks) <= 2 * len(history)

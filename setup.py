@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent
 # all tests run with the versions in `constraints.txt`, which are what `make` installs.
 CORE = [
     "click>=8.1",
+    "h5py>=3.0",  # states to go on from; Keras needs it as well
     "keras>=3.12",  # what TensorFlow 2.21 itself asks for
     "keras-tuner>=1.4.8",  # the Oracle contract that the adapter was written against
     "mlflow>=3.13",  # the first that refuses the file store; works with SQLAlchemy 2.1

@@ -232,7 +232,8 @@ class Integer(_Numeric):
         if self.step is not None:
             return int(self._step_value(int(position * self.size)))
         # Equal lengths of [low, high + 1): the largest integer is drawn as well.
-        return max(self.low, min(self.high, int(self._stretch(position, self.high + 1))))
+        # Rounded down, also below zero, where `int` rounds up.
+        return max(self.low, min(self.high, math.floor(self._stretch(position, self.high + 1))))
 
     def position(self, value: int) -> float:
         """See `Domain.position`."""

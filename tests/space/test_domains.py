@@ -111,6 +111,14 @@ def test_integers_are_drawn_as_often_as_their_layout_says(sampling):
     assert shares == pytest.approx(expected, abs=0.015)
 
 
+def test_integers_on_both_sides_of_zero_are_drawn_equally_often():
+    domain, rng = Integer(-2, 1), np.random.default_rng(0)
+    draws = np.array([domain.sample(rng) for _ in range(20_000)])
+    shares = [np.mean(draws == value) for value in (-2, -1, 0, 1)]
+    # The standard error of a share is 0.0031.
+    assert shares == pytest.approx([0.25] * 4, abs=0.015)
+
+
 def test_rounding_does_not_lose_the_last_value():
     assert list(Real(0.0, 1.0, 0.2).values())[-1] == 1.0
     assert Real(0.0, 1.0, 0.2).size == 6

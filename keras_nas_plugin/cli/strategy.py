@@ -114,11 +114,10 @@ def parse_objectives(given: Sequence[str], direction: str | None, default: Any) 
     several = [_parsed(one) for one in several]
     if direction is not None:
         several = [_directed(several, direction)]
-    checked = checked_objective(several)
-    names = [one.name for one in checked]
+    names = [getattr(one, "name", one) for one in several]
     if len(set(names)) < len(names):
         raise click.UsageError(f"`--objective` needs each metric once; received {names}")
-    return checked[0] if len(checked) == 1 else checked
+    return checked_objective(several)
 
 
 def _parsed(objective: Any) -> Any:

@@ -133,7 +133,7 @@ class _Trials:
         for index in range(len(self._values) - self._new, len(self._values)):
             self._rows.append(codes_of(spec.fill(self._values[index]), spec))
         self._new = 0
-        self._coded = spec, np.array(self._rows).reshape(-1, len(spec.decisions))
+        self._coded = spec, np.array(self._rows).reshape(len(self._rows), len(spec.decisions))
         return self._coded[1]
 
 

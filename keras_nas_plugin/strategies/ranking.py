@@ -53,7 +53,9 @@ def half_rank_scores(scores: np.ndarray) -> np.ndarray:
     if not np.isfinite(median):
         return warped
     upper = scores >= median
-    above = scores[upper] - median
+    # Halved before the difference, and divided before the square: neither may overflow.
+    above = scores[upper] / 2.0 - median / 2.0
+    above = above / (above.max() or 1.0)
     size = float(np.sqrt(np.mean(above**2)))
     # Ranks below the median are negative, and scores that are equal are on one side.
     warped[upper] = above / size if size > 0.0 else 0.0

@@ -49,6 +49,10 @@ class Domain(abc.ABC):
     def contains(self, value: Any) -> bool:
         """Whether ``value`` is one of the values, type included."""
 
+    def canonical(self, value: Any) -> Any:
+        """A value of the domain in its own type: 1 is 1.0 among real numbers."""
+        return value
+
     @abc.abstractmethod
     def values(self) -> Iterator[Any]:
         """All values of a countable domain, in order."""
@@ -297,6 +301,10 @@ class Real(_Numeric):
         if self.step is None:
             return True
         return math.isclose(self._step_value(self._step_index(value)), value, rel_tol=1e-6)
+
+    def canonical(self, value: float) -> float:
+        """See `Domain.canonical`."""
+        return float(value)
 
     def mutate(self, value: float, rng: np.random.Generator) -> float:
         """See `Domain.mutate`; 0.3 is the same as the grid's 0.30000000000000004."""

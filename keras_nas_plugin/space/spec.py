@@ -113,7 +113,10 @@ class SearchSpec:
             if decision.active(complete):
                 value = values.get(decision.name)
                 kept = decision.name in values and decision.domain.contains(value)
-                complete[decision.name] = value if kept else decision.domain.sample(rng)
+                if kept:
+                    complete[decision.name] = decision.domain.canonical(value)
+                else:
+                    complete[decision.name] = decision.domain.sample(rng)
         return complete
 
     def fill(self, values: Mapping[str, Any]) -> Values:

@@ -335,3 +335,10 @@ def test_each_decision_comes_from_either_parent_with_equal_chances_on_its_own():
         # Five standard errors of a share of one in eight.
         margin = 5 * np.sqrt(1 / 8 * 7 / 8 / draws)
         assert children.count(child) / draws == pytest.approx(1 / 8, abs=margin)
+
+
+def test_a_whole_number_becomes_a_real_one_where_the_space_has_real_numbers():
+    spec = SearchSpec((Decision("rate", Real(0.0, 1.0, 0.25)),))
+    completed = spec.complete({"rate": 1}, np.random.default_rng(0))
+    assert completed == {"rate": 1.0} and type(completed["rate"]) is float
+    assert spec.key(completed) == spec.key({"rate": 1.0})

@@ -25,6 +25,8 @@ _FITTED = 200
 _REMEMBERED = 512
 #: Standard deviations in the upper confidence bound.
 DEFAULT_KAPPA = 2.0
+# One proposal in so many goes to a label that no trial has had, while there are any.
+_UNSEEN_EVERY = 5
 
 
 def default_initial(max_trials: int | None) -> int:
@@ -68,6 +70,32 @@ def most_telling(scores: np.ndarray, limit: int) -> np.ndarray:
     return np.sort(np.concatenate([best, others[len(others) - (limit - len(best)) :]]))
 
 
+def has_unseen_label(encoding: Encoding, codes: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Which configurations have a label that none of those seen has in its place.
+
+    Scores say nothing about such a label, but a model that was fitted to them believes
+    that it is like the others.
+
+    Args:
+        encoding: Of the space.
+        codes: Shape ``[n, columns]``.
+        seen: Shape ``[m, columns]``.
+
+    Returns:
+        Booleans, shape ``[n]``.
+
+    >>> from keras_nas_plugin.space import Categorical, Decision, SearchSpec
+    >>> encoding = Encoding(SearchSpec((Decision("a", Categorical((1, 2, 3))),)))
+    >>> has_unseen_label(encoding, np.array([[0.0], [2.0]]), np.array([[0.0], [1.0]])).tolist()
+    [False, True]
+    """
+    unseen = np.zeros(len(codes), bool)
+    for at, column in enumerate(encoding.columns):
+        if not column.ordered:
+            unseen |= ~np.isnan(codes[:, at]) & ~np.isin(codes[:, at], seen[:, at])
+    return unseen
+
+
 class SurrogateSearch(Strategy):
     """Bayesian optimisation with a Gaussian process over the space's own encoding.
 
@@ -75,7 +103,8 @@ class SurrogateSearch(Strategy):
     mutations of the best configurations and fresh samples, followed by a local search.
     The kernel compares labels by equality, numbers by position and inactive decisions by
     the arc kernel; how much each decision matters is learned from the scores, whose worse
-    half counts by rank alone. Trials that run elsewhere shrink the uncertainty around
+    half counts by rank alone. One proposal in five prefers a label that no trial has had,
+    while there is one. Trials that run elsewhere shrink the uncertainty around
     them, so that parallel workers spread out. Failed trials count as bad as the worst.
 
     Source: Snoek, Larochelle & Adams 2012, "Practical Bayesian Optimization of Machine
@@ -117,7 +146,12 @@ class SurrogateSearch(Strategy):
         if spec.constant or not memory.known or len(known) < self.initial_trials:
             return spec.untried(rng, tried)
         with one_thread():
-            for row in self._promising(memory, running, rng):
+            rows = self._promising(memory, running, rng)
+            if len(known) % _UNSEEN_EVERY == 0:
+                seen = np.concatenate([memory.codes, running])
+                new = has_unseen_label(memory.encoding, rows, seen)
+                rows = np.concatenate([rows[new], rows[~new]])
+            for row in rows:
                 if rows_of(row[None])[0] in known:
                     continue
                 values = memory.encoding.decode(row)
@@ -181,7 +215,8 @@ class _Memory:
         self.encoding = encoding
         #: Keys of all configurations that were observed.
         self.known: set[bytes] = set()
-        self._codes = np.zeros((0, len(encoding.columns)))
+        #: All observations, shape ``[n, columns]``.
+        self.codes = np.zeros((0, len(encoding.columns)))
         self._scores = np.zeros(0)
         self._keys: list[bytes] = []
         self._fitted: tuple[int, Hyperparameters] | None = None
@@ -193,7 +228,7 @@ class _Memory:
             return
         codes = self.encoding.encode_many(one.values for one in new)
         scores = [_score_of(one) for one in new]
-        self._codes = np.concatenate([self._codes, codes])
+        self.codes = np.concatenate([self.codes, codes])
         self._scores = np.concatenate([self._scores, scores])
         self._keys.extend(rows_of(codes))
         self.known.update(self._keys[-len(new) :])
@@ -210,7 +245,7 @@ class _Memory:
         """
         last = {key: index for index, key in enumerate(self._keys[:count])}
         kept = np.sort(np.fromiter(last.values(), np.intp, len(last)))
-        return self._codes[kept], half_rank_scores(self._scores[kept])
+        return self.codes[kept], half_rank_scores(self._scores[kept])
 
     def hyperparameters(self) -> Hyperparameters:
         """Fitted to a first part of the observations: see `fitted_at`."""

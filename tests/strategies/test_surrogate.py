@@ -238,23 +238,25 @@ def test_trials_from_elsewhere_replace_random_ones():
     assert min(scores) > quartile
 
 
-def test_late_decisions_are_searched_and_old_trials_had_their_default():
+@pytest.mark.parametrize("seed", range(5))
+def test_late_decisions_are_searched_and_old_trials_had_their_default(seed):
     early = SearchSpec(NETWORK.decisions[:3])
     late = Decision("late", Integer(1, 5), default=2)
     child = Decision("child", Categorical(("a", "b")), (Condition("late", (4, 5)),), default="a")
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     observations = [(early.sample(rng), 2.0) for _ in range(12)]
     grown = SearchSpec((*early.decisions, late, child))
     strategy, proposed = told(observations), []
     for number in range(30):
-        values = proposal(strategy, grown, number, proposed)
+        values = proposal(strategy, grown, 100 * seed + number, proposed)
         grown.validate(values)
         proposed.append(values)
         score = float(values["late"]) + 2.0 * (values.get("child") == "b")
         strategy.tell(f"late{number}", values, (score,))
-    # At random it is a fifth: 15 of 30 are more than four standard deviations away. Which
-    # child it settles on depends on the seed: a label never seen alone is explored too little.
-    assert sum(values["late"] == 5 for values in proposed) > 15
+    # The best pair of values; at random one trial in ten has it.
+    found = [values["late"] == 5 and values.get("child") == "b" for values in proposed]
+    assert any(found[:15])
+    assert sum(found) >= 15
 
 
 def test_a_space_that_grows_in_the_middle_is_no_different_after_a_reload():

@@ -7,13 +7,13 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import keras_tuner
-
 from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.space.domains import Categorical, Domain, Integer, Real
 from keras_nas_plugin.space.nodes import label_of
 
 if TYPE_CHECKING:
+    import keras_tuner
+
     from keras_nas_plugin.space.nodes import Node
     from keras_nas_plugin.space.values import ValueChoice
 

@@ -89,6 +89,4 @@ class KerasBuilder(Builder):
 
     def zero(self, value: Any, path: str) -> Any:
         """See `Builder.zero`."""
-        import keras
-
-        return keras.layers.Rescaling(0.0)(value)
+        return self.layer("Rescaling", {"scale": 0.0}, path, [value])

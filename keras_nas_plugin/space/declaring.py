@@ -58,10 +58,16 @@ class Declaration:
 
     def decide(self, choice: ValueChoice, place: str) -> None:
         """Declare a value choice that stands at ``place``."""
-        self.choose(choice.path(place), choice.domain, choice.default)
+        self.choose(choice.path(place), choice.domain, choice.default, place)
 
-    def choose(self, path: str, domain: Domain, default: Any) -> None:
-        """Declare one decision; a domain with one value is none the less a name.
+    def choose(self, path: str, domain: Domain, default: Any, place: str = "") -> None:
+        """Declare one decision.
+
+        Args:
+            path: Its name.
+            domain: Its values.
+            default: Its value in the first architecture.
+            place: Where it stands, if its name does not tell.
 
         Raises:
             SearchSpaceError: The name is taken by a decision among other values.
@@ -69,8 +75,8 @@ class Declaration:
         known = self._domains.setdefault(path, domain)
         if known != domain:
             raise SearchSpaceError(
-                f"a decision called {path!r} needs the same values everywhere; "
-                f"received {known} and {domain}"
+                f"the decision {path!r} at {place or path!r} needs the values that it has "
+                f"elsewhere, {known}; received {domain}"
             )
         self._chosen.append((path, domain))
         hp = self.hyperparameters

@@ -10,10 +10,11 @@ import keras_tuner
 from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.space.architecture import Architecture, GraphBuilder
 from keras_nas_plugin.space.building import KerasBuilder
+from keras_nas_plugin.space.checking import CheckingBuilder, covering
 from keras_nas_plugin.space.declaring import Declaration
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.nodes import Node, as_node
-from keras_nas_plugin.space.spec import SearchSpec, Values
+from keras_nas_plugin.space.spec import SearchSpec
 from keras_nas_plugin.space.values import Value, ValueChoice
 
 if TYPE_CHECKING:
@@ -47,12 +48,15 @@ class SpaceHyperModel(keras_tuner.HyperModel):
     Args:
         space: A node, from the model's input to its output.
         inputs: Shape of the input without the batch; a dictionary from name to shape, or
-            to `keras.KerasTensor`, for several.
+            to a `keras.Input` (whose dtype counts as well), for several.
         compile: Arguments of `keras.Model.compile`, where a `ValueChoice` is decided by
             the search (``"learning_rate"`` goes to the optimizer); or a function
             ``compile(hp, model)``.
         name: Name of the models.
         tunable: See `keras_tuner.HyperModel`.
+        check: Whether to find out now if each option fits in its place, by the shapes of
+            some architectures in which every option occurs; else an option that does not
+            fit fails when it is built.
 
     Raises:
         SearchSpaceError: The description is wrong; the message names the place.
@@ -66,6 +70,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         compile: Mapping[str, Any] | Callable[[Any, Any], None],
         name: str | None = None,
         tunable: bool = True,
+        check: bool = True,
     ) -> None:
         super().__init__(name=name, tunable=tunable)
         self.space = as_node(space)
@@ -80,9 +85,15 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         self.declare_hyperparameters(hyperparameters)
         #: The space as strategies see it.
         self.spec: SearchSpec = spec_of(hyperparameters)
-        self._default: Values = dict(spec_of(hyperparameters).restrict(hyperparameters.values))
-        # The first architecture exists: what does not fit together shows here.
-        self.architecture(self._default)
+        if check:
+            self._check()
+
+    def _check(self) -> None:
+        builder = CheckingBuilder({})
+        inputs = list(self._inputs().values())
+        for values in covering(self.spec):
+            builder.values = values
+            builder.part(self.space, "", inputs)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Declare every decision, those under conditions included."""
@@ -116,14 +127,21 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         """
         import keras
 
-        inputs = {
-            name: keras.Input(tuple(shape), name=name) if isinstance(shape, Sequence) else shape
-            for name, shape in self.inputs.items()
-        }
+        inputs = self._inputs()
         builder = KerasBuilder(values)
         output = builder.part(self.space, "", list(inputs.values()))
         only = next(iter(inputs.values())) if len(inputs) == 1 else inputs
         return keras.Model(only, output, name=self.name)
+
+    def _inputs(self) -> dict[str, Any]:
+        """New symbolic inputs by name."""
+        import keras
+
+        inputs = {}
+        for name, one in self.inputs.items():
+            shape, dtype = (one.shape[1:], one.dtype) if hasattr(one, "dtype") else (one, None)
+            inputs[name] = keras.Input(tuple(shape), dtype=dtype, name=name)
+        return inputs
 
     def _compile_arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         import keras

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.space.building import Builder
 from keras_nas_plugin.space.nodes import label_of
 
@@ -16,6 +17,9 @@ INPUT, OUTPUT, ZERO = "input", "output", "zero"
 _COMMUTATIVE = ("add", "multiply", "average", "maximum")
 # Merges of merges that are one merge: a + (b + c).
 _ASSOCIATIVE = ("add", "multiply", "maximum", "concatenate")
+# What makes zeros of zeros: always, or as long as there is no bias.
+_KEEP_ZEROS = (*_COMMUTATIVE, "concatenate", "ReLU", "LeakyReLU", "ELU", "Dropout", "Flatten")
+_ZERO_WITHOUT_BIAS = ("Conv1D", "Conv2D", "Conv3D", "Dense", "DepthwiseConv2D", "SeparableConv2D")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +38,15 @@ class Vertex:
     inputs: tuple[int, ...] = ()
     path: str = ""
 
+    def title(self) -> str:
+        """The operation with its arguments.
+
+        >>> Vertex("Dense", {"units": 3}).title()
+        'Dense(units=3)'
+        """
+        arguments = ", ".join(f"{key}={value}" for key, value in self.arguments.items())
+        return f"{self.label}({arguments})" if arguments else self.label
+
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -50,8 +63,9 @@ class Architecture:
     def simplified(self) -> Architecture:
         """The same function of the inputs with fewer vertices.
 
-        What the output does not depend on is left out; so are zeros in sums, and
-        operations on zeros; a merge of one is what it merges, and a sum in a sum one sum.
+        What the output does not depend on is left out; so are zeros in sums, and what
+        makes zeros of zeros (pooling, but no layer with a bias); a merge of one is what it
+        merges, and a sum in a sum one sum.
         """
         return Architecture(_simplified(self.vertices), self.values)
 
@@ -88,15 +102,39 @@ class Architecture:
         data = {"hash": self.hash(), "values": dict(self.values), "vertices": vertices}
         return json.dumps(data, indent=2, default=str)
 
+    @classmethod
+    def from_json(cls, text: str) -> Architecture:
+        """What `to_json` wrote.
+
+        Raises:
+            SearchSpaceError: The text is something else.
+        """
+        try:
+            data = json.loads(text)
+            vertices = [Vertex(**v | {"inputs": tuple(v["inputs"])}) for v in data["vertices"]]
+            return cls(tuple(vertices), data["values"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise SearchSpaceError(
+                f"`text` needs to be what `Architecture.to_json` wrote; received {text[:60]!r}"
+            ) from error
+
+    def to_dot(self) -> str:
+        """The graph in the language of Graphviz, for ``dot -Tsvg`` and the like."""
+        lines = ["digraph architecture {", "  node [shape=box];"]
+        for index, vertex in enumerate(self.vertices):
+            lines.append(f"  v{index} [label={json.dumps(vertex.title())}];")
+            lines.extend(f"  v{source} -> v{index};" for source in vertex.inputs)
+        return "\n".join([*lines, "}"])
+
     def __str__(self) -> str:
         """One line per operation: its number, what it is, and what feeds it."""
         lines = []
         for index, vertex in enumerate(self.vertices):
-            arguments = ", ".join(f"{key}={value}" for key, value in vertex.arguments.items())
-            call = f"{vertex.label}({arguments})" if arguments else vertex.label
             sources = ", ".join(f"%{source}" for source in vertex.inputs)
             place = f"  # {vertex.path}" if vertex.path else ""
-            lines.append(f"%{index} = {call}{f' <- {sources}' if sources else ''}{place}")
+            lines.append(
+                f"%{index} = {vertex.title()}{f' <- {sources}' if sources else ''}{place}"
+            )
         return "\n".join(lines)
 
 
@@ -161,10 +199,10 @@ def _simplified(vertices: Sequence[Vertex]) -> tuple[Vertex, ...]:
     place: dict[int, int | None] = {}
     for index, vertex in enumerate(vertices):
         inputs = [place[source] for source in vertex.inputs]
-        if vertex.label == ZERO or (inputs and all(one is None for one in inputs)):
+        nothing = bool(inputs) and all(one is None for one in inputs)
+        if vertex.label == ZERO or (nothing and _keeps_zeros(vertex)):
             place[index] = None
-            if vertex.label != OUTPUT:
-                continue
+            continue
         if vertex.label == "add":
             # The mean or the maximum of a zero and x is not x: only a sum forgets its zeros.
             inputs = [one for one in inputs if one is not None]
@@ -173,6 +211,13 @@ def _simplified(vertices: Sequence[Vertex]) -> tuple[Vertex, ...]:
             continue
         place[index] = _keep(kept, vertex, inputs)
     return _reachable(kept)
+
+
+def _keeps_zeros(vertex: Vertex) -> bool:
+    """Whether an operation certainly makes zeros of zeros."""
+    if vertex.label in _ZERO_WITHOUT_BIAS:
+        return vertex.arguments.get("use_bias") is False and "activation" not in vertex.arguments
+    return vertex.label in _KEEP_ZEROS or "Pooling" in vertex.label
 
 
 def _keep(kept: list[Vertex], vertex: Vertex, inputs: Sequence[int | None]) -> int:

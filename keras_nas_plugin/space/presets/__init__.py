@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from keras_nas_plugin.lazy import load
 
 _MODULES = {
+    "darts": "darts_cells",
     "nas_bench_201": "nasbench201",
 }
 

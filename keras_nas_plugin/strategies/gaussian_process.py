@@ -23,6 +23,10 @@ _ITERATIONS = 20
 # Logarithms are rounded to this: differences in the last bits of two machines' libraries
 # must not become different proposals.
 _DIGITS = 2
+# Prior of the log variances of the linear part, all features together: as much as a quarter
+# of what the kernel explains, give or take.
+_LOG_LINEAR, _LOG_LINEAR_SD = math.log(0.25), 2.0
+_LINEAR_BOUNDS = (-12.0, 4.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +36,12 @@ class Hyperparameters:
     Attributes:
         weights: Inverse squared length of each column, shape ``[columns]``.
         noise: Variance of a score's noise; the signal's is 1.
+        linear: Variance of each feature's slope, shape ``[features]``: how much say it has.
     """
 
     weights: np.ndarray
     noise: float
+    linear: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
 
 
 def log_weight_prior(columns: int) -> float:
@@ -52,17 +58,23 @@ def log_weight_prior(columns: int) -> float:
 
 
 def negative_log_posterior(
-    theta: np.ndarray, distances: np.ndarray, scores: np.ndarray
+    theta: np.ndarray,
+    distances: np.ndarray,
+    scores: np.ndarray,
+    features: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray]:
     """What the fit minimises, up to a constant, and its gradient.
 
     Source: Rasmussen & Williams 2006, equations 5.8 and 5.9, with normal priors on the
-    common log weight, on what each column adds to it, and on the log noise.
+    common log weight, on what each column adds to it, on the log noise, and on the log
+    variance of each feature's slope (their section 2.7: a linear model is a kernel).
 
     Args:
-        theta: Shape ``[1 + d + 1]``: common log weight, additions, log noise.
+        theta: Shape ``[1 + d + 1 + p]``: common log weight, additions, log noise, log
+            variances of slopes.
         distances: Squared distances within each column, shape ``[d, n * n]``.
         scores: Shape ``[n]``.
+        features: Shape ``[n, p]``; None for a model without a linear part.
 
     Returns:
         The value, and its gradient of the shape of ``theta``; a huge value without
@@ -71,72 +83,115 @@ def negative_log_posterior(
     from scipy import linalg
 
     count, columns = len(scores), len(distances)
-    weights, noise = np.exp(theta[0] + theta[1:-1]), math.exp(theta[-1])
+    features = np.zeros((count, 0)) if features is None else features
+    own, log_noise, slopes = np.split(theta[1:], [columns, columns + 1])
+    weights, noise = np.exp(theta[0] + own), math.exp(log_noise[0])
     squared = (weights @ distances).reshape(count, count)
     covariance = matern52(squared) + (noise + _JITTER) * np.eye(count)
+    covariance += (features * np.exp(slopes)) @ features.T
     try:
         lower = linalg.cholesky(covariance, lower=True, check_finite=False)
     except linalg.LinAlgError:
         return 1e10, np.zeros_like(theta)
     inverse = linalg.cho_solve((lower, True), np.eye(count), check_finite=False)
     alpha = inverse @ scores
-    shared = (theta[0] - log_weight_prior(columns)) / _SHARED_SD
-    own = theta[1:-1] / _OWN_SD
-    spread = (theta[-1] - _LOG_NOISE) / _LOG_NOISE_SD
+    priors = np.concatenate(
+        [
+            [(theta[0] - log_weight_prior(columns)) / _SHARED_SD],
+            own / _OWN_SD,
+            (log_noise - _LOG_NOISE) / _LOG_NOISE_SD,
+            (slopes - _log_linear_prior(features.shape[1])) / _LOG_LINEAR_SD,
+        ]
+    )
     value = 0.5 * float(scores @ alpha) + float(np.log(np.diag(lower)).sum())
-    value += 0.5 * float(shared**2 + own @ own + spread**2)
+    value += 0.5 * float(priors @ priors)
     outer = 0.5 * (np.outer(alpha, alpha) - inverse)
     by_weight = -(distances @ (outer * matern52_slope(squared)).ravel()) * weights
-    gradient = np.empty_like(theta)
-    gradient[0] = by_weight.sum() + shared / _SHARED_SD
-    gradient[1:-1] = by_weight + own / _OWN_SD
-    gradient[-1] = -float(np.trace(outer)) * noise + spread / _LOG_NOISE_SD
-    return value, gradient
+    by_slope = -((outer @ features) * features).sum(axis=0) * np.exp(slopes)
+    by_noise = -float(np.trace(outer)) * noise
+    gradient = np.concatenate([[by_weight.sum()], by_weight, [by_noise], by_slope])
+    scales = np.concatenate(
+        [
+            [_SHARED_SD],
+            np.full(columns, _OWN_SD),
+            [_LOG_NOISE_SD],
+            np.full(len(slopes), _LOG_LINEAR_SD),
+        ]
+    )
+    return value, gradient + priors / scales
 
 
-def fit(points: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> Hyperparameters:
+def _log_linear_prior(features: int) -> float:
+    return _LOG_LINEAR - math.log(max(features, 1))
+
+
+def fit(
+    points: np.ndarray,
+    columns: np.ndarray,
+    scores: np.ndarray,
+    features: np.ndarray | None = None,
+) -> Hyperparameters:
     """The most probable hyperparameters, from a fixed start: a pure function.
 
     Args:
         points: Shape ``[n, width]``, as `embed` makes them.
         columns: Column of each coordinate, shape ``[width]``.
         scores: Shape ``[n]``, of about unit variance.
+        features: Of about unit variance, shape ``[n, p]``; None for no linear part.
     """
     from scipy import optimize
 
     count = int(columns.max()) + 1
+    slopes = 0 if features is None else features.shape[1]
     parts = [points[:, columns == at] for at in range(count)]
     distances = np.stack([squared_distances(part, part).ravel() for part in parts])
-    start = np.concatenate([[log_weight_prior(count)], np.zeros(count), [_LOG_NOISE]])
+    start = np.concatenate(
+        [
+            [log_weight_prior(count)],
+            np.zeros(count),
+            [_LOG_NOISE],
+            np.full(slopes, _log_linear_prior(slopes)),
+        ]
+    )
     best = optimize.minimize(
         negative_log_posterior,
         start,
-        args=(distances, scores),
+        args=(distances, scores, features),
         jac=True,
         method="L-BFGS-B",
-        bounds=[_SHARED_BOUNDS, *[_OWN_BOUNDS] * count, _NOISE_BOUNDS],
+        bounds=[
+            _SHARED_BOUNDS,
+            *[_OWN_BOUNDS] * count,
+            _NOISE_BOUNDS,
+            *[_LINEAR_BOUNDS] * slopes,
+        ],
         options={"maxiter": _ITERATIONS},
     ).x
-    weights = np.exp(np.round(best[0] + best[1:-1], _DIGITS))
-    return Hyperparameters(weights, math.exp(round(float(best[-1]), _DIGITS)))
+    own, log_noise, log_linear = np.split(best[1:], [count, count + 1])
+    weights = np.exp(np.round(best[0] + own, _DIGITS))
+    noise = math.exp(round(float(log_noise[0]), _DIGITS))
+    return Hyperparameters(weights, noise, np.exp(np.round(log_linear, _DIGITS)))
 
 
 class GaussianProcess:
     """The posterior of a function, given scores at some points.
 
-    Its mean is 0 and its variance 1 before any score. Points whose score is still to
-    come count at the mean that the others predict there: that leaves every mean as it
-    is and shrinks the deviation around them, so that parallel workers spread out.
+    Its mean is 0 and its variance 1 before any score, beside that of a linear part. Points
+    whose score is still to come count at the mean that the others predict there: that
+    leaves every mean as it is and shrinks the deviation around them, so that parallel
+    workers spread out.
 
     Source: Rasmussen & Williams 2006, algorithm 2.1; Desautels, Krause & Burdick 2014,
     "Parallelizing Exploration-Exploitation Tradeoffs", section 3.2 (hallucination).
 
     Args:
         points: Shape ``[n, width]``, n >= 1.
-        scores: Shape ``[n]``.
+        scores: Shape ``[n]``; or ``[n, outputs]``, for several functions alike.
         columns: Column of each coordinate, shape ``[width]``.
-        hyperparameters: Weights of the columns, and the noise.
+        hyperparameters: Weights of the columns, the noise, and the variances of slopes.
         pending: Points without a score yet, shape ``[m, width]``.
+        features: Of the points, shape ``[n, p]``, if the hyperparameters have a linear part.
+        pending_features: Of the pending points, shape ``[m, p]``, likewise.
     """
 
     def __init__(
@@ -146,23 +201,36 @@ class GaussianProcess:
         columns: np.ndarray,
         hyperparameters: Hyperparameters,
         pending: np.ndarray | None = None,
+        features: np.ndarray | None = None,
+        pending_features: np.ndarray | None = None,
     ) -> None:
         self._scale = np.sqrt(hyperparameters.weights)[columns]
+        self._slopes = np.sqrt(hyperparameters.linear)
         self._noise = hyperparameters.noise + _JITTER
-        self._points = points * self._scale
+        self._points, self._features = self._scaled(points, features)
         self._factorise()
         self._alpha = self._solve(scores)
         if pending is not None and len(pending):
-            hallucinated, _ = self.predict(pending)
-            self._points = np.concatenate([self._points, pending * self._scale])
+            hallucinated, _ = self.predict(pending, pending_features)
+            more, known = self._scaled(pending, pending_features)
+            self._points = np.concatenate([self._points, more])
+            self._features = np.concatenate([self._features, known])
             self._factorise()
             self._alpha = self._solve(np.concatenate([scores, hallucinated]))
+
+    def _scaled(
+        self, points: np.ndarray, features: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if features is None:
+            features = np.zeros((len(points), 0))
+        return points * self._scale, features * self._slopes
 
     def _factorise(self) -> None:
         from scipy import linalg
 
         covariance = matern52(squared_distances(self._points, self._points))
         covariance[np.diag_indices_from(covariance)] = 1.0 + self._noise
+        covariance += self._features @ self._features.T
         self._lower = linalg.cholesky(covariance, lower=True, check_finite=False)
 
     def _solve(self, scores: np.ndarray) -> np.ndarray:
@@ -170,18 +238,23 @@ class GaussianProcess:
 
         return linalg.cho_solve((self._lower, True), scores, check_finite=False)
 
-    def predict(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(
+        self, points: np.ndarray, features: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of the function, without a score's noise.
 
         Args:
             points: Shape ``[m, width]``.
+            features: Shape ``[m, p]``; see the class.
 
         Returns:
-            Two arrays of shape ``[m]``.
+            Two arrays of shape ``[m]``; of several functions, the first is ``[m, outputs]``.
         """
         from scipy import linalg
 
-        cross = matern52(squared_distances(points * self._scale, self._points))
+        points, features = self._scaled(points, features)
+        cross = matern52(squared_distances(points, self._points)) + features @ self._features.T
         solved = linalg.solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
-        variance = np.maximum(1.0 - (solved**2).sum(axis=0), 1e-12)
+        before = 1.0 + (features**2).sum(axis=1)
+        variance = np.maximum(before - (solved**2).sum(axis=0), 1e-12)
         return cross @ self._alpha, np.sqrt(variance)

@@ -6,7 +6,8 @@ from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Re
 from keras_nas_plugin.space.encoding import encoding_of
 from keras_nas_plugin.strategies import Observation, RandomSearch, SurrogateSearch
 from keras_nas_plugin.strategies.kernels import embed, squared_distances
-from keras_nas_plugin.strategies.surrogate import default_initial, fitted_at, most_telling
+from keras_nas_plugin.strategies.observed import fitted_at, most_telling
+from keras_nas_plugin.strategies.surrogate import default_initial
 
 LAYERS = 3
 NETWORK = SearchSpec(

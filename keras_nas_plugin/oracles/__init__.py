@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from keras_nas_plugin.lazy import load
 
 _MODULES = {
+    "GradientProxyOracle": "gradient_proxy",
     "LocalSearchOracle": "local_search",
     "NASOracle": "base",
     "NSGA2Oracle": "nsga2",
@@ -26,6 +27,7 @@ _MODULES = {
 #: Oracle classes by the name that the command line knows them by.
 STRATEGIES = {
     "evolution": "RegularizedEvolutionOracle",
+    "gradient-proxy": "GradientProxyOracle",
     "halving": "SuccessiveHalvingOracle",
     "local-search": "LocalSearchOracle",
     "nsga2": "NSGA2Oracle",
@@ -41,6 +43,9 @@ if TYPE_CHECKING:
     from keras_nas_plugin.oracles.base import NASOracle as NASOracle
     from keras_nas_plugin.oracles.evolution import (
         RegularizedEvolutionOracle as RegularizedEvolutionOracle,
+    )
+    from keras_nas_plugin.oracles.gradient_proxy import (
+        GradientProxyOracle as GradientProxyOracle,
     )
     from keras_nas_plugin.oracles.halving import (
         SuccessiveHalvingOracle as SuccessiveHalvingOracle,

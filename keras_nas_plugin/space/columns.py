@@ -97,6 +97,17 @@ class Column:
             return codes.astype(np.intp)
         return np.searchsorted(self._edges, codes, side="right")
 
+    def near(self, positions: np.ndarray) -> np.ndarray:
+        """Codes of the listed values nearest to positions of an ordered column.
+
+        Args:
+            positions: Shape ``[n]``, in [0, 1].
+
+        Returns:
+            Codes of shape ``[n]``.
+        """
+        return self._codes[self.indices(positions)]
+
     def at(self, positions: np.ndarray) -> np.ndarray:
         """Codes of the values at these positions: `Domain.at` for many at once.
 

@@ -255,6 +255,33 @@ class Encoding:
                 parts.append(~np.isnan(code)[:, None])
         return np.concatenate(parts, axis=1, dtype=float)
 
+    def nearest(self, features: np.ndarray) -> np.ndarray:
+        """Codes of the configurations nearest to vectors that need not be any's features.
+
+        Of an unordered column the value with the largest number is taken, of an ordered one
+        the position, within [0, 1]. Whether a column is active follows from the others.
+
+        Args:
+            features: Shape ``[n, width]``, as `features` lays them out.
+
+        Returns:
+            Shape ``[n, columns]``, complete: ``nearest(features(codes))`` is ``codes``.
+        """
+        codes, place = np.zeros((len(features), len(self.columns))), 0
+        for at, column in enumerate(self.columns):
+            if column.ordered:
+                position = np.clip(features[:, place], 0.0, np.nextafter(1.0, 0.0))
+                known = column.values is None
+                codes[:, at] = position if known else column.near(position)
+                place += 1
+            else:
+                width = len(column.values)
+                codes[:, at] = features[:, place : place + width].argmax(axis=1)
+                place += width
+            place += column.conditional
+        codes[~self._activity(codes)] = np.nan
+        return codes
+
     @property
     def feature_names(self) -> tuple[str, ...]:
         """A name for each number of a feature vector."""

@@ -66,6 +66,7 @@ class ProxyGuidedSearch(SurrogateSearch):
         self.pool_size = pool_size
         self._seed: int | None = None
         self._pool: tuple[SearchSpec, ScoredPool] | None = None
+        self._modelled: tuple[Any, Any] | None = None
 
     def ask(
         self,
@@ -144,6 +145,13 @@ class ProxyGuidedSearch(SurrogateSearch):
         return np.concatenate([ordered, np.delete(found, new, axis=0)])
 
     def _model(self, memory: Observed, running: np.ndarray) -> GaussianProcess:
+        """The model; the same as in the last call if nothing has changed."""
+        key = (memory, len(memory.codes), running.tobytes())
+        if self._modelled is None or self._modelled[0] != key:
+            self._modelled = key, self._fitted(memory, running)
+        return self._modelled[1]
+
+    def _fitted(self, memory: Observed, running: np.ndarray) -> GaussianProcess:
         encoding, pool = memory.encoding, self.pool(memory.encoding.spec)
         codes, scores = memory.telling()
         points, columns = embed(encoding, codes)
@@ -157,6 +165,10 @@ class ProxyGuidedSearch(SurrogateSearch):
             pool.score(running),
         )
 
+    def learning(self, memory: Observed) -> bool:
+        """Whether there are trials enough for the model to be asked."""
+        return self._seed is not None and len(memory.known) >= max(self.initial_trials, 2)
+
     def predicted(self, spec: SearchSpec, values: Values) -> float | None:
         """What the model expects of a configuration, in its own units.
 
@@ -168,17 +180,21 @@ class ProxyGuidedSearch(SurrogateSearch):
             The mean; None before the model is asked.
         """
         memory = self._encoded(spec)
-        if self._seed is None or len(memory.known) < max(self.initial_trials, 2):
+        if not self.learning(memory):
             return None
         model = self._model(memory, np.zeros((0, len(memory.encoding.columns))))
         row = memory.encoding.encode(values)[None]
         pool = self.pool(spec)
         return float(model.predict(embed(memory.encoding, row)[0], pool.score(row))[0][0])
 
+    def known_scores(self, spec: SearchSpec) -> np.ndarray:
+        """Scores of what was observed, as the model sees them, shape ``[n]``."""
+        return self._encoded(spec).latest()[1]
+
     def trust(self, spec: SearchSpec) -> dict[str, float]:
         """The say that each proxy has at present, as shares; equal ones before any trial."""
         memory, pool = self._encoded(spec), self.pool(spec)
-        if len(memory.known) < max(self.initial_trials, 2):
+        if not self.learning(memory):
             return dict.fromkeys(pool.names, 1.0 / len(pool.names))
         slopes = np.sqrt(memory.hyperparameters(pool.score).linear)
         return dict(zip(pool.names, (slopes / (slopes.sum() or 1.0)).tolist(), strict=True))
@@ -190,5 +206,5 @@ class ProxyGuidedSearch(SurrogateSearch):
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
         self._seed = state.get("pool_seed")
-        self._pool = None
+        self._pool = self._modelled = None
         super().set_state(state, history)

@@ -1,0 +1,183 @@
+"""Scores without training, computed once for each architecture and kept beside the search."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+from keras_nas_plugin import proxies as proxy_room
+from keras_nas_plugin.errors import StrategyError
+from keras_nas_plugin.proxies import table
+from keras_nas_plugin.space.spec import Values
+
+logger = logging.getLogger("keras_nas_plugin")
+
+_FILE = "proxies.jsonl"
+# Models between two collections of what their graphs leave behind.
+_COLLECT_EVERY = 10
+_SAY_EVERY = 50
+
+#: A proxy's name, or a function of the model.
+Proxy = str | Callable[[Any], float]
+
+
+class ProxyScores:
+    """Builds models and scores them untrained, each architecture once.
+
+    Scores are appended to a file as they come, so that a search that was killed does not
+    compute them again. A model that cannot be built or scored is the worst by every proxy.
+
+    Args:
+        proxies: Names of proxies (see `keras_nas_plugin.proxies.names`) or functions of a
+            model that return a number.
+        initialisations: Draws of the weights that a score is the mean of.
+
+    Raises:
+        StrategyError: There is no proxy, or no draw.
+        ProxyError: There is no proxy of that name.
+    """
+
+    def __init__(self, proxies: Sequence[Proxy], initialisations: int) -> None:
+        if isinstance(proxies, str) or not proxies:
+            raise StrategyError(f"`proxies` needs a list of at least one; received {proxies!r}")
+        if initialisations < 1:
+            raise StrategyError(f"`initialisations` needs at least 1; received {initialisations}")
+        self.proxies = tuple(proxies)
+        for one in self.proxies:
+            if isinstance(one, str):
+                table.get(one)
+        self.names = tuple(one if isinstance(one, str) else one.__name__ for one in self.proxies)
+        self.initialisations = initialisations
+        #: Of the weights.
+        self.seed = 0
+        self.hypermodel: Any = None
+        self.batch: tuple[Any, Any] | None = None
+        #: Where hyperparameters come from, and the folder of the search, if there is one.
+        self.hyperparameters: Callable[[], keras_tuner.HyperParameters] | None = None
+        self.folder: Callable[[], Path | None] = lambda: None
+        self._known: dict[str, dict[str, float]] | None = None
+        self._computed = 0
+        self._warned = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is a hypermodel and a batch."""
+        return self.hypermodel is not None and self.batch is not None
+
+    def __call__(self, values: Values) -> dict[str, float]:
+        """The proxies of a configuration, the larger the better.
+
+        Raises:
+            StrategyError: There is no hypermodel or no batch.
+        """
+        if not self.ready:
+            missing = "hypermodel" if self.hypermodel is None else "batch"
+            raise StrategyError(
+                "GradientProxyOracle needs `hypermodel` and `batch` to score candidates; received "
+                f"no `{missing}`. `NASTuner` gives both by itself; for another tuner, hand them "
+                "to the oracle."
+            )
+        known, key = self._load(), self._key(values)
+        if key not in known:
+            known[key] = self._compute(values)
+            self._append({"architecture": key, "scores": _plain(known[key])})
+        return known[key]
+
+    def _key(self, values: Values) -> str:
+        """The architecture's hash where the hypermodel knows it, else one of the values."""
+        if hasattr(self.hypermodel, "architecture"):
+            return self.hypermodel.architecture(values).hash()
+        text = json.dumps(values, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def _compute(self, values: Values) -> dict[str, float]:
+        hyperparameters = self.hyperparameters()
+        hyperparameters.values = dict(values)
+        build = getattr(self.hypermodel, "build", self.hypermodel)
+        x, y = self.batch
+        try:
+            found = proxy_room.score(
+                build(hyperparameters),
+                x,
+                y,
+                self.proxies,
+                initialisations=self.initialisations,
+                seed=self.seed,
+                unsupported="skip",
+            )
+        except Exception as error:
+            if not self._warned:
+                logger.warning("A candidate cannot be scored and counts as the worst: %s", error)
+                self._warned = True
+            found = {}
+        self._computed += 1
+        if self._computed % _COLLECT_EVERY == 0:
+            gc.collect()
+        if self._computed % _SAY_EVERY == 0:
+            logger.info("%d candidates were scored without training.", self._computed)
+        return {name: found.get(name, -math.inf) for name in self.names}
+
+    # ------------------------------------------------------------------ the file
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "proxies": list(self.names),
+            "initialisations": self.initialisations,
+            "seed": self.seed,
+        }
+
+    def _load(self) -> dict[str, dict[str, float]]:
+        """What is known; the first time, from the file, if it was made with these settings."""
+        if self._known is None:
+            self._known = {}
+            folder = self.folder()
+            path = None if folder is None else folder / _FILE
+            lines = path.read_bytes().splitlines(keepends=True) if path and path.exists() else []
+            # A process that was killed leaves half a line.
+            whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
+            if whole and whole[0] == self._settings():
+                for line in whole[1:]:
+                    self._known[line["architecture"]] = _numbers(line["scores"])
+            if path is not None:
+                self._rewrite(path)
+        return self._known
+
+    def _rewrite(self, path: Path) -> None:
+        from keras_nas_plugin.files import write_atomic
+
+        lines = [self._settings()]
+        lines += [{"architecture": k, "scores": _plain(v)} for k, v in self._known.items()]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, lambda name: Path(name).write_text(text, "utf-8"))
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        folder = self.folder()
+        if folder is None:
+            return
+        try:
+            with open(folder / _FILE, "ab") as file:
+                file.write((json.dumps(line) + "\n").encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            # A full disk: the score is computed again by whoever resumes.
+            logger.warning("Proxies of a candidate were not written: %s", error)
+
+
+def _plain(scores: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+
+
+def _numbers(scores: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: -math.inf if value is None else value for name, value in scores.items()}

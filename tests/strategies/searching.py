@@ -1,0 +1,63 @@
+"""A space with conditions, a score on it, and how a strategy is driven."""
+
+import numpy as np
+
+from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Real, SearchSpec
+
+LAYERS = 3
+NETWORK = SearchSpec(
+    (
+        Decision("depth", Integer(1, LAYERS)),
+        Decision("rate", Real(1e-5, 1e-1, None, "log")),
+        Decision("optimizer", Categorical(("sgd", "adam", "rms"))),
+        Decision("momentum", Real(0.0, 0.99), (Condition("optimizer", ("sgd",)),)),
+        *(
+            Decision(
+                f"{what}{layer}",
+                domain,
+                (Condition("depth", tuple(range(layer + 1, LAYERS + 1))),) if layer else (),
+            )
+            for layer in range(LAYERS)
+            for what, domain in (
+                ("width", Integer(8, 512, 2, "log")),
+                ("activation", Categorical(("relu", "tanh", "gelu"))),
+            )
+        ),
+    )
+)
+
+
+def accuracy(values):
+    """Mixed and conditional: the best are deep, wide, of one activation, at a fit rate."""
+    layers = range(values["depth"])
+    width = sum(np.log2(values[f"width{layer}"]) for layer in layers)
+    best = {"sgd": -1.5, "adam": -3.0, "rms": -3.5}[values["optimizer"]]
+    score = -((np.log10(values["rate"]) - best) ** 2) - 0.02 * (width - 20.0) ** 2
+    score += {"sgd": 0.0, "adam": 0.4, "rms": 0.2}[values["optimizer"]]
+    score += values.get("momentum", 0.0)
+    score += sum(0.3 for layer in layers if values[f"activation{layer}"] == "gelu")
+    return float(score)
+
+
+def search(strategy, spec, trials, score, seed, batch=1):
+    """Run a search with ``batch`` workers; returns values and scores, in order."""
+    rng, tried, history, running = np.random.default_rng(seed), set(), [], {}
+    for number in range(trials):
+        values = strategy.ask(spec, rng, tried=lambda v: spec.key(v) in tried, pending=running)
+        if values is None:
+            break
+        spec.validate(values)
+        assert spec.key(values) not in tried, "proposed twice"
+        tried.add(spec.key(values))
+        running[str(number)] = values
+        if len(running) == batch or number == trials - 1:
+            for trial_id, one in running.items():
+                scored = score(one)
+                strategy.tell(trial_id, one, None if scored is None else (scored,))
+                history.append((one, scored))
+            running.clear()
+    return history
+
+
+def best(history):
+    return max(score for _, score in history if score is not None)

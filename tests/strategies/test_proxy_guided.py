@@ -1,0 +1,273 @@
+"""Search by proxies: the pool, the first trials, what is learned, and reloads."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from searching import NETWORK, accuracy, best, search
+
+from keras_nas_plugin.errors import StrategyError
+from keras_nas_plugin.space import Categorical, Decision, Integer, SearchSpec
+from keras_nas_plugin.space.encoding import encoding_of
+from keras_nas_plugin.strategies import Observation, RandomSearch
+from keras_nas_plugin.strategies.gradient_ascent import GradientAscentSearch
+from keras_nas_plugin.strategies.proxy_guided import ProxyGuidedSearch
+from keras_nas_plugin.strategies.scored_pool import ScoredPool, consensus
+
+BOTH = pytest.mark.parametrize("kind", [ProxyGuidedSearch, GradientAscentSearch])
+TERNARY = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
+
+
+def total(values):
+    return float(sum(values.values()))
+
+
+def noise(values):
+    """A number that says nothing, and is always the same."""
+    text = repr(sorted(values.items())).encode()
+    return float(np.random.default_rng(list(text)).normal())
+
+
+def helpful(values):
+    """Two proxies: one that follows the score, with noise, and one that says nothing."""
+    return {"good": accuracy(values) + noise(values), "bad": noise({**values, "other": 1})}
+
+
+def useless(values):
+    return {"bad": noise(values), "worse": noise({**values, "other": 2})}
+
+
+def guided(scorer, kind=ProxyGuidedSearch, **options):
+    return kind(scorer, **{"pool_size": 100, **options})
+
+
+# ---------------------------------------------------------------------- the pool
+
+
+def test_members_are_different_and_drawn_by_the_seed():
+    encoding = encoding_of(TERNARY)
+    pools = [ScoredPool(encoding, lambda v: {"total": total(v)}, 40, seed) for seed in (1, 1, 2)]
+    codes = [pool.codes for pool in pools]
+    np.testing.assert_array_equal(codes[0], codes[1])
+    assert codes[0].shape == (40, 10) and len(np.unique(codes[0], axis=0)) == 40
+    assert not np.array_equal(codes[0], codes[2])
+
+
+def test_a_small_space_has_a_small_pool():
+    small = SearchSpec(TERNARY.decisions[:2])
+    pool = ScoredPool(encoding_of(small), lambda v: {"total": total(v)}, 40, 0)
+    assert len(pool.codes) == 9
+
+
+def test_scores_count_by_their_rank_and_the_worst_are_the_worst():
+    small = SearchSpec((Decision("x", Integer(1, 5)),))
+    values = {1: 1e9, 2: float("nan"), 3: -1e12, 4: float("-inf"), 5: 2.0}
+    pool = ScoredPool(encoding_of(small), lambda v: {"p": values[v["x"]]}, 9, 0)
+    order = [small.decisions[0].domain.at(float(code)) for code in pool.codes[:, 0]]
+    features = dict(zip(order, pool.features[:, 0], strict=True))
+    expected = stats.norm.ppf((np.array([5.0, 1.5, 3.0, 1.5, 4.0]) - 0.5) / 5.0)
+    np.testing.assert_allclose([features[x] for x in range(1, 6)], expected)
+
+
+def test_what_is_not_in_the_pool_is_guessed_until_it_is_scored():
+    encoding, asked = encoding_of(TERNARY), []
+
+    def scorer(values):
+        asked.append(values)
+        return {"total": total(values)}
+
+    pool = ScoredPool(encoding, scorer, 100, 0)
+    rows = encoding.sample(200, np.random.default_rng(9))
+    before = len(asked)
+    guesses = pool.guess(rows)[:, 0]
+    assert len(asked) == before == 100
+    truth = [total(encoding.decode(row)) for row in rows]
+    # A sum of ten labels, from 100 examples.
+    assert stats.spearmanr(guesses, truth).statistic > 0.9
+    exact = pool.score(rows[:5])[:, 0]
+    pool.score(rows[:5])
+    assert len(asked) == before + 5
+    assert stats.spearmanr(exact, truth[:5]).statistic == pytest.approx(1.0)
+    # What was scored later does not change a guess: a search that resumes makes the same.
+    np.testing.assert_array_equal(pool.guess(rows)[:, 0], guesses)
+    np.testing.assert_array_equal(pool.guess(pool.codes), pool.features)
+
+
+def test_a_scorer_needs_to_give_the_same_proxies():
+    names = iter(["a", "b", "c"] * 100)
+    with pytest.raises(StrategyError, match="needs to give the same proxies"):
+        ScoredPool(encoding_of(TERNARY), lambda v: {next(names): 1.0}, 5, 0)
+    with pytest.raises(StrategyError, match="needs to give the same proxies"):
+        ScoredPool(encoding_of(TERNARY), lambda v: {}, 5, 0)
+
+
+def test_consensus_is_the_sum_of_log_ranks():
+    ranks = np.array([[1.0, 4.0], [2.0, 3.0], [3.0, 1.0], [4.0, 2.0]])
+    features = stats.norm.ppf((ranks - 0.5) / 4.0)
+    expected = np.log((ranks - 0.5) / 4.0).sum(axis=1)
+    np.testing.assert_allclose(consensus(features), expected)
+
+
+# ---------------------------------------------------------------------- the first trials
+
+
+@BOTH
+def test_it_starts_with_the_best_of_the_pool_and_some_random_ones(kind):
+    strategy = guided(lambda v: {"total": total(v)}, kind, initial_trials=8)
+    history = search(strategy, TERNARY, 8, lambda values: 0.0, seed=0)
+    pool = strategy.pool(TERNARY)
+    ranked = sorted((total(pool_values(row)) for row in pool.codes), reverse=True)
+    totals = [total(values) for values, _ in history]
+    chosen = totals[:3] + totals[4:7]
+    assert chosen == sorted(chosen, reverse=True) and totals[0] == ranked[0]
+    assert min(chosen) >= ranked[7]
+    known = {row.tobytes() for row in pool.codes}
+    encoding = encoding_of(TERNARY)
+    assert all(encoding.encode(values).tobytes() in known for values, _ in history)
+
+
+def pool_values(row):
+    return encoding_of(TERNARY).decode(row)
+
+
+@BOTH
+def test_workers_that_start_together_get_different_members(kind):
+    strategy, rng, running = guided(helpful, kind), np.random.default_rng(0), {}
+    for number in range(6):
+        values = strategy.ask(NETWORK, rng, tried=lambda v: v in running.values(), pending=running)
+        assert values not in running.values()
+        running[str(number)] = values
+
+
+# ---------------------------------------------------------------------- what is learned
+
+
+@BOTH
+def test_proxies_that_rank_make_a_better_start(kind):
+    """The best of four trials, against the best of four random ones."""
+    guided_starts = [
+        best(search(guided(helpful, kind), NETWORK, 4, accuracy, s)) for s in range(20)
+    ]
+    random_starts = [best(search(RandomSearch(), NETWORK, 4, accuracy, s)) for s in range(20)]
+    assert stats.ttest_ind(guided_starts, random_starts, alternative="greater").pvalue < 0.01
+
+
+@BOTH
+def test_proxies_that_say_nothing_do_no_harm(kind):
+    """Not worse than random search by more than two standard errors."""
+    found = [best(search(guided(useless, kind), NETWORK, 25, accuracy, s)) for s in range(6)]
+    random = [best(search(RandomSearch(), NETWORK, 25, accuracy, s)) for s in range(6)]
+    error = np.hypot(np.std(found, ddof=1), np.std(random, ddof=1)) / np.sqrt(6)
+    assert np.mean(found) > np.mean(random) - 2.0 * error
+
+
+def test_a_proxy_that_does_not_rank_loses_its_say():
+    trusted = []
+    for seed in range(5):
+        strategy = guided(helpful)
+        search(strategy, NETWORK, 5, accuracy, seed)
+        assert strategy.trust(NETWORK) == {"good": 0.5, "bad": 0.5}
+        search(strategy, NETWORK, 35, accuracy, seed + 50)
+        trusted.append(strategy.trust(NETWORK)["good"])
+        assert sum(strategy.trust(NETWORK).values()) == pytest.approx(1.0)
+    assert np.mean(trusted) > 0.65 and min(trusted) > 0.5
+
+
+@BOTH
+def test_what_it_expects_follows_the_scores(kind):
+    strategy = guided(helpful, kind)
+    search(strategy, NETWORK, 5, accuracy, seed=0)
+    rng = np.random.default_rng(8)
+    others = [NETWORK.sample(rng) for _ in range(40)]
+    assert strategy.predicted(NETWORK, others[0]) is None
+    search(strategy, NETWORK, 40, accuracy, seed=1)
+    expected = [strategy.predicted(NETWORK, values) for values in others]
+    correlation = stats.spearmanr(expected, [accuracy(values) for values in others])
+    assert correlation.statistic > 0 and correlation.pvalue < 0.01
+
+
+@BOTH
+def test_it_comes_near_the_best_sum_of_labels(kind):
+    """20 is one of 59,049; of 40 random ones, 18 or more has a chance below a twentieth."""
+    strategy = guided(lambda v: {"noise": noise(v)}, kind)
+    assert best(search(strategy, TERNARY, 40, total, 0)) >= 19.0
+
+
+def test_uphill_of_a_linear_predictor_lies_the_best_corner():
+    from keras_nas_plugin.strategies import relaxed_predictor
+    from keras_nas_plugin.strategies.gradient_ascent import uphill
+
+    encoding = encoding_of(TERNARY)
+    rng = np.random.default_rng(0)
+    codes = encoding.sample(300, rng)
+    targets = codes.sum(axis=1, keepdims=True)
+    targets = (targets - targets.mean()) / targets.std()
+    network = relaxed_predictor.fit(encoding.features(codes), targets, rng)
+    found = uphill([network], encoding, codes[:3])
+    assert found.sum(axis=1).max() == 20.0
+    assert len(found) > 3 and not np.isnan(found).any()
+
+
+# ---------------------------------------------------------------------- reloads and edges
+
+
+@BOTH
+def test_reloads_change_nothing(kind):
+    """A fresh strategy before each proposal, whose scorer remembers nothing."""
+
+    def run(reload):
+        rng, tried, history, running, proposed = np.random.default_rng(0), set(), [], {}, []
+        strategy = guided(helpful, kind, pool_size=30, initial_trials=5)
+        for number in range(18):
+            if reload:
+                state = strategy.get_state()
+                strategy = guided(helpful, kind, pool_size=30, initial_trials=5)
+                strategy.set_state(state, history)
+            values = strategy.ask(
+                NETWORK, rng, tried=lambda v: NETWORK.key(v) in tried, pending=running
+            )
+            tried.add(NETWORK.key(values))
+            proposed.append(values)
+            running[str(number)] = values
+            if len(running) == 2:
+                first = min(running, key=int)
+                one = running.pop(first)
+                score = None if one["optimizer"] == "rms" else (accuracy(one),)
+                strategy.tell(first, one, score)
+                history.append(Observation(first, one, score))
+        return proposed
+
+    assert run(reload=True) == run(reload=False)
+
+
+@BOTH
+def test_a_space_that_grows_has_a_pool_of_its_own(kind):
+    early = SearchSpec(NETWORK.decisions[:3])
+    grown = SearchSpec((*early.decisions, Decision("late", Integer(1, 5), default=2)))
+    strategy = guided(useless, kind, initial_trials=3)
+    search(strategy, early, 6, lambda values: -values["rate"], seed=0)
+    values = strategy.ask(grown, np.random.default_rng(0), tried=lambda v: False, pending={})
+    grown.validate(values)
+    assert strategy.pool(grown).codes.shape[1] == strategy.pool(early).codes.shape[1] + 1
+
+
+@BOTH
+def test_small_and_constant_spaces_end(kind):
+    small = SearchSpec(TERNARY.decisions[:2])
+    assert len(search(guided(useless, kind, initial_trials=3), small, 20, total, 0)) == 9
+    constant = SearchSpec((Decision("one", Categorical((1,))),))
+    assert len(search(guided(useless, kind), constant, 5, total, seed=0)) == 1
+
+
+@BOTH
+def test_everything_may_fail(kind):
+    history = search(guided(useless, kind, initial_trials=3), NETWORK, 15, lambda v: None, 0)
+    assert len(history) == 15
+
+
+def test_arguments_that_make_no_sense_are_refused():
+    with pytest.raises(StrategyError, match="`pool_size` needs at least 2; received 1"):
+        guided(useless, pool_size=1)
+    with pytest.raises(StrategyError, match="`initial_trials` needs"):
+        guided(useless, initial_trials=0)
+    with pytest.raises(StrategyError, match="the pool needs a first `ask`"):
+        guided(useless).pool(NETWORK)

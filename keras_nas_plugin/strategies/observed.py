@@ -12,7 +12,7 @@ from keras_nas_plugin.strategies.base import Observation
 from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import Hyperparameters
 from keras_nas_plugin.strategies.kernels import embed
-from keras_nas_plugin.strategies.ranking import half_rank_scores
+from keras_nas_plugin.strategies.ranking import constrained_scores
 
 # Configurations that the hyperparameters are fitted to, and that a prediction rests on: the
 # time of a proposal stays bounded, however many trials there were.
@@ -76,6 +76,7 @@ class Observed:
         #: All observations, shape ``[n, columns]``.
         self.codes = np.zeros((0, len(encoding.columns)))
         self._scores = np.zeros(0)
+        self._violations = np.zeros(0)
         self._keys: list[bytes] = []
         self._fitted: tuple[int, Hyperparameters] | None = None
 
@@ -88,6 +89,7 @@ class Observed:
         scores = [_score_of(one) for one in new]
         self.codes = np.concatenate([self.codes, codes])
         self._scores = np.concatenate([self._scores, scores])
+        self._violations = np.concatenate([self._violations, [one.violation for one in new]])
         self._keys.extend(rows_of(codes))
         self.known.update(self._keys[-len(new) :])
 
@@ -99,11 +101,11 @@ class Observed:
 
         Returns:
             Codes of shape ``[n, columns]``, and scores of shape ``[n]`` as the model sees
-            them; failed trials stand with the worst.
+            them: see `constrained_scores`.
         """
         last = {key: index for index, key in enumerate(self._keys[:count])}
         kept = np.sort(np.fromiter(last.values(), np.intp, len(last)))
-        return self.codes[kept], half_rank_scores(self._scores[kept])
+        return self.codes[kept], constrained_scores(self._scores[kept], self._violations[kept])
 
     def telling(self) -> tuple[np.ndarray, np.ndarray]:
         """What `latest` returns, of those alone that a prediction rests on."""

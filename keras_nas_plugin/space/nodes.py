@@ -100,7 +100,7 @@ class Layer(Node):
     """
 
     def __init__(
-        self, kind: str | Callable[..., Any], *, name: str | None = None, **arguments: Any
+        self, kind: str | Callable[..., Any], /, *, name: str | None = None, **arguments: Any
     ) -> None:
         super().__init__(name=name)
         if not isinstance(kind, str) and not callable(kind):

@@ -134,10 +134,28 @@ def test_a_part_may_depend_on_a_choice_made_elsewhere():
     assert layers(space, {"squeeze": False}) == ["Dense", "ReLU", "ReLU"]
 
 
+def test_what_depends_on_a_choice_may_use_it():
+    width = ValueChoice([3, 4], name="width")
+    space = Sequential(When(width, [4], Layer("Dense", units=width)))
+    assert layers(space, {"width": 4}) == ["Dense"] and layers(space, {"width": 3}) == []
+    assert [name for name, *_ in decisions(space)] == ["width"]
+
+
+def test_an_argument_may_be_called_like_one_of_a_node():
+    def block(kind, path):
+        return keras.layers.Activation(kind)
+
+    space = Layer(block, kind=ValueChoice(["relu", "tanh"]), path="here")
+    assert layers(space, {"kind": "tanh"}) == ["Activation"]
+
+
 def test_choices_of_one_name_are_one_decision():
     width = ValueChoice([4, 8], name="width")
     space = Sequential(Layer("Dense", units=width), Layer("Dense", units=width * 2 + 1))
     assert [name for name, *_ in decisions(space, inputs=(3,))] == ["width"]
+    # Nor is it declared again where it is known already.
+    again = Sequential(space, Repeat(Layer("Dense", units=width), 0, 2))
+    assert [name for name, *_ in decisions(again, inputs=(3,))] == ["width", "1/count"]
     model = hypermodel(space, inputs=(3,)).build_values({"width": 8})
     assert [layer.units for layer in model.layers[1:]] == [8, 17]
 
@@ -349,6 +367,7 @@ def recursive():
     return space
 
 
+DEPTH = ValueChoice([1, 2, 3], name="depth")
 POOL = Layer("MaxPooling2D", pool_size=4)
 
 
@@ -386,6 +405,10 @@ POOL = Layer("MaxPooling2D", pool_size=4)
             "`name` of a Cell needs to be its own",
         ),
         (recursive(), "Sequential at 'loop' contains itself"),
+        (
+            When(DEPTH, [2, 3], Sequential("ReLU", When(DEPTH, [3], "ReLU"))),
+            "node at 'then/1' depends on 'depth', as does what it stands in",
+        ),
     ],
 )
 def test_a_description_that_cannot_work_is_refused_with_the_place(space, message):

@@ -80,7 +80,7 @@ def darts(
     """
     shape_of("inputs", inputs, ("height", "width", "channels"))
     space = darts_space(classes, channels=channels, cells=cells, nodes=nodes)
-    return SpaceHyperModel(space, inputs=inputs, compile=compile, name="darts")
+    return SpaceHyperModel(space, inputs=inputs, compile=compile, name="darts", check=False)
 
 
 def darts_space(classes: int, *, channels: int = 16, cells: int = 8, nodes: int = 4) -> Node:
@@ -94,9 +94,7 @@ def darts_space(classes: int, *, channels: int = 16, cells: int = 8, nodes: int 
     positive("cells", cells, least=3)
     positive("nodes", nodes)
     return Sequential(
-        stem=Sequential(
-            _convolution(3 * channels, 3), Layer("BatchNormalization", **BATCH_NORM)
-        ),
+        stem=Sequential(_convolution(3 * channels, 3), Layer("BatchNormalization", **BATCH_NORM)),
         cells=Stack(*_cells(channels, cells, nodes)),
         pool="GlobalAveragePooling2D",
         head=classifier(classes),

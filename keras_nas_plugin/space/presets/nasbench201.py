@@ -9,10 +9,13 @@ from keras_nas_plugin.space.cell import Cell
 from keras_nas_plugin.space.choices import Repeat
 from keras_nas_plugin.space.hypermodel import Shape, SpaceHyperModel
 from keras_nas_plugin.space.nodes import Branches, Identity, Layer, Node, Sequential, Zero
-from keras_nas_plugin.space.presets.tasks import CLASSIFICATION, classifier, positive
-
-# The BatchNormalization of the benchmark's code.
-_NORM = {"momentum": 0.9, "epsilon": 1e-5}
+from keras_nas_plugin.space.presets.tasks import (
+    BATCH_NORM,
+    CLASSIFICATION,
+    classifier,
+    positive,
+    shape_of,
+)
 
 
 def nas_bench_201(
@@ -38,8 +41,11 @@ def nas_bench_201(
     Raises:
         SearchSpaceError: A number is too small.
     """
+    shape_of("inputs", inputs, ("height", "width", "channels"))
     space = nas_bench_201_space(classes, channels=channels, cells_per_stage=cells_per_stage)
-    return SpaceHyperModel(space, inputs=inputs, compile=compile, name="nas_bench_201")
+    return SpaceHyperModel(
+        space, inputs=inputs, compile=compile, name="nas_bench_201", check=False
+    )
 
 
 def nas_bench_201_space(classes: int, *, channels: int = 16, cells_per_stage: int = 5) -> Node:
@@ -53,13 +59,13 @@ def nas_bench_201_space(classes: int, *, channels: int = 16, cells_per_stage: in
     widths = [channels, channels * 2, channels * 4]
     stages = [Repeat(_cell(width), cells_per_stage) for width in widths]
     return Sequential(
-        stem=Sequential(_convolution(channels, 3), Layer("BatchNormalization", **_NORM)),
+        stem=Sequential(_convolution(channels, 3), Layer("BatchNormalization", **BATCH_NORM)),
         stage1=stages[0],
         reduction1=_reduction(widths[1]),
         stage2=stages[1],
         reduction2=_reduction(widths[2]),
         stage3=stages[2],
-        norm=Layer("BatchNormalization", **_NORM),
+        norm=Layer("BatchNormalization", **BATCH_NORM),
         activation="ReLU",
         pool="GlobalAveragePooling2D",
         head=classifier(classes),
@@ -93,7 +99,7 @@ def _operation(width: int, kernel_size: int, strides: int = 1) -> Node:
     return Sequential(
         "ReLU",
         _convolution(width, kernel_size, strides),
-        Layer("BatchNormalization", **_NORM),
+        Layer("BatchNormalization", **BATCH_NORM),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.space.domains import Integer
-from keras_nas_plugin.space.nodes import Node, as_node, join
+from keras_nas_plugin.space.nodes import Node, Sequential, as_node, join
 
 if TYPE_CHECKING:
     from keras_nas_plugin.space.building import Builder
@@ -77,6 +77,17 @@ class Stage(Node):
         return state
 
 
+class Chain(Sequential):
+    """Parts one after the other; inputs after the first are passed on to each of them."""
+
+    def build(self, builder: Builder, path: str, inputs: Sequence[Any]) -> Any:
+        """See `Node.build`."""
+        state, *others = inputs
+        for key, part in self.parts.items():
+            state = builder.part(part, join(path, key), [state, *others])
+        return state
+
+
 class Fork(Node):
     """Several parts on the same inputs, whose outputs go into one more part together.
 
@@ -95,7 +106,7 @@ class Fork(Node):
         """See `Node.declare`."""
         for key, part in self.parts.items():
             declaration.part(part, join(path, key))
-        self.into.declare(declaration, self.into.name or path)
+        _declare_here(declaration, self.into, path)
 
     def build(self, builder: Builder, path: str, inputs: Sequence[Any]) -> Any:
         """See `Node.build`."""
@@ -119,9 +130,17 @@ class Pick(Node):
     def declare(self, declaration: Declaration, path: str) -> None:
         """See `Node.declare`."""
         if self.part is not None:
-            self.part.declare(declaration, self.part.name or path)
+            _declare_here(declaration, self.part, path)
 
     def build(self, builder: Builder, path: str, inputs: Sequence[Any]) -> Any:
         """See `Node.build`."""
         chosen = inputs[self.index]
         return chosen if self.part is None else builder.part(self.part, path, [chosen])
+
+
+def _declare_here(declaration: Declaration, part: Node, path: str) -> None:
+    """Declare a part that stands at the path of the node around it, or has its own name."""
+    if part.name is None:
+        part.declare(declaration, path)
+    else:
+        declaration.part(part, path)

@@ -132,7 +132,9 @@ def fractions(argument: str, values: Any) -> tuple[float, ...]:
     listed = tuple(values) if isinstance(values, Sequence) else ()
     real = all(isinstance(n, int | float) and not isinstance(n, bool) and n > 0 for n in listed)
     if isinstance(values, str) or not listed or not real or len(set(listed)) < len(listed):
-        raise SearchSpaceError(f"`{argument}` needs positive numbers, each once; received {values!r}")
+        raise SearchSpaceError(
+            f"`{argument}` needs positive numbers, each once; received {values!r}"
+        )
     return tuple(map(float, listed))
 
 
@@ -196,3 +198,18 @@ def decided(values: Sequence[Any], default: Any = None, name: str | None = None)
     if len(values) == 1:
         return values[0]
     return ValueChoice(values, default=default if default in values else None, name=name)
+
+
+def counted(fewest: int, most: int, default: int, name: str | None = None) -> Any:
+    """A choice among whole numbers in a row; a single one is no decision.
+
+    Args:
+        fewest: The smallest.
+        most: The largest.
+        default: The first architecture's; the nearest that is allowed, where it is not.
+        name: See `ValueChoice`.
+    """
+    if fewest == most:
+        return fewest
+    default = min(max(default, fewest), most)
+    return ValueChoice(low=fewest, high=most, default=default, name=name)

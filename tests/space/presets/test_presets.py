@@ -17,7 +17,7 @@ from keras_nas_plugin.space import presets
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "presets.md"
 SAMPLES = 50
 # Reading a file takes as long as building and training: one in so many is read.
-RELOADED = 5
+RELOADED = 10
 # Without the slots that Adam makes for every weight.
 SGD = {"optimizer": "sgd"}
 
@@ -88,6 +88,7 @@ def half_precision():
     keras.mixed_precision.set_global_policy("float32")
 
 
+@pytest.mark.slow
 @each_preset
 def test_samples_train_and_survive_saving(name, memory_folder):
     """Valid configurations of any preset become models that learn and can be stored."""
@@ -111,7 +112,9 @@ def test_samples_train_and_survive_saving(name, memory_folder):
             path = memory_folder / f"{name}.keras"
             model.save(path)
             loaded = keras.models.load_model(path)
-            np.testing.assert_allclose(loaded(inputs), model(inputs), rtol=1e-6, atol=1e-6)
+            # Some layers, such as `Resizing`, make a plain call one of training.
+            expected = model(inputs, training=False)
+            np.testing.assert_allclose(loaded(inputs), expected, rtol=1e-6, atol=1e-6)
 
 
 @each_preset

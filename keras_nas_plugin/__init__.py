@@ -19,7 +19,10 @@ _EXPORTS = {
     "NASError": "keras_nas_plugin.errors",
     "NASTuner": "keras_nas_plugin.tuner",
     "Tracker": "keras_nas_plugin.tracking",
+    "count_flops": "keras_nas_plugin.evaluation.flops",
+    "count_parameters": "keras_nas_plugin.evaluation.flops",
     "earlier_trials": "keras_nas_plugin.transfer",
+    "measure_latency": "keras_nas_plugin.evaluation.latency",
     # Every oracle, without a second table of them.
     **{name: "keras_nas_plugin.oracles" for name in _oracles.__all__ if name.endswith("Oracle")},
 }
@@ -29,6 +32,9 @@ __all__ = ["__version__", *_EXPORTS]
 if TYPE_CHECKING:
     from keras_nas_plugin.errors import NASError as NASError
     from keras_nas_plugin.evaluation.constraints import Constraint as Constraint
+    from keras_nas_plugin.evaluation.flops import count_flops as count_flops
+    from keras_nas_plugin.evaluation.flops import count_parameters as count_parameters
+    from keras_nas_plugin.evaluation.latency import measure_latency as measure_latency
     from keras_nas_plugin.oracles import *  # noqa: F403
     from keras_nas_plugin.tracking import MLflowTracker as MLflowTracker
     from keras_nas_plugin.tracking import Tracker as Tracker

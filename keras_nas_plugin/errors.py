@@ -27,6 +27,14 @@ class TooManyFailuresError(NASError, RuntimeError):
     """So many trials in a row failed that going on would waste time."""
 
 
+class CostError(NASError, ValueError):
+    """What a model costs cannot be found out."""
+
+
+class InfeasibleError(NASError, RuntimeError):
+    """No configuration that was looked at keeps the constraints."""
+
+
 class InvalidResultError(NASError, RuntimeError):
     """A trial gave no usable score: missing, None, NaN or infinite."""
 

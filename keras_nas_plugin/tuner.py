@@ -16,14 +16,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin import project
-from keras_nas_plugin.errors import (
-    BudgetExhaustedError,
-    HyperModelError,
-    ObjectiveError,
-    SearchSpaceError,
-    StateError,
-    TrackingError,
-)
+from keras_nas_plugin.errors import BudgetExhaustedError, TrackingError
 from keras_nas_plugin.evaluation.datasets import sample_rows
 from keras_nas_plugin.evaluation.results import result_of
 from keras_nas_plugin.files import write_json
@@ -44,18 +37,22 @@ from keras_nas_plugin.tracking.records import (
 from keras_nas_plugin.training import runtime, session
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.checks import belongs_to, check_arguments, check_space
-from keras_nas_plugin.training.describe import search_info, warn_of_other_data
+from keras_nas_plugin.training.costing import (
+    cost_plan,
+    install_screen,
+    reported_metrics,
+    save_refusals,
+)
+from keras_nas_plugin.training.describe import print_summary, search_info, warn_of_other_data
+from keras_nas_plugin.training.proxying import prepare_proxies
 from keras_nas_plugin.training.roles import is_chief, is_worker
-from keras_nas_plugin.training.running import RunningTrial
+from keras_nas_plugin.training.running import FATAL, RunningTrial
 from keras_nas_plugin.training.trainer import TrialTrainer
+from keras_nas_plugin.training.weights import with_built_optimizer
 
 logger = logging.getLogger("keras_nas_plugin")
 
 _IDLE_SECONDS = 0.2  # between questions; KerasTuner asks without a pause
-
-# Errors that every further trial would run into as well.
-_FATAL = (keras_tuner.errors.FatalError, HyperModelError, ObjectiveError)
-_FATAL += (SearchSpaceError, StateError)
 
 
 class NASTuner(TrialTrainer):
@@ -77,6 +74,10 @@ class NASTuner(TrialTrainer):
         oracle: Any `keras_tuner.Oracle`, of this package or not.
         tracker: Where trials are logged, for example an `MLflowTracker`; None logs nowhere.
         listeners: Further trackers that only watch, for example a progress display.
+        measure: Costs that each trial has beside ``parameters``, ``flops`` and
+            ``peak_memory_bytes``: ``"latency"``, ``"energy"`` (measured where the machine says
+            what it uses, else ``energy_estimate_mj``). What an objective or a constraint is
+            about is measured anyway. Constraints on costs are checked before training.
         precision: Keras dtype policy during the search, for example
             ``"mixed_float16"``; None leaves the process's own.
         deterministic: Whether to seed each execution from the oracle's seed and to ask
@@ -107,6 +108,7 @@ class NASTuner(TrialTrainer):
         *,
         tracker: Tracker | None = None,
         listeners: Sequence[Tracker] = (),
+        measure: Sequence[str] = (),
         precision: str | None = None,
         deterministic: bool = False,
         budget: float | None = None,
@@ -135,6 +137,7 @@ class NASTuner(TrialTrainer):
         self.stopped_by: str | None = None
         self._sample: Any = None
         self._named = tuner_id
+        self._plan = cost_plan(oracle, measure)
         runtime.prepare_devices()
         if deterministic:
             runtime.make_deterministic()
@@ -156,6 +159,8 @@ class NASTuner(TrialTrainer):
             executions_per_trial=executions_per_trial,
             tuner_id=tuner_id,
         )
+        if not is_worker():
+            install_screen(self)
         # KerasTuner resumes by the tuner's own file, and writes it after the first trial.
         self.save()
 
@@ -186,6 +191,7 @@ class NASTuner(TrialTrainer):
             SearchSpaceError: There is nothing to search.
             HyperModelError: The hypermodel returns something else than it needs to.
             TooManyFailuresError: Too many trials failed in a row.
+            InfeasibleError: No candidate at all keeps the constraints on costs.
             KeyboardInterrupt: The user interrupted; the running trial runs again on resume.
         """
         if "verbose" in fit_kwargs and not is_worker():
@@ -194,6 +200,7 @@ class NASTuner(TrialTrainer):
         self._plan_epochs(fit_args, fit_kwargs)
         self.stopped_by = None
         self._sample = sample_rows(fit_args[0] if fit_args else fit_kwargs.get("x"))
+        prepare_proxies(self, fit_args, fit_kwargs)
         with (
             runtime.precision(self.precision),
             session.search_session(),
@@ -234,6 +241,7 @@ class NASTuner(TrialTrainer):
         finally:
             # A worker that is done does not end the search of the others.
             if not is_worker():
+                save_refusals(self)
                 self._trackers.search_ended(status)
                 note_runs(self._trackers, self.project_dir)
 
@@ -244,14 +252,17 @@ class NASTuner(TrialTrainer):
                 self.stopped_by = "budget"
                 return
             self.pre_create_trial()
-            trial = self.oracle.create_trial(self.tuner_id)
-            if trial.status == TrialStatus.STOPPED:
-                return
-            if trial.status == TrialStatus.IDLE:
-                time.sleep(_IDLE_SECONDS)
-                continue
-            self.on_trial_begin(trial)
             try:
+                trial = self.oracle.create_trial(self.tuner_id)
+                if trial.status == TrialStatus.STOPPED:
+                    given_up = getattr(self._local_oracle, "stop_reason", None)
+                    self.stopped_by = "infeasible" if given_up else None
+                    return
+                if trial.status == TrialStatus.IDLE:
+                    time.sleep(_IDLE_SECONDS)
+                    continue
+                save_refusals(self)
+                self.on_trial_begin(trial)
                 self._run(trial, fit_args, fit_kwargs)
             except BudgetExhaustedError:
                 self.stopped_by = "budget"
@@ -273,15 +284,17 @@ class NASTuner(TrialTrainer):
         note_run(self._trackers, trial.trial_id, folder)
         self._limit.took(record.seconds)
         if record.status == FINISHED:
-            self.oracle.update_trial(trial.trial_id, dict(record.metrics), step=record.best_step)
+            metrics = reported_metrics(self._local_oracle, record)
+            self.oracle.update_trial(trial.trial_id, metrics, step=record.best_step)
             trial.status = TrialStatus.COMPLETED
 
     def _train(self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrialRecord:
-        running = self._running = RunningTrial(trial)
+        known = getattr(self._local_oracle, "screened_metrics", lambda _: {})(trial.trial_id)
+        running = self._running = RunningTrial(trial, self._plan, known)
         try:
             self._trackers.trial_started(trial.trial_id, running.values())
             returned = self.run_trial(trial, *args, **kwargs)
-            result = result_of(returned, self.oracle.objective)
+            result = result_of(returned, self.oracle.objective, running.costs)
         except (KeyboardInterrupt, SystemExit, BudgetExhaustedError) as error:
             self._trackers.trial_ended(running.record(KILLED, error=error))
             raise
@@ -290,7 +303,7 @@ class NASTuner(TrialTrainer):
             failed = isinstance(error, keras_tuner.errors.FailedTrialError)
             trial.status = TrialStatus.FAILED if failed else TrialStatus.INVALID
             record = running.record(FAILED, error=error)
-            if isinstance(error, _FATAL):
+            if isinstance(error, FATAL):
                 self._trackers.trial_ended(record)
                 raise
             return record
@@ -315,15 +328,7 @@ class NASTuner(TrialTrainer):
 
     def results_summary(self, num_trials: int = 10) -> None:
         """Print the best trials: score, hyperparameters, parameters, seconds."""
-        objective = self.oracle.objective
-        print(f"Results in {self.project_dir}")
-        print(f"Objective: {objective.name} ({objective.direction})")
-        for rank, trial in enumerate(self._best_trials(num_trials), start=1):
-            print(f"\n#{rank} trial {trial.trial_id}: {objective.name} {trial.score:.6g}")
-            record = TrialRecord.load(self.get_trial_dir(trial.trial_id))
-            for name, cost in (record.costs if record else {}).items():
-                print(f"  {name}: {cost:,.6g}")
-            trial.display_hyperparameters()
+        print_summary(self, self._best_trials(num_trials))
 
     def register_best(
         self,
@@ -355,15 +360,8 @@ class NASTuner(TrialTrainer):
             raise TrackingError("`register_best` needs a finished trial; received none")
         record = TrialRecord.load(self.get_trial_dir(best[0].trial_id))
 
-        def load() -> keras.Model:
-            model = self.load_model(best[0])
-            if model.compiled and model.optimizer is not None:
-                # Keras warns on loading a compiled model whose optimizer was never built.
-                model.optimizer.build(model.trainable_variables)
-            return model
-
         return register_trial(
-            load,
+            lambda: with_built_optimizer(self.load_model(best[0])),
             name=name,
             record=record,
             search=SearchInfo.load(self.project_dir),

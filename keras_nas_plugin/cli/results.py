@@ -12,6 +12,7 @@ from keras_nas_plugin.tracking.records import (
     SearchInfo,
     TrialRecord,
     load_records,
+    load_refusals,
     load_registration,
     load_run_id,
 )
@@ -58,6 +59,7 @@ def search_result(search: SearchInfo) -> dict[str, Any]:
         "direction": search.direction,
         "max_trials": search.max_trials,
         "trials": counts,
+        "infeasible": dataclasses.asdict(load_refusals(search.directory)),
         "best": trial_result(search, best[0]) if best else None,
         "model": load_registration(search.directory),
         "environment": dict(search.environment),

@@ -29,9 +29,13 @@ from keras_nas_plugin.cli.strategy import build_oracle, parse_objectives, strate
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.tracking.connection import public_uri
-from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
+from keras_nas_plugin.tracking.records import Refused, SearchInfo, TrialRecord
 
 _FAILED, _NO_TRIAL, _INTERRUPTED, _TERMINATED = 1, 3, 130, 143
+_ENDS = {
+    "budget": ", the budget is used up",
+    "infeasible": ", nothing else that keeps the constraints was found",
+}
 _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
@@ -49,6 +53,7 @@ class Settings:
     direction: str | None
     warm_start: tuple[str, ...]
     constraints: tuple[Constraint, ...]
+    measure: tuple[str, ...]
     epochs: int
     batch_size: int | None
     executions_per_trial: int
@@ -73,6 +78,12 @@ class Settings:
 @click.argument("file", metavar="FILE[:NAME]")
 @click.option("--data", default="load_data", show_default=True, help="Name of the data function.")
 @strategy_options
+@click.option(
+    "--measure",
+    multiple=True,
+    type=click.Choice(["latency", "energy"]),
+    help="Measure this of each trial's model. Repeatable.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1))
 @click.option("--executions-per-trial", type=click.IntRange(min=1), default=1, show_default=True)
@@ -167,6 +178,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         oracle=oracle,
         tracker=tracker,
         listeners=[display, Interrupter(signals)],
+        measure=settings.measure,
         precision=settings.precision,
         deterministic=settings.deterministic,
         budget=settings.budget,
@@ -221,8 +233,10 @@ def _best(tuner: Any) -> TrialRecord | None:
 def _print_result(result: dict[str, Any]) -> None:
     counts, best = result["trials"], result["best"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
-    reason = ", the budget is used up" if result["stopped_by"] == "budget" else ""
+    reason = _ENDS.get(result["stopped_by"], "")
     click.echo(f"{counts['finished']} trials finished{failed}{reason}.")
+    if result["infeasible"]["count"]:
+        click.echo(str(Refused(**result["infeasible"])))
     if best is None:
         if counts["failed"]:
             click.echo("`keras-nas trials --failed` says why. Mend it and start over: --overwrite")

@@ -11,12 +11,22 @@ from typing import Any
 import click
 
 from keras_nas_plugin.errors import NASError, WarmStartError
+from keras_nas_plugin.evaluation import names as costs
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.oracles.registry import accepts, make_oracle, strategy_names
 
 _MLFLOW = "mlflow:"
 _UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
-_LIMIT = re.compile(r"\s*(?P<name>.*?\S)\s*(?P<sign><=|>=)\s*(?P<number>\S+?)(?P<unit>[kKMG]?)\s*")
+# Units that say what is limited, by the costs that they belong to.
+_BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
+_COST_UNITS = {
+    costs.PEAK_MEMORY: _BYTES,
+    **dict.fromkeys((costs.LATENCY, costs.LATENCY_P95), {"us": 1e-3, "ms": 1.0, "s": 1e3}),
+    **dict.fromkeys((costs.ENERGY, costs.ENERGY_ESTIMATE), {"uJ": 1e-3, "mJ": 1.0, "J": 1e3}),
+}
+_LIMIT = re.compile(
+    r"\s*(?P<name>.*?\S)\s*(?P<sign><=|>=)\s*(?P<number>\S+?)(?P<unit>[kKMG]?B|[um]?[sJ]|[kKMG]?)\s*"
+)
 
 
 class StrategyName(click.ParamType):
@@ -37,7 +47,7 @@ class StrategyName(click.ParamType):
 
 
 class Limit(click.ParamType):
-    """A `Constraint` from ``val_loss<=0.5``, ``accuracy>=0.9`` or ``parameters<=200k``."""
+    """A `Constraint` from ``val_loss<=0.5``, ``params<=200k`` or ``latency<=10ms``."""
 
     name = "limit"
 
@@ -47,11 +57,12 @@ class Limit(click.ParamType):
             return value
         found = _LIMIT.fullmatch(value)
         try:
-            bound = float(found["number"]) * _UNITS[found["unit"]]
-        except (TypeError, ValueError):
+            units = _UNITS | _COST_UNITS.get(costs.canonical(found["name"]), {})
+            bound = float(found["number"]) * units[found["unit"]]
+        except (KeyError, TypeError, ValueError):
             bound = math.nan
         if not math.isfinite(bound):
-            needed = "METRIC<=NUMBER or METRIC>=NUMBER, for example size<=200k"
+            needed = "METRIC<=NUMBER or METRIC>=NUMBER, for example params<=200k or latency<=10ms"
             self.fail(f"needs {needed}; received {value!r}", param, ctx)
         return Constraint(found["name"], **{"max" if found["sign"] == "<=" else "min": bound})
 
@@ -65,7 +76,8 @@ def strategy_options(command: Callable) -> Callable:
             type=Limit(),
             multiple=True,
             metavar="METRIC<=NUMBER",
-            help="Limit on a metric that training reports, also >=, with k, M or G. Repeatable.",
+            help="Limit, also >=, with k, M, G, ms, MB or mJ. On params, flops, memory, latency "
+            "and energy it is checked before training. Repeatable.",
         ),
         click.option(
             "--warm-start",

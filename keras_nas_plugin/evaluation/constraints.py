@@ -8,14 +8,19 @@ import numbers
 from collections.abc import Iterable, Mapping
 
 from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.evaluation.names import lookup
 
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
     """A metric's largest or smallest allowed value, or both.
 
+    What a model costs is checked before training: ``parameters`` (or ``params``), ``flops``,
+    ``peak_memory_bytes`` (or ``memory``), ``latency_ms`` (or ``latency``), ``latency_p95_ms``,
+    ``energy_mj`` and ``energy_estimate_mj``. Any other metric is checked when the trial ended.
+
     Args:
-        name: A metric that trials report, for example ``"val_loss"``.
+        name: A cost, or a metric that trials report, for example ``"val_loss"``.
         max: Largest allowed value.
         min: Smallest allowed value.
 
@@ -41,6 +46,10 @@ class Constraint:
                 f"received max={self.max}, min={self.min}"
             )
 
+    def value(self, metrics: Mapping[str, float]) -> float | None:
+        """The metric that this limits, found by its short name too; None without it."""
+        return lookup(metrics, self.name)
+
     def violation(self, value: float) -> float:
         """By how much a value breaks the limit, relative to the bound; 0 when it keeps it.
 
@@ -63,6 +72,33 @@ def _is_number(bound: object) -> bool:
     return isinstance(bound, numbers.Real) and not isinstance(bound, bool) and math.isfinite(bound)
 
 
+def broken_by(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> dict[str, float]:
+    """Violation by name of each constraint that ``metrics`` break.
+
+    Two constraints on one metric add up. One whose metric is not there counts as kept.
+
+    >>> broken_by([Constraint("params", max=2), Constraint("loss", max=1)], {"parameters": 3})
+    {'params': 0.5}
+    """
+    broken: dict[str, float] = {}
+    for constraint in constraints:
+        value = constraint.value(metrics)
+        violation = 0.0 if value is None else constraint.violation(value)
+        if violation > 0:
+            broken[constraint.name] = broken.get(constraint.name, 0.0) + violation
+    return broken
+
+
 def total_violation(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> float:
-    """Sum of what ``metrics`` break; 0 when they keep every constraint."""
-    return sum(constraint.violation(metrics[constraint.name]) for constraint in constraints)
+    """Sum of what ``metrics`` break; 0 when they keep every constraint.
+
+    Raises:
+        KeyError: The metric of a constraint is not there.
+    """
+    total = 0.0
+    for constraint in constraints:
+        value = constraint.value(metrics)
+        if value is None:
+            raise KeyError(constraint.name)
+        total += constraint.violation(value)
+    return total

@@ -102,3 +102,28 @@ def _to_numpy(inputs: Any, rows: int) -> Any:
     if isinstance(inputs, tuple | list):
         return [_to_numpy(value, rows) for value in inputs]
     return np.asarray(inputs)[:rows]
+
+
+def sample_batch(x: Any, y: Any, rows: int) -> tuple[Any, Any] | None:
+    """The first rows of training data with their labels.
+
+    Args:
+        x: As given to `model.fit`.
+        y: As given to `model.fit`; None where ``x`` holds the labels as well.
+        rows: How many.
+
+    Returns:
+        ``(x, y)`` in the same structure, as arrays with at most ``rows`` rows; None when they
+        cannot be had without consuming the data (a generator), or there are no labels.
+    """
+    if y is not None:
+        inputs, labels = sample_rows(x, rows), sample_rows(y, rows)
+        return None if inputs is None or labels is None else (inputs, labels)
+    batch: Any = None
+    if hasattr(x, "element_spec"):
+        batch = next(iter(x.take(1)), None)
+    elif hasattr(x, "num_batches"):  # keras.utils.PyDataset
+        batch = x[0]
+    if not isinstance(batch, tuple) or len(batch) < 2:
+        return None
+    return _to_numpy(batch[0], rows), _to_numpy(batch[1], rows)

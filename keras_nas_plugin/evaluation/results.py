@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas_plugin.errors import HyperModelError, InvalidResultError, ObjectiveError
+from keras_nas_plugin.evaluation.names import COSTS
 
 _LOSSES = ("loss", "val_loss")
 
@@ -31,16 +32,35 @@ class Result:
     step: int
 
 
-def result_of(returned: Any, objective: Any) -> Result:
+def trained_part(objective: Any) -> Any:
+    """What of an objective training decides; None when all of it is what a model costs.
+
+    Which epoch of a training was best does not depend on costs: they are the same in all.
+
+    Args:
+        objective: A `keras_tuner.Objective`, or one with several ``objectives``.
+    """
+    several = getattr(objective, "objectives", None)
+    if several is None:
+        return None if objective.name in COSTS else objective
+    trained = [one for one in several if one.name not in COSTS]
+    if len(trained) == len(several):
+        return objective
+    return type(objective)(trained) if trained else None
+
+
+def result_of(returned: Any, objective: Any, costs: Mapping[str, float] | None = None) -> Result:
     """The metrics that count of what `run_trial` or `HyperModel.fit` returned.
 
     Of a Keras `History`, the best epoch counts among those whose objective and losses are
-    finite: the accuracy of a model whose loss is NaN means nothing.
+    finite: the accuracy of a model whose loss is NaN means nothing. Where the objective is
+    about costs alone, it is the last of those.
 
     Args:
         returned: A `History`, a dictionary of metrics, a number (the objective), or a
             list of these, one per execution, whose mean counts.
         objective: A `keras_tuner.Objective`.
+        costs: What the model costs, which an objective may be about.
 
     Raises:
         HyperModelError: Another type, for example None.
@@ -50,13 +70,15 @@ def result_of(returned: Any, objective: Any) -> Result:
     if isinstance(returned, list | tuple):
         if not returned:
             raise HyperModelError("`run_trial` needs to return a result; received an empty list")
-        return _mean([result_of(item, objective) for item in returned])
+        return _mean([result_of(item, objective, costs) for item in returned])
+    costs = costs or {}
     if isinstance(returned, numbers.Real) or getattr(returned, "shape", None) == ():
-        return _checked({objective.name: float(returned)}, 0, objective)
+        return _checked({objective.name: float(returned)}, 0, objective, costs)
     if isinstance(returned, Mapping):
-        return _checked(scalars(returned), 0, objective)
+        return _checked(scalars(returned), 0, objective, costs)
     if isinstance(getattr(returned, "history", None), Mapping):
-        return _best_epoch(epochs_of(returned), objective, getattr(returned, "epoch", ()))
+        numbers_of = getattr(returned, "epoch", ())
+        return _best_epoch(epochs_of(returned), objective, numbers_of, costs)
     raise HyperModelError(
         "`HyperModel.fit` needs to return a History, a dictionary of metrics or a number; "
         f"received {type(returned).__name__}. Is a `return model.fit(...)` missing?"
@@ -78,43 +100,58 @@ def epochs_of(history: Any) -> list[dict[str, float]]:
 
 
 def _best_epoch(
-    epochs: Sequence[dict[str, float]], objective: Any, numbers: Sequence[int]
+    epochs: Sequence[dict[str, float]],
+    objective: Any,
+    numbers: Sequence[int],
+    costs: Mapping[str, float],
 ) -> Result:
-    reported = [epoch for epoch in epochs if objective.has_value(epoch)]
+    reported = [epoch for epoch in epochs if objective.has_value({**costs, **epoch})]
     if not reported:
         _missing(objective, epochs[-1] if epochs else {})
+    trained = trained_part(objective)
     best: tuple[float, int] | None = None
     for index, metrics in enumerate(epochs):
-        if not usable(metrics, objective):
+        if not usable(metrics, trained):
             continue
-        value = float(objective.get_value(metrics))
-        if best is None or objective.better_than(value, best[0]):
+        value = math.nan if trained is None else float(trained.get_value(metrics))
+        if best is None or trained is None or trained.better_than(value, best[0]):
             best = value, index
     if best is None:
         losses = {name: epochs[-1][name] for name in _LOSSES if name in epochs[-1]}
         raise InvalidResultError(
             f"`{objective.name}` needs a finite value and a finite loss in some epoch; received "
-            f"{objective.get_value(reported[-1])} with {losses} after {len(epochs)} epochs"
+            f"{objective.get_value({**costs, **reported[-1]})} with {losses} after "
+            f"{len(epochs)} epochs"
         )
-    value, index = best
+    index = best[1]
     # Training that goes on with another one's does not begin with epoch 0.
     step = numbers[index] if len(numbers) == len(epochs) else index
-    return Result(value, {**epochs[index], objective.name: value}, int(step))
+    return _checked(epochs[index], int(step), objective, costs)
 
 
 def usable(metrics: Mapping[str, float], objective: Any) -> bool:
-    """Whether an epoch may be the best: objective there, it and the losses finite."""
+    """Whether an epoch may be the best: objective there, it and the losses finite.
+
+    Args:
+        metrics: Of the epoch.
+        objective: See `trained_part`; None where no metric of training is one.
+    """
+    losses = [metrics[name] for name in _LOSSES if name in metrics]
+    if objective is None:
+        return all(map(math.isfinite, losses))
     if not objective.has_value(metrics):
         return False
-    losses = [metrics[name] for name in _LOSSES if name in metrics]
     return all(math.isfinite(value) for value in [objective.get_value(metrics), *losses])
 
 
-def _checked(metrics: dict[str, float], step: int, objective: Any) -> Result:
+def _checked(
+    metrics: dict[str, float], step: int, objective: Any, costs: Mapping[str, float]
+) -> Result:
     if objective.name not in metrics:
-        if not objective.has_value(metrics):
+        known = {**costs, **metrics}
+        if not objective.has_value(known):
             _missing(objective, metrics)
-        metrics = {**metrics, objective.name: float(objective.get_value(metrics))}
+        metrics = {**metrics, objective.name: float(objective.get_value(known))}
     if not math.isfinite(metrics[objective.name]):
         raise InvalidResultError(
             f"`{objective.name}` needs a finite value; received {metrics[objective.name]}"

@@ -9,20 +9,22 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_nas_plugin.errors import ObjectiveError, SearchSpaceError
+from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.oracles import store
 from keras_nas_plugin.oracles.failing import check_failures, report_fatal
-from keras_nas_plugin.oracles.intake import take_report
+from keras_nas_plugin.oracles.intake import run_again, take_metrics, take_report
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock, synchronized
 from keras_nas_plugin.oracles.objectives import ParetoObjective, checked_objective
-from keras_nas_plugin.oracles.scoring import check_proposal, enter_ranking, observation_of
+from keras_nas_plugin.oracles.proposing import next_values
+from keras_nas_plugin.oracles.scoring import enter_ranking, observation_of
+from keras_nas_plugin.oracles.screening import Refusals, Screen
 from keras_nas_plugin.oracles.warm_start import WarmStart, WarmStartReport
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import SearchSpec, Values
-from keras_nas_plugin.strategies.base import Strategy
+from keras_nas_plugin.strategies.base import Observation, Strategy
 
 
 class OracleOptions(TypedDict, total=False):
@@ -34,6 +36,7 @@ class OracleOptions(TypedDict, total=False):
     tune_new_entries: bool
     max_retries_per_trial: int
     max_consecutive_failed_trials: int
+    max_consecutive_infeasible: int | None
     constraints: Sequence[Constraint]
     warm_start: Iterable[tuple[Mapping[str, Any], Any]]
     initial: Iterable[Mapping[str, Any]]
@@ -64,8 +67,11 @@ class NASOracle(keras_tuner.Oracle):
             run again before it counts as failed.
         max_consecutive_failed_trials: Failed trials in a row that end the search with a
             `TooManyFailuresError`; 0 never does.
-        constraints: Limits on reported metrics. A trial that breaks one is complete, but
-            never among the best, and the strategy learns to stay away.
+        max_consecutive_infeasible: Candidates in a row that a screen refuses before the
+            search gives up, at least 1; None never does. See `set_screen`.
+        constraints: Limits. Those on what a model costs are checked before training where a
+            tuner installs a screen, as `NASTuner` does. A trial that breaks any other is
+            complete, but never among the best, and the strategy learns to stay away.
         warm_start: Earlier trials to learn from, as pairs of values and score in the
             objective's own direction (None: it failed), for example from
             `keras_nas_plugin.earlier_trials`. What does not fit the space is counted in
@@ -91,6 +97,7 @@ class NASOracle(keras_tuner.Oracle):
         tune_new_entries: bool = True,
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int = 3,
+        max_consecutive_infeasible: int | None = 3_000,
         constraints: Sequence[Constraint] = (),
         warm_start: Iterable[tuple[Mapping[str, Any], Any]] = (),
         initial: Iterable[Mapping[str, Any]] = (),
@@ -117,6 +124,12 @@ class NASOracle(keras_tuner.Oracle):
         )
         if strategy.multi_objective and len(self.objectives) > 1:
             self.objective = ParetoObjective(self.objectives)
+        self.max_consecutive_infeasible = max_consecutive_infeasible
+        #: The candidates that the screen refused.
+        self.refusals = Refusals(max_consecutive_infeasible)
+        self.screen: Screen | None = None
+        #: Why the search ended before its trials were used up, where it says so; or None.
+        self.stop_reason: str | None = None
         self._warm_start = WarmStart(warm_start, initial, len(self.scored_objectives))
         self.lock = OracleLock()
         self.rng = np.random.default_rng(self.seed)
@@ -128,9 +141,11 @@ class NASOracle(keras_tuner.Oracle):
         self._started = 0
         self._id_width = len(str(max_trials or 0))
         self._waiting: list[str] = []
-        self._untold: list[Trial] = []
+        self._untold: list[Trial | Observation] = []
         self._unsaved: dict[str, Trial] = {}
         self._spec_cache: tuple[int, SearchSpec] | None = None
+        # What the screen found out of each trial.
+        self._screened: dict[str, dict[str, float]] = {}
 
     @property
     def strategy_name(self) -> str:
@@ -157,34 +172,40 @@ class NASOracle(keras_tuner.Oracle):
             self._spec_cache = count, spec_of(self.hyperparameters)
         return self._spec_cache[1]
 
+    def set_screen(self, screen: Screen | None) -> None:
+        """Let a function judge each proposal before it becomes a trial.
+
+        A candidate that breaks a limit costs no trial: it is written down, the strategy is
+        told, and asked for another. Nothing of this is undone by a reload. See `screening`.
+
+        Args:
+            screen: Called with the candidate's `keras_tuner.HyperParameters`, under the
+                oracle's lock and in the process that proposes (a chief, not its workers);
+                None lets every candidate pass.
+        """
+        self.screen = screen
+
+    def screened_metrics(self, trial_id: str) -> Mapping[str, float]:
+        """What the screen found out of a trial before it began; empty without a screen."""
+        return self._screened.get(trial_id, {})
+
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Ask the strategy for the next configuration.
+        """Ask the strategy for the next configuration that the screen lets pass.
 
         Args:
             trial_id: Id of the trial to come.
 
         Returns:
             ``{"status": "RUNNING", "values": ...}``, or status ``"STOPPED"`` and no values
-            when every configuration was tried.
+            when every configuration was tried, or too many in a row were refused.
 
         Raises:
             StrategyError: The strategy proposed inactive, invalid or repeated values.
+            InfeasibleError: Candidates were refused, and there has not been any trial.
         """
-        spec, before = self.spec, self.rng.bit_generator.state
-        first = self._warm_start.wanted(spec, self.ledger.tried)
-        if first is not None:
-            return {"status": TrialStatus.RUNNING, "values": first}
-        try:
-            values = self.strategy.ask(spec, self.rng, tried=self._tried, pending=self._pending())
-            if values is not None:
-                check_proposal(self.strategy, spec, values, self._tried)
-        except Exception:
-            # The same call after a mended fault makes the same proposal.
-            self.rng.bit_generator.state = before
-            raise
-        if values is None:
-            return {"status": TrialStatus.STOPPED, "values": None}
-        return {"status": TrialStatus.RUNNING, "values": values}
+        values = next_values(self, trial_id)
+        status = TrialStatus.STOPPED if values is None else TrialStatus.RUNNING
+        return {"status": status, "values": values}
 
     def _tried(self, values: Mapping[str, Any]) -> bool:
         key = self.spec.key(values)
@@ -212,7 +233,8 @@ class NASOracle(keras_tuner.Oracle):
         if self.fatal_error is not None:
             return self._stop(tuner_id)
         try:
-            trial = self._run_again() if self._waiting else self._new_trial()
+            waiting = self.trials[self._waiting.pop(0)] if self._waiting else None
+            trial = run_again(waiting) if waiting else self._new_trial()
         except Exception as error:
             report_fatal(self, error)
             return self._stop(tuner_id)
@@ -227,22 +249,15 @@ class NASOracle(keras_tuner.Oracle):
         self._display.on_trial_begin(trial)
         return trial
 
-    def _run_again(self) -> Trial:
-        trial = self.trials[self._waiting.pop(0)]
-        trial.status, trial.message = TrialStatus.RUNNING, None
-        trial.score, trial.best_step = None, 0
-        # What an attempt reported that came to nothing must not be averaged in.
-        trial.metrics = type(trial.metrics)()
-        return trial
-
     def _new_trial(self) -> Trial:
-        hyperparameters = self.hyperparameters.copy()
         if self.trials_used_up():
-            return Trial(hyperparameters, status=TrialStatus.STOPPED)
+            return Trial(self.hyperparameters.copy(), status=TrialStatus.STOPPED)
         self._learn_earlier()
         self._tell()
         trial_id = self.trial_id(self._started)
         proposal = self.populate_space(trial_id)
+        # Screening may have found new ones.
+        hyperparameters = self.hyperparameters.copy()
         if proposal["status"] != TrialStatus.RUNNING:
             return Trial(hyperparameters, status=proposal["status"])
         hyperparameters.values = dict(proposal["values"])
@@ -289,22 +304,7 @@ class NASOracle(keras_tuner.Oracle):
         trial = self.trials[trial_id]
         if self.ledger.ended(trial_id) is not None:
             return trial
-        objectives = {o.name: o.direction for o in self.objectives}
-        limits = {constraint.name for constraint in self.constraints}
-        for name, needed in (("objective", objectives.keys()), ("constraints", limits)):
-            if missing := sorted(needed - metrics.keys()):
-                raise ObjectiveError(
-                    f"`{name}` needs {missing} among the reported metrics; "
-                    f"received {sorted(metrics)}"
-                )
-        if self.objective.name not in objectives:
-            total = self.objective.get_value(metrics)
-            metrics = {**metrics, self.objective.name: total}
-            objectives[self.objective.name] = self.objective.direction
-        for name, value in metrics.items():
-            if name in objectives and not trial.metrics.exists(name):
-                trial.metrics.register(name, direction=objectives[name])
-            trial.metrics.update(name, value, step=step)
+        take_metrics(self, trial, {**metrics, **self.screened_metrics(trial_id)}, step)
         return trial
 
     @synchronized
@@ -361,9 +361,10 @@ class NASOracle(keras_tuner.Oracle):
         self.end_order.append(trial.trial_id)
 
     def _tell(self) -> None:
-        """Tell the strategy of trials that ended; one that it failed over is told again."""
+        """Tell the strategy what is new; what it failed over is told again."""
         while self._untold:
-            one = observation_of(self, self._untold[0])
+            one = self._untold[0]
+            one = one if isinstance(one, Observation) else observation_of(self, one)
             self.strategy.tell(one.trial_id, one.values, one.scores, violation=one.violation)
             del self._untold[0]
 

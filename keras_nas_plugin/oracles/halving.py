@@ -33,6 +33,7 @@ _INHERITED = (
     "tune_new_entries",
     "max_retries_per_trial",
     "max_consecutive_failed_trials",
+    "max_consecutive_infeasible",
     "constraints",
 )
 _DEFAULT_TRIALS = 100
@@ -199,11 +200,8 @@ class SuccessiveHalvingOracle(NASOracle):
     def _new_configuration(self, trial_id: str) -> dict[str, Any] | None:
         if self.remaining_trials() == 0:
             return None
-        before = self.rng.bit_generator.state
         proposal = super().populate_space(trial_id)
         if proposal["status"] != TrialStatus.RUNNING:
-            # Nobody counts how often a worker that waits asked in vain.
-            self.rng.bit_generator.state = before
             return None
         fidelity = Fidelity(self.rungs.epochs[0])
         return {**proposal, "values": {**proposal["values"], **fidelity.to_values()}}
@@ -252,6 +250,9 @@ class SuccessiveHalvingOracle(NASOracle):
         fidelity = fidelity_of(trial.hyperparameters.values)
         if self.rungs is not None and fidelity is not None:
             self.rungs.start(trial.trial_id, fidelity.rung, fidelity.parent)
+            if fidelity.parent is not None:
+                # The same model: nothing is found out anew.
+                self._screened[trial.trial_id] = dict(self.screened_metrics(fidelity.parent))
 
     def _end(self, trial: Trial) -> None:
         super()._end(trial)

@@ -3,17 +3,59 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.errors import ObjectiveError, SearchSpaceError
 from keras_nas_plugin.space.hyperparameters import spec_of
 
 if TYPE_CHECKING:
     from keras_nas_plugin.oracles.base import NASOracle
+
+
+def run_again(trial: Trial) -> Trial:
+    """The same trial as it was before it ran."""
+    trial.status, trial.message = TrialStatus.RUNNING, None
+    trial.score, trial.best_step = None, 0
+    # What an attempt reported that came to nothing must not be averaged in.
+    trial.metrics = type(trial.metrics)()
+    return trial
+
+
+def take_metrics(oracle: NASOracle, trial: Trial, metrics: Mapping[str, float], step: int) -> None:
+    """Enter a trial's metrics, with the sum of its objectives where that is what counts.
+
+    Args:
+        oracle: Whose trial it is.
+        trial: The oracle's own trial.
+        metrics: What was reported, and what screening found.
+        step: The epoch that they belong to.
+
+    Raises:
+        ObjectiveError: An objective or the metric of a constraint is missing.
+    """
+    objectives = {o.name: o.direction for o in oracle.objectives}
+    limits = {one.name for one in oracle.constraints if one.value(metrics) is None}
+    for name, missing in (
+        ("objective", sorted(objectives.keys() - metrics.keys())),
+        ("constraints", sorted(limits)),
+    ):
+        if missing:
+            raise ObjectiveError(
+                f"`{name}` needs {missing} among the reported metrics; received {sorted(metrics)}"
+            )
+    if oracle.objective.name not in objectives:
+        total = oracle.objective.get_value(metrics)
+        metrics = {**metrics, oracle.objective.name: total}
+        objectives[oracle.objective.name] = oracle.objective.direction
+    for name, value in metrics.items():
+        if name in objectives and not trial.metrics.exists(name):
+            trial.metrics.register(name, direction=objectives[name])
+        trial.metrics.update(name, value, step=step)
 
 
 def take_report(oracle: NASOracle, known: Trial, reported: Trial) -> SearchSpaceError | None:

@@ -17,6 +17,7 @@ import keras_tuner
 from keras_nas_plugin import proxies as proxy_room
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.proxies import table
+from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import Values
 
 logger = logging.getLogger("keras_nas_plugin")
@@ -64,6 +65,8 @@ class ProxyScores:
         #: Where hyperparameters come from, and the folder of the search, if there is one.
         self.hyperparameters: Callable[[], keras_tuner.HyperParameters] | None = None
         self.folder: Callable[[], Path | None] = lambda: None
+        #: Told of hyperparameters after a model was built from them: it may ask for new ones.
+        self.built: Callable[[keras_tuner.HyperParameters], None] = lambda _: None
         self._known: dict[str, dict[str, float]] | None = None
         self._computed = 0
         self._warned = False
@@ -101,12 +104,15 @@ class ProxyScores:
 
     def _compute(self, values: Values) -> dict[str, float]:
         hyperparameters = self.hyperparameters()
-        hyperparameters.values = dict(values)
+        # Values drawn before a hyperparameter was known lack it.
+        hyperparameters.values = spec_of(hyperparameters).fill(values)
         build = getattr(self.hypermodel, "build", self.hypermodel)
         x, y = self.batch
         try:
+            model = build(hyperparameters)
+            self.built(hyperparameters)
             found = proxy_room.score(
-                build(hyperparameters),
+                model,
                 x,
                 y,
                 self.proxies,

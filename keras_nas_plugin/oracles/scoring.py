@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import ObjectiveError, SearchSpaceError, StrategyError
-from keras_nas_plugin.evaluation.constraints import total_violation
+from keras_nas_plugin.evaluation.names import canonical
 from keras_nas_plugin.space.fidelity import configuration, fidelity_of
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.base import Observation, Strategy
@@ -34,9 +34,12 @@ def check_proposal(strategy: Strategy, spec: SearchSpec, values: Values, tried: 
 def metric_of(trial: Trial, name: str) -> float:
     """A metric at the trial's best epoch; its last value where that epoch has none.
 
+    A cost may be named shortly (``"params"``).
+
     Raises:
         ObjectiveError: The trial did not report it: it ended before it was asked for.
     """
+    name = name if trial.metrics.exists(name) else canonical(name)
     if not trial.metrics.exists(name):
         raise ObjectiveError(
             f"`constraints` needs metrics that every completed trial reported; received one on "
@@ -49,8 +52,7 @@ def metric_of(trial: Trial, name: str) -> float:
 
 def violation_of(oracle: NASOracle, trial: Trial) -> float:
     """By how much a completed trial breaks the oracle's constraints; 0 when it keeps them."""
-    metrics = {c.name: metric_of(trial, c.name) for c in oracle.constraints}
-    return total_violation(oracle.constraints, metrics)
+    return sum(c.violation(metric_of(trial, c.name)) for c in oracle.constraints)
 
 
 def ranked_score(oracle: NASOracle, trial: Trial) -> float | None:

@@ -1,9 +1,10 @@
 """The files of a search: what is written when, and what a killed process leaves.
 
-A trial's file says how it ended; ``oracle.json`` says how many trials were started and
-where the generator stands. Each is replaced atomically, the trial's first. A kill between
-the two leaves a started trial that ``oracle.json`` does not count (it is proposed again,
-with the same values), or an ended one that it does not know (the file counts).
+A trial's file says how it ended; ``oracle.json`` says how many trials were started, how many
+candidates were refused before (see `screening`), and where the generator stands. Each is
+replaced atomically, the trial's first. A kill between the two leaves a started trial that
+``oracle.json`` does not count (it is proposed again, with the same values), or an ended one
+that it does not know (the file counts).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from keras_tuner.engine.trial import Trial
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.files import read_json, remove_leftovers, write_json
 from keras_nas_plugin.oracles.scoring import enter_ranking, observation_of
+from keras_nas_plugin.oracles.screening import limits_of, restored
+from keras_nas_plugin.strategies.base import Observation
 
 if TYPE_CHECKING:
     from keras_nas_plugin.oracles.base import NASOracle
@@ -51,6 +54,8 @@ def save_trial(oracle: NASOracle, trial: Trial) -> None:
         folder = project / f"trial_{trial_id}"
         folder.mkdir(parents=True, exist_ok=True)
         extra = {"ended": ledger.ended(trial_id), "runs": ledger.runs[trial_id]}
+        if found := oracle.screened_metrics(trial_id):
+            extra["screened"] = dict(found)
         write_json(folder / _TRIAL_FILE, {**unsaved.get_state(), "nas": extra})
         del oracle._unsaved[trial_id]
 
@@ -75,6 +80,7 @@ def oracle_state(oracle: NASOracle) -> dict[str, Any]:
         "id_width": oracle._id_width,
         "hyperparameters": oracle.hyperparameters.get_config(),
         "strategy": oracle.strategy.get_state(),
+        "refused": {**oracle.refusals.state(), "limits": limits_of(oracle.constraints)},
     }
 
 
@@ -115,9 +121,23 @@ def restore_oracle(oracle: NASOracle, state: Mapping[str, Any]) -> None:
     oracle.start_order = [oracle.trial_id(number) for number in range(oracle._started)]
     oracle.ongoing_trials = {}
     _restore_trials(oracle)
-    ended = (observation_of(oracle, oracle.trials[trial_id]) for trial_id in oracle.end_order)
-    history = [*oracle._warm_start.observations, *ended]
+    refused = _restore_refused(oracle, state.get("refused", {}))
+    history = [*oracle._warm_start.observations, *refused.pop(0, ())]
+    for number, trial_id in enumerate(oracle.end_order, start=1):
+        history += [observation_of(oracle, oracle.trials[trial_id]), *refused.pop(number, ())]
     oracle.strategy.set_state(state["strategy"], history)
+
+
+def _restore_refused(oracle: NASOracle, state: Mapping[str, Any]) -> dict[int, list[Observation]]:
+    """Candidates refused before training, by the number of trials that had ended."""
+    refusals = oracle.refusals
+    refusals.restore(state)
+    limits = state.get("limits", [])
+    if limits != limits_of(oracle.constraints):
+        # Under other limits the search begins to look anew.
+        refusals.trial_began()
+    oracle.stop_reason = None
+    return restored(oracle, refusals.read(project_path(oracle)), limits)
 
 
 def _restore_trials(oracle: NASOracle) -> None:
@@ -164,6 +184,7 @@ def reload_oracle(oracle: NASOracle) -> None:
         oracle.trials[trial.trial_id] = trial
         extra = data.get("nas", {})
         oracle.ledger.runs[trial.trial_id] = extra.get("runs", 0)
+        oracle._screened[trial.trial_id] = extra.get("screened", {})
         if extra.get("ended") is not None:
             ended.append((extra["ended"], trial))
     for _, trial in sorted(ended, key=lambda item: item[0]):

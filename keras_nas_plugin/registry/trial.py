@@ -73,6 +73,7 @@ def register_trial(
             "nas.objective": search.objective,
             "nas.direction": search.direction,
             "nas.value": repr(record.score),
+            **{f"nas.cost.{cost}": repr(value) for cost, value in record.costs.items()},
             **(tags or {}),
         },
         sample=sample,

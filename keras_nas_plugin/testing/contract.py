@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from keras_nas_plugin.testing import failures, parallel, proposals, searches, state
+from keras_nas_plugin.testing import failures, parallel, proposals, screening, searches, state
 from keras_nas_plugin.testing.driving import MakeOracle
 
 #: What holds for an oracle: name, and a check that raises AssertionError where it does not.
@@ -21,6 +21,7 @@ PROPERTIES: Mapping[str, Callable[[MakeOracle, Path], None]] = {
         proposals.new_entries_can_be_refused,
         proposals.new_entries_can_keep_their_default,
         proposals.wire_changes_nothing,
+        screening.infeasible_proposals_cost_no_trial,
         failures.ask_may_raise,
         failures.tell_may_raise,
         failures.useless_scores_fail,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 
 from keras_nas_plugin.errors import StateError, TrackingError
 from keras_nas_plugin.tracking import connection
+from keras_nas_plugin.tracking.calibration import OBSERVED, RANKING, Calibration
 from keras_nas_plugin.tracking.leaderboard import Leaderboard, Progress
 from keras_nas_plugin.tracking.note import render_note
 from keras_nas_plugin.tracking.outbox import Outbox
@@ -58,6 +60,7 @@ class Delivery:
         self._tags = tags
         self._search = search
         self._board = Leaderboard(search)
+        self._calibration = Calibration(search)
         self._outbox = Outbox(search.directory)
         self._runs: SearchRuns | None = None
         self._online = False
@@ -66,6 +69,7 @@ class Delivery:
         self._pending: dict[str, TrialRecord] = {}
         self._refused: set[str] = set()
         self._progress: list[Progress] = []
+        self._rankings: list[Point] = []
         self._run_ids: dict[str, str] = {}
         self._started: dict[str, frozenset[str]] = {}
         self._left_running: dict[str, str] = {}
@@ -124,7 +128,10 @@ class Delivery:
 
     def end(self, record: TrialRecord) -> None:
         """Send a trial that ended, or keep it on disk until that works."""
-        self._enter(record)
+        place = self._enter(record)
+        if place is not None:
+            proxies = {**record.proxies, OBSERVED: place}
+            record = dataclasses.replace(record, proxies=proxies)
         # Last in the order, even where an earlier attempt at the trial still waits.
         self._pending.pop(record.trial_id, None)
         self._pending[record.trial_id] = record
@@ -209,6 +216,7 @@ class Delivery:
         self._pending = lacking | self._pending
         steps = runs.steps_of_parent(BEST)
         self._progress = [point for point in self._progress if point.step not in steps]
+        self._rankings = [point for point in self._rankings if point.step not in steps]
 
     def _attempt(self, what: str, call: Callable[..., _T], *args: Any) -> _T | None:
         """Call the store; None, and a line in the log, when that fails."""
@@ -248,10 +256,18 @@ class Delivery:
 
     # Sending
 
-    def _enter(self, record: TrialRecord) -> None:
+    def _enter(self, record: TrialRecord) -> float | None:
+        """Enter a trial; its place among those with proxies, if it has some."""
         point = self._board.add(record)
+        place = self._calibration.add(record)
         if point is not None:
             self._progress.append(point)
+        if point is not None and place is not None:
+            self._rankings += [
+                Point(RANKING + name, value, point.time_ms, point.step)
+                for name, value in self._calibration.correlations().items()
+            ]
+        return place
 
     def _enter_other_workers(self) -> None:
         """Enter trials that other workers of this search ended, for the last note."""
@@ -293,6 +309,7 @@ class Delivery:
 
     def _update_parent(self) -> None:
         points = [Point(BEST, p.score, p.time_ms, p.step) for p in self._progress]
+        points += self._rankings
         tags = {NOTE: render_note(self._search, self._board)}
         best = self._board.best
         if best is not None:
@@ -300,4 +317,4 @@ class Delivery:
             if best.trial_id in self._run_ids:
                 tags["nas.best_run_id"] = self._run_ids[best.trial_id]
         self._runs.update_parent(points, tags)
-        self._progress = []
+        self._progress, self._rankings = [], []

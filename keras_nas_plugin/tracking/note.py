@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_nas_plugin.tracking.leaderboard import Leaderboard
 from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, tensors_of, text_of
-from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
+from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord, load_refusals
 
 _NAMES = 12  # hyperparameters listed by name
 _VALUES = 120  # characters of a trial's values
@@ -29,6 +29,7 @@ def render_note(search: SearchInfo, board: Leaderboard, *, limit: int = TAG_LIMI
     blocks = [
         f"## {_inline(search.name)}",
         _standing(search, board),
+        _refused(search),
         _searched(search),
         _datasets(search),
         _leaderboard(search, board.top),
@@ -83,6 +84,14 @@ def _standing(search: SearchInfo, board: Leaderboard) -> str:
         f"{total:,}{of} trials ended: {parts}."
     )
     return f"{text} Trained on {device}." if device else text
+
+
+def _refused(search: SearchInfo) -> str:
+    refused = load_refusals(search.directory)
+    if not refused.count:
+        return ""
+    reason = f" {_inline(shorten(refused.reason, _ERROR))}" if refused.reason else ""
+    return f"**Constraints:** {_inline(refused)}{reason}"
 
 
 def _searched(search: SearchInfo) -> str:

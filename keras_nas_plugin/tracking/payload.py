@@ -170,6 +170,7 @@ def points_of(record: TrialRecord) -> tuple[list[Point], str | None]:
     origins = [
         *(("single", name, [(record.best_step, end, value)]) for name, value in single.items()),
         *(("cost", name, [(0, end, value)]) for name, value in record.costs.items()),
+        *(("proxy", f"proxy/{name}", [(0, end, value)]) for name, value in record.proxies.items()),
         *(
             ("curve", name, _timed(curve, record.started_ms, span, epochs, first))
             for name, curve in curves.items()

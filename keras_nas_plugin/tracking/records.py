@@ -7,13 +7,12 @@ project folder; trackers, the command line and reports read them without TensorF
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from keras_nas_plugin.evaluation.constraints import Constraint, total_violation
+from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.files import read_json, write_json
 
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
@@ -23,6 +22,7 @@ _SEARCH_FILE = "search.json"
 _RECORD_FILE = "record.json"
 _RUN_FILE = "run.json"
 _MODEL_FILE = "registered_model.json"
+_REFUSED_FILE = "infeasible.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,9 +95,10 @@ class SearchInfo:
 
     def breaks(self, record: TrialRecord) -> bool:
         """Whether a finished trial breaks a constraint: then it is never the best."""
+        known = {**record.costs, **record.metrics}
         limits = [Constraint(**limit) for limit in self.constraints]
-        metrics = {limit.name: record.metrics.get(limit.name, math.nan) for limit in limits}
-        return total_violation(limits, metrics) > 0
+        values = ((limit, limit.value(known)) for limit in limits)
+        return any(value is None or limit.violation(value) > 0 for limit, value in values)
 
     def standing(self, record: TrialRecord) -> tuple[int, float] | None:
         """Sorts trials from the best to the worst; None for one that is not ranked.
@@ -123,7 +124,9 @@ class TrialRecord:
         curves: Per execution, per epoch, the metrics that Keras logged.
         first_epoch: The epoch that the curves begin with. Not 0 for a trial that went on with
             another one's training, whose best epoch may lie before it.
-        costs: Measured costs, for example ``parameters`` and ``train_seconds``.
+        costs: What the model costs and its training took: ``parameters``, ``flops``,
+            ``peak_memory_bytes``, ``train_seconds``, and what was measured on request.
+        proxies: Scores of the untrained model by proxy, and what rank they predicted.
         error: The traceback's last line of a failed trial, or None.
         hyperparameters: KerasTuner's configuration of the space, when the trial asked for
             hyperparameters that were not known before.
@@ -140,6 +143,7 @@ class TrialRecord:
     curves: tuple[tuple[Mapping[str, float], ...], ...] = ()
     first_epoch: int = 0
     costs: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    proxies: Mapping[str, float] = dataclasses.field(default_factory=dict)
     error: str | None = None
     hyperparameters: Mapping[str, Any] | None = None
     started_ms: int = 0
@@ -177,6 +181,38 @@ class TrialRecord:
     def discard(directory: str | os.PathLike) -> None:
         """Forget the record of an earlier attempt, if there is one."""
         (Path(directory) / _RECORD_FILE).unlink(missing_ok=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Refused:
+    """Candidates that broke a constraint before training, and became no trials.
+
+    Attributes:
+        count: How many.
+        by_constraint: How many broke each constraint; one may break several.
+        reason: Why the search ended for want of others, or None.
+    """
+
+    count: int = 0
+    by_constraint: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    reason: str | None = None
+
+    def __str__(self) -> str:
+        names = ", ".join(f"{name} {count:,}" for name, count in self.by_constraint.items())
+        candidates = "candidate was" if self.count == 1 else "candidates were"
+        return f"{self.count:,} {candidates} infeasible and not trained ({names})."
+
+    def save(self, directory: str | os.PathLike) -> None:
+        """Write this to the project folder."""
+        write_json(Path(directory) / _REFUSED_FILE, dataclasses.asdict(self))
+
+
+def load_refusals(directory: str | os.PathLike) -> Refused:
+    """The account of candidates that were not trained; an empty one where there were none."""
+    try:
+        return Refused(**read_json(Path(directory) / _REFUSED_FILE))
+    except FileNotFoundError:
+        return Refused()
 
 
 def load_records(directory: str | os.PathLike) -> Iterator[TrialRecord]:

@@ -63,11 +63,12 @@ class BatchTrialCallback(TrialCallback):
 class BestWeights(keras.callbacks.Callback):
     """Keeps the weights of the best epoch over all executions and saves them once.
 
-    Without a value of the objective (a hypermodel that computes it after `fit`), the last
-    epoch counts.
+    Without a value of the objective (a hypermodel that computes it after `fit`, or an
+    objective about costs alone), the last epoch counts.
 
     Args:
-        objective: A `keras_tuner.Objective`.
+        objective: What training reports of a `keras_tuner.Objective`: see `trained_part`; None
+            for nothing.
         path: The checkpoint to write, ending in ``.weights.h5``.
         earlier: Best value so far and its checkpoint, of a training that this one goes on
             with; or None.
@@ -86,7 +87,10 @@ class BestWeights(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
         """Copy the weights when the objective improved."""
         logs = scalars(logs)
-        if not self.objective.has_value(logs):
+        if self.objective is None:
+            if usable(logs, None):
+                self._weights = self.model.get_weights()
+        elif not self.objective.has_value(logs):
             self._weights = self.model.get_weights()
         elif usable(logs, self.objective):
             value = float(self.objective.get_value(logs))

@@ -54,7 +54,12 @@ class Continuation:
     checkpoint: Path
 
     def best(self, objective: Any) -> tuple[float, Path] | None:
-        """The best value of the objective over all executions, and its weights."""
+        """The best value of the objective over all executions, and its weights.
+
+        None without one, also of an objective of which training decides nothing (None).
+        """
+        if objective is None:
+            return None
         values = [
             float(objective.get_value(logs))
             for execution in self.epochs

@@ -11,7 +11,12 @@ from typing import Any
 
 from keras_nas_plugin.evaluation.datasets import describe_data
 from keras_nas_plugin.space.hyperparameters import describe as describe_space
-from keras_nas_plugin.tracking.records import DatasetInfo, SearchInfo
+from keras_nas_plugin.tracking.records import (
+    DatasetInfo,
+    SearchInfo,
+    TrialRecord,
+    load_refusals,
+)
 from keras_nas_plugin.training import runtime
 
 logger = logging.getLogger("keras_nas_plugin")
@@ -98,3 +103,24 @@ def _script_command() -> str | None:
     if getattr(main, "__file__", None) is None:
         return None
     return shlex.join(["python", *sys.argv])
+
+
+def print_summary(tuner: Any, trials: Sequence[Any]) -> None:
+    """Print trials: score, costs, hyperparameters.
+
+    Args:
+        tuner: A `NASTuner`.
+        trials: Completed ones, best first.
+    """
+    objective = tuner.oracle.objective
+    print(f"Results in {tuner.project_dir}")
+    print(f"Objective: {objective.name} ({objective.direction})")
+    refusals = load_refusals(tuner.project_dir)
+    if refusals.count:
+        print(refusals)
+    for rank, trial in enumerate(trials, start=1):
+        print(f"\n#{rank} trial {trial.trial_id}: {objective.name} {trial.score:.6g}")
+        record = TrialRecord.load(tuner.get_trial_dir(trial.trial_id))
+        for name, cost in (record.costs if record else {}).items():
+            print(f"  {name}: {cost:,.6g}")
+        trial.display_hyperparameters()

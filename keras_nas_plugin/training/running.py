@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
+import keras_tuner
 from keras_tuner.engine.trial import Trial
 
+from keras_nas_plugin.errors import (
+    CostError,
+    HyperModelError,
+    ObjectiveError,
+    SearchSpaceError,
+    StateError,
+)
 from keras_nas_plugin.evaluation.results import Result, epochs_of
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.tracking.records import Status, TrialRecord
+from keras_nas_plugin.training.costing import CostPlan
+from keras_nas_plugin.training.proxying import proxies_of
+
+# Errors that every further trial would run into as well.
+FATAL = (keras_tuner.errors.FatalError, CostError, HyperModelError, ObjectiveError)
+FATAL += (SearchSpaceError, StateError)
 
 
 class RunningTrial:
-    """What is known of a trial while it trains."""
+    """What is known of a trial while it trains.
 
-    def __init__(self, trial: Trial) -> None:
+    Args:
+        trial: The trial.
+        plan: Which costs it has.
+        costs: Those that are known already.
+    """
+
+    def __init__(self, trial: Trial, plan: CostPlan, costs: Mapping[str, float]) -> None:
         self.trial = trial
+        self.plan = plan
         self.known = len(trial.hyperparameters.space)
         self.curves: list[list[dict[str, float]]] = []
         #: The epoch that the curves begin with.
         self.first_epoch = 0
-        self.costs: dict[str, float] = {}
+        self.costs = dict(costs)
+        self._counted = False
         self.started_ms = time.time_ns() // 1_000_000
 
     def values(self) -> dict[str, Any]:
@@ -32,8 +55,9 @@ class RunningTrial:
     def ran(self, model: Any, seconds: float) -> None:
         """Note an execution: the Keras model, if it is known, and how long it trained."""
         self.costs["train_seconds"] = self.costs.get("train_seconds", 0.0) + seconds
-        if model is not None and model.built:
-            self.costs["parameters"] = float(model.count_params())
+        if model is not None and model.built and not self._counted:
+            self.costs |= self.plan.costs_of(model, self.costs)
+            self._counted = True
 
     def record(
         self,
@@ -59,6 +83,7 @@ class RunningTrial:
             curves=tuple(tuple(curve) for curve in curves),
             first_epoch=self.first_epoch,
             costs=self.costs,
+            proxies=proxies_of(self.trial),
             error=None if error is None else error_line(error),
             hyperparameters=hyperparameters.get_config() if grown else None,
             started_ms=self.started_ms,

@@ -20,6 +20,7 @@ from keras_nas_plugin.errors import (
     SearchSpaceError,
     StateError,
 )
+from keras_nas_plugin.evaluation.results import trained_part
 from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.project import last_epoch_file
 from keras_nas_plugin.space.fidelity import fidelity_of
@@ -96,7 +97,8 @@ class TrialTrainer(keras_tuner.Tuner):
             What `HyperModel.fit` returned, per execution.
         """
         original = list(kwargs.pop("callbacks", None) or [])
-        objective, checkpoint = self.oracle.objective, self._get_checkpoint_fname(trial.trial_id)
+        objective = trained_part(self.oracle.objective)
+        checkpoint = self._get_checkpoint_fname(trial.trial_id)
         before, args, kwargs = self._before(trial, args, kwargs)
         best = BestWeights(objective, checkpoint, before and before.best(objective))
         results = []

@@ -71,6 +71,13 @@ def load_state(model: keras.Model, path: str | Path) -> None:
             seed.assign(file[f"{_SEEDS}/{number}"][()])
 
 
+def with_built_optimizer(model: keras.Model) -> keras.Model:
+    """The same model: Keras warns on loading a compiled one whose optimizer was never built."""
+    if model.compiled and model.optimizer is not None:
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
 def _seeds(model: keras.Model) -> list[Any]:
     """The states of a model's random generators, in a fixed order."""
     others = [*model.weights, *model.metrics_variables]

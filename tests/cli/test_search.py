@@ -223,6 +223,34 @@ def test_without_json_a_summary_is_printed(write, nas):
     assert summary == "2 trials finished." and best.startswith("Best: trial ")
 
 
+def test_limits_on_costs_are_checked_before_training(write, nas, tmp_path):
+    write()
+    words = "search recipe.py --max-trials 2 --epochs 1 --no-tracking --seed 3 --measure latency"
+    done = nas(words, "--constraint params<=0.1k --constraint flops>=12 --json")
+    assert done.returncode == 0, done.err
+    result = json.loads(done.out)
+    # 64 units and 450 parameters at most, 100 allowed.
+    found = [record["costs"] for record in records(tmp_path)]
+    assert len(found) == 2 and all(costs["parameters"] <= 100 for costs in found)
+    assert all({"flops", "peak_memory_bytes", "latency_ms"} <= costs.keys() for costs in found)
+    assert result["infeasible"]["by_constraint"].keys() == {"params"}
+    assert result["infeasible"]["count"] > 0
+    done = nas(words, "--constraint params<=0.1k --constraint flops>=12")
+    count = result["infeasible"]["count"]
+    assert done.out.splitlines()[1] == (
+        f"{count} candidate{'s were' if count > 1 else ' was'} infeasible and not trained "
+        f"(params {count})."
+    )
+
+
+def test_limits_that_nothing_keeps_end_with_the_reason(write, nas):
+    write(RECIPE.replace("2, 64", "2, 9"))
+    done = nas("search recipe.py --max-trials 2 --no-tracking --constraint params<=3")
+    assert done.returncode == 1
+    assert "8 candidates in a row broke a constraint before training; the nearest" in done.err
+    assert "params 16 (at most 3)" in done.err
+
+
 def test_printing_user_code_does_not_spoil_the_result(write, nas):
     write(RECIPE + '\nprint("loaded")\n')
     done = nas("search recipe.py --max-trials 1 --epochs 1 --no-tracking --json")

@@ -258,6 +258,12 @@ def test_objectives_that_are_not_certain_are_refused():
         ("flops<=2G", Constraint("flops", max=2_000_000_000)),
         ("bytes<=3K", Constraint("bytes", max=3_000)),
         ("delta>=-1e-3", Constraint("delta", min=-0.001)),
+        ("params<=200k", Constraint("params", max=200_000)),
+        ("latency<=10ms", Constraint("latency", max=10)),
+        ("latency_p95_ms <= 0.5s", Constraint("latency_p95_ms", max=500)),
+        ("memory<=1.5MB", Constraint("memory", max=1_500_000)),
+        ("peak_memory_bytes<=64k", Constraint("peak_memory_bytes", max=64_000)),
+        ("energy_estimate_mj<=20uJ", Constraint("energy_estimate_mj", max=0.02)),
         ("top-5 (%)>=50", Constraint("top-5 (%)", min=50)),
     ],
 )
@@ -266,7 +272,9 @@ def test_limits(text, limit):
 
 
 @pytest.mark.parametrize(
-    "text", ["loss", "<=3", "loss<=", "loss<=k", "loss<=3x", "loss<=nan", "loss<=inf", "loss=3"]
+    "text",
+    ["loss", "<=3", "loss<=", "loss<=k", "loss<=3x", "loss<=nan", "loss<=inf", "loss=3"]
+    + ["loss<=3ms", "params<=10ms", "latency<=3MB", "flops<=1GB"],
 )
 def test_what_is_no_limit_is_refused(text):
     with pytest.raises(click.BadParameter, match="needs METRIC<=NUMBER"):

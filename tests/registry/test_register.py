@@ -14,7 +14,9 @@ import pytest
 
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.registry import RegisteredModel, register_model
+from keras_nas_plugin.registry.trial import register_trial
 from keras_nas_plugin.tracking import DatasetInfo
+from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 
 # A script, as a user writes it: custom parts of every kind in `__main__`.
 _REGISTER = '''
@@ -286,6 +288,43 @@ def run_id(database):
 
     client = MlflowClient(database)
     return client.create_run(client.create_experiment("models")).info.run_id
+
+
+def test_a_version_of_a_trial_carries_what_it_costs(database, model, run_id, tmp_path):
+    from mlflow import MlflowClient
+
+    class Logged:
+        tracking_uri = registry_uri = database
+
+        def run_id(self, trial_id):
+            return run_id
+
+    record = TrialRecord(
+        trial_id="07",
+        values={"units": 4},
+        status="FINISHED",
+        score=0.5,
+        metrics={"val_loss": 0.5},
+        costs={"parameters": 30.0, "flops": 24.0, "latency_ms": 0.25},
+    )
+    search = SearchInfo(
+        search_id="s1",
+        name="tiny",
+        objective="val_loss",
+        direction="min",
+        strategy="RandomOracle",
+        max_trials=1,
+        directory=str(tmp_path),
+    )
+    register_trial(lambda: model, name="costly", record=record, search=search, tracker=Logged())
+    tags = MlflowClient(database).get_model_version_by_alias("costly", "challenger").tags
+    costs = {name: value for name, value in tags.items() if name.startswith("nas.cost.")}
+    assert costs == {
+        "nas.cost.parameters": "30.0",
+        "nas.cost.flops": "24.0",
+        "nas.cost.latency_ms": "0.25",
+    }
+    assert (tags["nas.trial_id"], tags["nas.value"]) == ("07", "0.5")
 
 
 def test_a_model_is_tied_to_its_run_metrics_data_and_search(database, model, run_id, sample):

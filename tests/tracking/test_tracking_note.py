@@ -8,6 +8,7 @@ import pytest
 
 from keras_nas_plugin.tracking.leaderboard import TOP, Leaderboard
 from keras_nas_plugin.tracking.note import domain_size, render_note, space_size
+from keras_nas_plugin.tracking.records import Refused
 
 
 @pytest.fixture
@@ -74,6 +75,24 @@ def test_the_note_holds_what_a_reader_asks_for(standing, make_record):
     assert "| 1 | 01 | 0.51 | 1,001 | 1.5 | depth=2, block=normal |" in note
     assert "- 02: ValueError: bad layer" in note
     assert "```sh\nkeras-nas search recipe.py --resume\n```" in note
+
+
+def test_the_note_says_what_was_infeasible(standing, make_record, tmp_path):
+    search, board = standing([make_record(0)], directory=str(tmp_path))
+    assert "Constraints" not in render_note(search, board)
+    counts = {"params": 30, "flops": 1_012}
+    Refused(count=1_040, by_constraint=counts, reason="nothing\nfits").save(tmp_path)
+    text = "1,040 candidates were infeasible and not trained (params 30, flops 1,012)."
+    assert f"\n\n**Constraints:** {text} nothing fits\n\n" in render_note(search, board)
+    assert str(Refused(count=1, by_constraint={"params": 1})).startswith("1 candidate was")
+
+
+def test_a_short_name_of_a_cost_is_found_among_the_costs(make_search, make_record):
+    search = make_search(constraints=({"name": "params", "max": 1_000.0, "min": None},))
+    kept, broken = make_record(0), make_record(1)
+    assert (kept.costs["parameters"], broken.costs["parameters"]) == (1_000, 1_001)
+    assert not search.breaks(kept) and search.breaks(broken)
+    assert search.breaks(make_record(2, costs={}))
 
 
 def test_a_table_survives_values_that_look_like_one(standing, make_record):

@@ -16,8 +16,6 @@ from keras_nas_plugin.space import presets
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "presets.md"
 SAMPLES = 50
-# Reading a file takes as long as building and training: one in so many is read.
-RELOADED = 10
 # Without the slots that Adam makes for every weight.
 SGD = {"optimizer": "sgd"}
 
@@ -108,13 +106,12 @@ def test_samples_train_and_survive_saving(name, memory_folder):
             (weight.numpy() != old).any()
             for weight, old in zip(model.trainable_weights, before, strict=True)
         )
-        if index % RELOADED == 0:
-            path = memory_folder / f"{name}.keras"
-            model.save(path)
-            loaded = keras.models.load_model(path)
-            # Some layers, such as `Resizing`, make a plain call one of training.
-            expected = model(inputs, training=False)
-            np.testing.assert_allclose(loaded(inputs), expected, rtol=1e-6, atol=1e-6)
+        path = memory_folder / f"{name}.keras"
+        model.save(path)
+        loaded = keras.models.load_model(path)
+        # Some layers, such as `Resizing`, make a plain call one of training.
+        expected = model(inputs, training=False)
+        np.testing.assert_allclose(loaded(inputs, training=False), expected, rtol=1e-6, atol=1e-6)
 
 
 @each_preset

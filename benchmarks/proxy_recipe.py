@@ -1,0 +1,128 @@
+"""What proxies are worth at equal wall-clock time: a real search, against random search.
+
+    python benchmarks/proxy_recipe.py                       # Fashion-MNIST, 5 seeds
+
+Searches the space of `recipes/image_classification.py` on 5,000 images, both oracles with their
+defaults and the same seconds, which include the time that the proxies take. One search at a time
+and one process for each, so that nothing disturbs the clock; order alternates. Printed per seed:
+the trials; and the mean best validation accuracy after parts of the time, with standard errors.
+
+Fashion-MNIST comes from the Debian package `dataset-fashion-mnist` where it is installed, else
+Keras downloads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+ORACLES = ("RandomOracle", "GradientProxyOracle")
+PARTS = 6
+
+
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--seeds", type=int, default=5)
+    add("--seconds", type=float, default=300.0, help="of each search")
+    add("--epochs", type=int, default=3)
+    add("--images", type=int, default=5_000, help="for training")
+    add("--dataset", default="fashion_mnist", help="see recipes/image_classification.py")
+    add("--max-trials", type=int, default=100, help="what the oracles are told")
+    add("--json", metavar="FILE", help="results as JSON")
+    add("--one", nargs=2, metavar=("ORACLE", "SEED"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(search(options.one[0], int(options.one[1]), options)))
+        return
+    found: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in ORACLES}
+    for seed in range(options.seeds):
+        for name in ORACLES[:: 1 if seed % 2 else -1]:
+            curve = in_a_process(name, seed)
+            found[name].append(curve)
+            best = max((score for _, score in curve), default=float("nan"))
+            print(f"seed {seed} {name}: {len(curve)} trials, best {best:.4f}", flush=True)
+    report(found, options.seconds)
+    if options.json:
+        Path(options.json).write_text(json.dumps(found) + "\n", "utf-8")
+
+
+def in_a_process(name: str, seed: int) -> list[tuple[float, float]]:
+    """Run one search in a process of its own; its trials as seconds and scores."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--one", name, str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{name} with seed {seed} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def search(name: str, seed: int, options: argparse.Namespace) -> list[tuple[float, float]]:
+    """Search until the time is over: when each trial ended, and its score."""
+    os.environ.update(
+        NAS_DATASET=options.dataset,
+        NAS_LIMIT=str(options.images),
+        TF_CPP_MIN_LOG_LEVEL="3",
+    )
+    sys.path[:0] = [str(ROOT), str(ROOT / "recipes")]
+    import time
+
+    import image_classification as recipe
+
+    import keras_nas_plugin
+    from keras_nas_plugin.tracking.records import load_records
+
+    (x, y), validation, _ = recipe.load_data()
+    oracle = getattr(keras_nas_plugin, name)(
+        "val_accuracy", max_trials=options.max_trials, seed=seed
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tuner = keras_nas_plugin.NASTuner(
+            recipe.build_model,
+            oracle=oracle,
+            directory=folder,
+            project_name="search",
+            budget=options.seconds,
+        )
+        start = time.time() * 1e3
+        tuner.search(x, y, validation_data=validation, epochs=options.epochs, verbose=0)
+        records = load_records(tuner.project_dir)
+        return sorted(
+            ((one.ended_ms - start) / 1e3, one.score) for one in records if one.score is not None
+        )
+
+
+def report(found: dict[str, list[list[tuple[float, float]]]], seconds: float) -> None:
+    """Print both curves at equal times."""
+    sys.path.insert(0, str(ROOT))
+    import numpy as np
+
+    from benchmarks._statistics import Estimate
+
+    times = [seconds * (part + 1) / PARTS for part in range(PARTS)]
+    print("\nbest validation accuracy after so many seconds (a search without a trial counts 0)")
+    print(" " * 24 + "".join(f"{time:>18.0f}" for time in times))
+    at = {}
+    for name, curves in found.items():
+        at[name] = np.array(
+            [
+                [max((s for t, s in curve if t <= time), default=0.0) for time in times]
+                for curve in curves
+            ]
+        )
+        cells = [Estimate.of(at[name][:, part]) for part in range(PARTS)]
+        print(f"  {name:22s}" + "".join(f"{c.mean:>10.4f} ± {c.error:.4f}" for c in cells))
+    gain = Estimate.of(at[ORACLES[1]][:, -1] - at[ORACLES[0]][:, -1])
+    print(f"  in the end {gain.mean:+.4f} ± {gain.error:.4f}, {gain.count} pairs")
+
+
+if __name__ == "__main__":
+    main()

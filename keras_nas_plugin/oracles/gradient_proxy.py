@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Unpack
 
-import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
@@ -15,7 +14,6 @@ from keras_nas_plugin.evaluation.flops import count_flops
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
 from keras_nas_plugin.oracles.lock import synchronized
 from keras_nas_plugin.oracles.proxy_scores import Proxy, ProxyScores
-from keras_nas_plugin.oracles.store import project_path
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.strategies.gradient_ascent import GradientAscentSearch
 from keras_nas_plugin.strategies.proxy_guided import ProxyGuidedSearch
@@ -107,8 +105,6 @@ class GradientProxyOracle(NASOracle):
             raise StrategyError(
                 f"`strategy` needs one of {', '.join(_STRATEGIES)}; received {strategy!r}"
             )
-        if batch is not None and not (isinstance(batch, tuple | list) and len(batch) == 2):
-            raise StrategyError(f"`batch` needs a pair (x, y); received {type(batch).__name__}")
         self.scores = ProxyScores(proxies, initialisations)
         search = _STRATEGIES[strategy](
             self.scores,
@@ -119,47 +115,8 @@ class GradientProxyOracle(NASOracle):
             kappa=DEFAULT_KAPPA if kappa is None else kappa,
         )
         super().__init__(search, objective, max_trials, **options)
-        self.scores.seed = self.seed
-        self.scores.hyperparameters = lambda: self.hyperparameters.copy()
-        self.scores.folder = lambda: project_path(self)
-        self.scores.built = self._discover
-        self.prepare(hypermodel, batch)
-
-    def prepare(self, hypermodel: Any, batch: tuple[Any, Any] | None) -> None:
-        """Say how candidates are built and what they are scored on, unless it was said before.
-
-        Args:
-            hypermodel: A `keras_tuner.HyperModel`, or a function ``build(hp)``; None to leave
-                it open.
-            batch: ``(x, y)``; None to leave it open.
-        """
-        if self.scores.hypermodel is None and hypermodel is not None:
-            if not callable(getattr(hypermodel, "build", hypermodel)):
-                raise StrategyError(
-                    "`hypermodel` needs a function build(hp) or a keras_tuner.HyperModel; "
-                    f"received {hypermodel!r}"
-                )
-            self.scores.hypermodel = hypermodel
-        if self.scores.batch is None and batch is not None:
-            self.scores.batch = (batch[0], batch[1])
-
-    def _discover(self, hyperparameters: keras_tuner.HyperParameters) -> None:
-        """What a candidate's model asked for joins the space."""
-        if self.allow_new_entries and len(hyperparameters.space) > len(self.hyperparameters.space):
-            self.update_space(hyperparameters)
-
-    def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """See `NASOracle`; the pool is scored before, in the space that its models ask for."""
-        known = None
-        while known is not self.spec:
-            known = self.spec
-            self.strategy.fill_pool(known, self.rng)
-        return super().populate_space(trial_id)
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """See `NASOracle`; the seed of the weights is that of the search."""
-        super().set_state(state)
-        self.scores.seed = self.seed
+        self.scores.attach(self)
+        self.scores.prepare(hypermodel, batch)
 
     @synchronized
     def create_trial(self, tuner_id: str) -> Trial:

@@ -14,6 +14,7 @@ from keras_nas_plugin.errors import StateError, StrategyError
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
 from keras_nas_plugin.oracles.lock import synchronized
 from keras_nas_plugin.oracles.objectives import checked_objective
+from keras_nas_plugin.oracles.proxy_scores import ProxyScores
 from keras_nas_plugin.oracles.scoring import observation_of, rung_of
 from keras_nas_plugin.oracles.store import project_path
 from keras_nas_plugin.project import discard_last_epochs
@@ -114,6 +115,8 @@ class SuccessiveHalvingOracle(NASOracle):
             strategy, given = _strategy(source), options
         max_trials = _DEFAULT_TRIALS if max_trials is _NOT_GIVEN else max_trials
         super().__init__(strategy, objective, max_trials, **options)
+        if isinstance(getattr(strategy, "scorer", None), ProxyScores):
+            strategy.scorer.attach(self)
         if isinstance(source, NASOracle) and not {"warm_start", "initial"} & given.keys():
             self._warm_start = source._warm_start
         self.min_epochs, self.max_epochs, self.factor = min_epochs, max_epochs, factor

@@ -69,6 +69,10 @@ def _proposal(oracle: NASOracle) -> Values | None:
         return values
     pending, tried = oracle._pending(), oracle._tried
     values = oracle.strategy.ask(spec, oracle.rng, tried=tried, pending=pending)
+    while oracle.spec is not spec:
+        # It looked at models, and these asked for hyperparameters that were not known.
+        spec = oracle.spec
+        values = oracle.strategy.ask(spec, oracle.rng, tried=tried, pending=pending)
     if values is not None:
         check_proposal(oracle.strategy, spec, values, tried)
     return values

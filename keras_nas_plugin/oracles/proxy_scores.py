@@ -10,15 +10,19 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 
 from keras_nas_plugin import proxies as proxy_room
 from keras_nas_plugin.errors import StrategyError
+from keras_nas_plugin.oracles.store import project_path
 from keras_nas_plugin.proxies import table
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import Values
+
+if TYPE_CHECKING:
+    from keras_nas_plugin.oracles.base import NASOracle
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -58,18 +62,37 @@ class ProxyScores:
                 table.get(one)
         self.names = tuple(one if isinstance(one, str) else one.__name__ for one in self.proxies)
         self.initialisations = initialisations
-        #: Of the weights.
-        self.seed = 0
         self.hypermodel: Any = None
         self.batch: tuple[Any, Any] | None = None
-        #: Where hyperparameters come from, and the folder of the search, if there is one.
-        self.hyperparameters: Callable[[], keras_tuner.HyperParameters] | None = None
-        self.folder: Callable[[], Path | None] = lambda: None
-        #: Told of hyperparameters after a model was built from them: it may ask for new ones.
-        self.built: Callable[[keras_tuner.HyperParameters], None] = lambda _: None
+        self._oracle: NASOracle | None = None
         self._known: dict[str, dict[str, float]] | None = None
         self._computed = 0
         self._warned = False
+
+    def attach(self, oracle: NASOracle) -> None:
+        """Say whose search this is: it has the space, the seed and the folder."""
+        self._oracle, self._known = oracle, None
+
+    def prepare(self, hypermodel: Any, batch: tuple[Any, Any] | None) -> None:
+        """Say how candidates are built and what they are scored on, unless it was said before.
+
+        Args:
+            hypermodel: A `keras_tuner.HyperModel`, or a function ``build(hp)``; None to leave
+                it open.
+            batch: ``(x, y)``; None to leave it open.
+
+        Raises:
+            StrategyError: It is something else.
+        """
+        if hypermodel is not None and not callable(getattr(hypermodel, "build", hypermodel)):
+            raise StrategyError(
+                "`hypermodel` needs a function build(hp) or a keras_tuner.HyperModel; "
+                f"received {hypermodel!r}"
+            )
+        if batch is not None and not (isinstance(batch, tuple | list) and len(batch) == 2):
+            raise StrategyError(f"`batch` needs a pair (x, y); received {type(batch).__name__}")
+        self.hypermodel = hypermodel if self.hypermodel is None else self.hypermodel
+        self.batch = batch if self.batch is None else self.batch
 
     @property
     def ready(self) -> bool:
@@ -103,21 +126,21 @@ class ProxyScores:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _compute(self, values: Values) -> dict[str, float]:
-        hyperparameters = self.hyperparameters()
+        hyperparameters = self._oracle.hyperparameters.copy()
         # Values drawn before a hyperparameter was known lack it.
         hyperparameters.values = spec_of(hyperparameters).fill(values)
         build = getattr(self.hypermodel, "build", self.hypermodel)
         x, y = self.batch
         try:
             model = build(hyperparameters)
-            self.built(hyperparameters)
+            self._discover(hyperparameters)
             found = proxy_room.score(
                 model,
                 x,
                 y,
                 self.proxies,
                 initialisations=self.initialisations,
-                seed=self.seed,
+                seed=self._oracle.seed,
                 unsupported="skip",
             )
         except Exception as error:
@@ -132,20 +155,26 @@ class ProxyScores:
             logger.info("%d candidates were scored without training.", self._computed)
         return {name: found.get(name, -math.inf) for name in self.names}
 
+    def _discover(self, hyperparameters: keras_tuner.HyperParameters) -> None:
+        """What a candidate's model asked for joins the space."""
+        known = len(self._oracle.hyperparameters.space)
+        if self._oracle.allow_new_entries and len(hyperparameters.space) > known:
+            self._oracle.update_space(hyperparameters)
+
     # ------------------------------------------------------------------ the file
 
     def _settings(self) -> dict[str, Any]:
         return {
             "proxies": list(self.names),
             "initialisations": self.initialisations,
-            "seed": self.seed,
+            "seed": self._oracle.seed,
         }
 
     def _load(self) -> dict[str, dict[str, float]]:
         """What is known; the first time, from the file, if it was made with these settings."""
         if self._known is None:
             self._known = {}
-            folder = self.folder()
+            folder = project_path(self._oracle)
             path = None if folder is None else folder / _FILE
             lines = path.read_bytes().splitlines(keepends=True) if path and path.exists() else []
             # A process that was killed leaves half a line.
@@ -167,7 +196,7 @@ class ProxyScores:
         write_atomic(path, lambda name: Path(name).write_text(text, "utf-8"))
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        folder = self.folder()
+        folder = project_path(self._oracle)
         if folder is None:
             return
         try:

@@ -79,24 +79,13 @@ class ProxyGuidedSearch(SurrogateSearch):
         """See `Strategy.ask`."""
         if spec.constant:
             return spec.untried(rng, tried)
-        self.fill_pool(spec, rng)
+        if self._seed is None:
+            self._seed = int(rng.integers(2**_SEED_BITS))
         memory = self._encoded(spec)
         known = len(memory.known) + len(pending)
         if known < self.initial_trials or not memory.known:
             return self._first(memory, rng, tried, known)
         return super().ask(spec, rng, tried=tried, pending=pending)
-
-    def fill_pool(self, spec: SearchSpec, rng: np.random.Generator) -> None:
-        """Draw and score the pool of a space, unless that was done.
-
-        Args:
-            spec: The space.
-            rng: Draws the pool's seed, once.
-        """
-        if self._seed is None:
-            self._seed = int(rng.integers(2**_SEED_BITS))
-        if not spec.constant:
-            self.pool(spec)
 
     def _first(
         self, memory: Observed, rng: np.random.Generator, tried: Tried, known: int

@@ -8,7 +8,8 @@ from typing import Any
 from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.evaluation.datasets import sample_batch
-from keras_nas_plugin.oracles.gradient_proxy import PREFIX, GradientProxyOracle
+from keras_nas_plugin.oracles.gradient_proxy import PREFIX
+from keras_nas_plugin.oracles.proxy_scores import ProxyScores
 
 # Rows that candidates are scored on.
 _ROWS = 32
@@ -22,11 +23,11 @@ def prepare_proxies(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) 
         args: Positional arguments of `model.fit`.
         kwargs: Keyword arguments of `model.fit`.
     """
-    oracle = tuner._local_oracle
-    if isinstance(oracle, GradientProxyOracle):
+    scorer = getattr(getattr(tuner._local_oracle, "strategy", None), "scorer", None)
+    if isinstance(scorer, ProxyScores):
         x = args[0] if args else kwargs.get("x")
         y = args[1] if len(args) > 1 else kwargs.get("y")
-        oracle.prepare(tuner.hypermodel, sample_batch(x, y, _ROWS))
+        scorer.prepare(tuner.hypermodel, sample_batch(x, y, _ROWS))
 
 
 def proxies_of(trial: Trial) -> dict[str, float]:

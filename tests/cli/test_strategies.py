@@ -199,7 +199,9 @@ def test_wrong_usage_ends_with_2_before_anything_is_written(write, nas, tmp_path
 def test_an_unknown_name_lists_those_that_are_known(option):
     shown = CliRunner().invoke(cli, ["search", "x.py", option, "luck"])
     assert shown.exit_code == 2
-    assert "needs one of bayesian, evolution, grid" in " ".join(shown.output.split())
+    assert "needs one of bayesian, evolution, gradient-proxy, grid" in " ".join(
+        shown.output.split()
+    )
 
 
 def test_strategies_get_what_they_take(tmp_path):
@@ -429,6 +431,7 @@ def test_another_objective_than_the_source_has_is_wrong_usage(sized, nas):
     done = nas(words, "--objective val_accuracy")
     assert done.returncode == 2, done.err
     said = " ".join(done.err.split())
-    assert "received 'val_accuracy', and it has units, val_loss" in said
+    assert "received 'val_accuracy', and it has flops, parameters, peak_memory_bytes, " in said
+    assert "units, val_loss" in said
     done = nas(words, "--objective val_loss:max")
     assert done.returncode == 2 and "with direction 'min'" in " ".join(done.err.split())

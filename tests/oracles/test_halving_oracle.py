@@ -19,6 +19,7 @@ from keras_nas_plugin.oracles import (
 from keras_nas_plugin.project import last_epoch_file
 from keras_nas_plugin.space.fidelity import configuration, fidelity_of
 from keras_nas_plugin.strategies import RandomSearch
+from keras_nas_plugin.testing import proxied
 from keras_nas_plugin.testing.driving import Search, hashed_score, mixed_outcome
 from keras_nas_plugin.testing.proposals import reloads_change_nothing
 
@@ -282,7 +283,10 @@ def test_the_sources_settings_hold_unless_others_are_given():
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"halving"}))
 def test_every_other_oracle_can_be_the_source(name, tmp_path):
     def make(*, objective, **options):
-        source = getattr(oracles, STRATEGIES[name])(objective, max_trials=12)
+        make_source = getattr(oracles, STRATEGIES[name])
+        if name == "gradient-proxy":
+            make_source = proxied.make
+        source = make_source(objective, max_trials=12)
         return SuccessiveHalvingOracle(source=source, **options)
 
     search = Search(make, tmp_path / "s", max_trials=12)

@@ -24,6 +24,7 @@ EXPECTED = (
 )
 # Oracles that answer another question than a table of final scores asks.
 _ELSEWHERE = {
+    "GradientProxyOracle": "networks to score: benchmarks/proxy_search.py",
     "NSGA2Oracle": "several objectives: benchmarks/hypervolume.py",
     "SuccessiveHalvingOracle": "several budgets per configuration",
 }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import keras_tuner
 
 from keras_nas_plugin import proxies as proxy_room
@@ -30,6 +31,8 @@ _FILE = "proxies.jsonl"
 # Models between two collections of what their graphs leave behind.
 _COLLECT_EVERY = 10
 _SAY_EVERY = 50
+# So many candidates that all fail are no accident.
+_HOPELESS = 10
 
 #: A proxy's name, or a function of the model.
 Proxy = str | Callable[[Any], float]
@@ -67,7 +70,7 @@ class ProxyScores:
         self._oracle: NASOracle | None = None
         self._known: dict[str, dict[str, float]] | None = None
         self._computed = 0
-        self._warned = False
+        self._failed = 0
 
     def attach(self, oracle: NASOracle) -> None:
         """Say whose search this is: it has the space, the seed and the folder."""
@@ -131,6 +134,7 @@ class ProxyScores:
         hyperparameters.values = spec_of(hyperparameters).fill(values)
         build = getattr(self.hypermodel, "build", self.hypermodel)
         x, y = self.batch
+        model: Any = None
         try:
             model = build(hyperparameters)
             self._discover(hyperparameters)
@@ -144,12 +148,17 @@ class ProxyScores:
                 unsupported="skip",
             )
         except Exception as error:
-            if not self._warned:
+            self._failed += 1
+            if self._failed == 1:
                 logger.warning("A candidate cannot be scored and counts as the worst: %s", error)
-                self._warned = True
+            if self._failed == self._computed + 1 == _HOPELESS:
+                raise StrategyError(
+                    f"none of the first {_HOPELESS} candidates can be scored: {error}. "
+                    "`batch` and `proxies` need to suit the models of `hypermodel`."
+                ) from error
             found = {}
         self._computed += 1
-        if self._computed % _COLLECT_EVERY == 0:
+        if self._computed % _COLLECT_EVERY == 0 and isinstance(model, keras.Model):
             gc.collect()
         if self._computed % _SAY_EVERY == 0:
             logger.info("%d candidates were scored without training.", self._computed)

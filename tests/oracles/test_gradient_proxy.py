@@ -212,6 +212,13 @@ def test_what_cannot_be_built_or_scored_is_the_worst(tmp_path, data, caplog):
     assert all(one.values["layers"] < 3 for one in load_records(search.project_dir))
 
 
+def test_a_batch_that_suits_no_model_is_an_error(tmp_path, data):
+    wrong = (data["x"][:8, :3], data["y"][:8])
+    search = tuner(tmp_path, build, batch=wrong, pool_size=12)
+    with pytest.raises(NASError, match="none of the first 10 candidates can be scored"):
+        search.search(epochs=1, verbose=0, **data)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

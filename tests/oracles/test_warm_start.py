@@ -15,6 +15,7 @@ from keras_nas_plugin.oracles.earlier import EarlierTrials
 from keras_nas_plugin.oracles.warm_start import WarmStartReport, was_fitted
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.strategies import RandomSearch
+from keras_nas_plugin.testing import proxied
 from keras_nas_plugin.testing.driving import SCORE, Search, hashed_score
 from keras_nas_plugin.testing.spaces import small_configurations, small_space
 
@@ -328,6 +329,8 @@ def test_every_strategy_takes_a_warm_start_and_goes_on_after_each_reload(tmp_pat
     warm_start[2] = (configurations[2], None)
 
     def make(objective, max_trials, **options):
+        if name == "gradient-proxy":
+            return proxied.make(objective, max_trials, **options)
         return oracles.make_oracle(name, objective, max_trials, **options)
 
     options = {"warm_start": warm_start, "initial": [configurations[0]], "max_trials": 7}

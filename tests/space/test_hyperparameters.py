@@ -43,7 +43,9 @@ def test_integers_are_those_of_keras_tuner(options):
     item, domain = only(lambda hp: hp.Int("x", **options))
     if item.step is None:
         for position in _POSITIONS:
-            assert domain.at(position) == item.prob_to_value(position)
+            # By rounding, KerasTuner 1.4.8 leaves the range of 11 to 24 in reverse_log: 10.
+            theirs = min(max(item.prob_to_value(position), item.min_value), item.max_value)
+            assert domain.at(position) == theirs
         assert domain.size == item.max_value - item.min_value + 1
     else:
         assert list(domain.values()) == [int(value) for value in item.values]

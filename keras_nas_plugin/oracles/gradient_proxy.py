@@ -25,8 +25,8 @@ def flops(model: Any) -> float:
     return float(count_flops(model))
 
 
-#: What is scored by default: the three that ranked best on many benchmarks (Krishnakumar et al.
-#: 2022, "NAS-Bench-Suite-Zero"), and two counts that cost nothing.
+#: What is scored by default: three proxies with high published rank correlations, and two counts
+#: that cost next to nothing. See "The default of the oracle" in docs/proxies.md.
 DEFAULT_PROXIES: tuple[Proxy, ...] = ("synflow", "naswot", "jacob_cov", "params", flops)
 #: What a trial's proxies are called among its metrics.
 PREFIX = "proxy/"

@@ -33,10 +33,11 @@ PREFIX = "proxy/"
 
 _STRATEGIES = {"ranker": ProxyGuidedSearch, "gradient": GradientAscentSearch}
 _LEAST_POOL, _LARGEST_POOL, _POOL_PER_TRIAL = 50, 200, 4
+_FIRST_POOL = 25
 
 
 def default_pool(max_trials: int | None) -> int:
-    """Candidates that are scored first: four per trial, 50 to 200.
+    """Candidates in the pool: four per trial, 50 to 200.
 
     >>> default_pool(None), default_pool(100), default_pool(25), default_pool(5)
     (200, 200, 100, 50)
@@ -49,10 +50,12 @@ def default_pool(max_trials: int | None) -> int:
 class GradientProxyOracle(NASOracle):
     """Scores candidates without training, starts from the best, and learns whom to believe.
 
-    A pool of candidates is built and scored on one batch before the first trial: see
-    `keras_nas_plugin.proxies`. How much each proxy counts afterwards is learned from the
-    trials that have finished; one that does not rank loses its say. Scores are kept by
-    architecture in ``proxies.jsonl`` beside the search, so that none is computed twice.
+    A pool of candidates is built and scored on one batch: see `keras_nas_plugin.proxies`. The
+    first trials are the best of it. A candidate that cannot be scored, or that the oracle's
+    screen refuses (see `NASOracle.set_screen`), is not in the pool. How much each proxy counts
+    afterwards is learned from the trials that have finished; one that does not rank loses its
+    say. Scores are kept by architecture in ``proxies.jsonl`` beside the search, so that none is
+    computed twice.
 
     ```python
     oracle = GradientProxyOracle("val_accuracy", max_trials=25)
@@ -68,8 +71,9 @@ class GradientProxyOracle(NASOracle):
             `search`.
         proxies: Names of proxies (see `keras_nas_plugin.proxies.names`), or functions of a
             model that return a number, the larger the better.
-        pool_size: Candidates that are scored before the first trial, at least 2. None takes
-            four per trial, 50 to 200.
+        pool_size: Candidates that are scored before the first trial, at least 2. None starts
+            with 25 and adds eight per trial that ends, up to four per trial of
+            ``max_trials``, 50 to 200 in all.
         strategy: ``"ranker"`` for Bayesian optimisation over the encoding and the proxies
             (`ProxyGuidedSearch`), ``"gradient"`` for gradient ascent on the encoding
             (`GradientAscentSearch`).
@@ -109,6 +113,7 @@ class GradientProxyOracle(NASOracle):
         search = _STRATEGIES[strategy](
             self.scores,
             pool_size=default_pool(max_trials) if pool_size is None else pool_size,
+            first_pool=_FIRST_POOL if pool_size is None else pool_size,
             initial_trials=(
                 default_initial(max_trials) if initial_trials is None else initial_trials
             ),

@@ -17,9 +17,10 @@ import keras_tuner
 
 from keras_nas_plugin import proxies as proxy_room
 from keras_nas_plugin.errors import StrategyError
+from keras_nas_plugin.oracles.proposing import screened
+from keras_nas_plugin.oracles.screening import limits_of
 from keras_nas_plugin.oracles.store import project_path
 from keras_nas_plugin.proxies import table
-from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import Values
 
 if TYPE_CHECKING:
@@ -38,11 +39,16 @@ _HOPELESS = 10
 Proxy = str | Callable[[Any], float]
 
 
+def _nothing() -> None:
+    """The check of a search that may take as long as it likes."""
+
+
 class ProxyScores:
     """Builds models and scores them untrained, each architecture once.
 
     Scores are appended to a file as they come, so that a search that was killed does not
-    compute them again. A model that cannot be built or scored is the worst by every proxy.
+    compute them again. A model that the oracle's screen refuses, or that cannot be built or
+    scored, is the worst by every proxy.
 
     Args:
         proxies: Names of proxies (see `keras_nas_plugin.proxies.names`) or functions of a
@@ -71,6 +77,8 @@ class ProxyScores:
         self._known: dict[str, dict[str, float]] | None = None
         self._computed = 0
         self._failed = 0
+        #: Called before a model is scored; what it raises ends the search's asking.
+        self.check: Callable[[], None] = _nothing
 
     def attach(self, oracle: NASOracle) -> None:
         """Say whose search this is: it has the space, the seed and the folder."""
@@ -117,7 +125,11 @@ class ProxyScores:
             )
         known, key = self._load(), self._key(values)
         if key not in known:
-            known[key] = self._compute(values)
+            self.check()
+            # Values drawn before a hyperparameter was known lack it.
+            whole = self._oracle.spec.fill(values)
+            refused = not screened(self._oracle, whole)[1].feasible
+            known[key] = dict.fromkeys(self.names, -math.inf) if refused else self._compute(whole)
             self._append({"architecture": key, "scores": _plain(known[key])})
         return known[key]
 
@@ -130,8 +142,7 @@ class ProxyScores:
 
     def _compute(self, values: Values) -> dict[str, float]:
         hyperparameters = self._oracle.hyperparameters.copy()
-        # Values drawn before a hyperparameter was known lack it.
-        hyperparameters.values = spec_of(hyperparameters).fill(values)
+        hyperparameters.values = dict(values)
         build = getattr(self.hypermodel, "build", self.hypermodel)
         x, y = self.batch
         model: Any = None
@@ -177,6 +188,7 @@ class ProxyScores:
             "proxies": list(self.names),
             "initialisations": self.initialisations,
             "seed": self._oracle.seed,
+            "constraints": limits_of(self._oracle.constraints),
         }
 
     def _load(self) -> dict[str, dict[str, float]]:
@@ -188,9 +200,14 @@ class ProxyScores:
             lines = path.read_bytes().splitlines(keepends=True) if path and path.exists() else []
             # A process that was killed leaves half a line.
             whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
-            if whole and whole[0] == self._settings():
+            settings = self._settings()
+            limits = settings["constraints"]
+            if whole and {**whole[0], "constraints": limits} == settings:
+                same = whole[0].get("constraints") == limits
                 for line in whole[1:]:
-                    self._known[line["architecture"]] = _numbers(line["scores"])
+                    # What other constraints refused may have scores now.
+                    if same or any(value is not None for value in line["scores"].values()):
+                        self._known[line["architecture"]] = _numbers(line["scores"])
             if path is not None:
                 self._rewrite(path)
         return self._known

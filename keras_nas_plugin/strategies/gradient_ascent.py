@@ -41,6 +41,7 @@ class GradientAscentSearch(ProxyGuidedSearch):
     Args:
         scorer: See `ProxyGuidedSearch`.
         pool_size: See `ProxyGuidedSearch`.
+        first_pool: See `ProxyGuidedSearch`.
         initial_trials: See `ProxyGuidedSearch`.
         kappa: See `SurrogateSearch`.
     """
@@ -67,7 +68,7 @@ class GradientAscentSearch(ProxyGuidedSearch):
 
     def _networks(self, memory: Observed) -> list[Network]:
         """The ensemble; the same as in the last call if nothing has changed."""
-        key = (memory, len(memory.codes))
+        key = (memory, len(memory.codes), self.pool(memory.encoding.spec))
         if self._modelled is None or self._modelled[0] != key:
             self._modelled = key, self._trained(memory)
         return self._modelled[1]

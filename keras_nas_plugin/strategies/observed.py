@@ -78,7 +78,7 @@ class Observed:
         self._scores = np.zeros(0)
         self._violations = np.zeros(0)
         self._keys: list[bytes] = []
-        self._fitted: tuple[int, Hyperparameters] | None = None
+        self._fitted: tuple[int, Features | None, Hyperparameters] | None = None
 
     def add(self, observations: list[Observation]) -> None:
         """Take in those that are new; the list only ever grows."""
@@ -120,11 +120,12 @@ class Observed:
             features: Of codes, for the linear part of the model; None without one.
         """
         count = fitted_at(len(self._keys))
-        if self._fitted is None or self._fitted[0] != count:
+        if self._fitted is None or self._fitted[:2] != (count, features):
             codes, scores = self.latest(count)
             kept = most_telling(scores, FITTED)
             codes, scores = codes[kept], scores[kept]
             points, columns = embed(self.encoding, codes)
             known = None if features is None else features(codes)
-            self._fitted = count, gaussian_process.fit(points, columns, scores, known)
-        return self._fitted[1]
+            fitted = gaussian_process.fit(points, columns, scores, known)
+            self._fitted = count, features, fitted
+        return self._fitted[2]

@@ -15,7 +15,7 @@ from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import GaussianProcess
 from keras_nas_plugin.strategies.kernels import embed
 from keras_nas_plugin.strategies.observed import Observed
-from keras_nas_plugin.strategies.scored_pool import ScoredPool, Scorer, consensus
+from keras_nas_plugin.strategies.scored_pool import ScoredDraws, ScoredPool, Scorer, consensus
 from keras_nas_plugin.strategies.surrogate import DEFAULT_KAPPA, SurrogateSearch
 
 # One of so many first trials is a random member of the pool: a proxy cannot be seen to rank
@@ -23,19 +23,35 @@ from keras_nas_plugin.strategies.surrogate import DEFAULT_KAPPA, SurrogateSearch
 _RANDOM_EVERY = 4
 # Promising configurations from outside the pool that are scored for each proposal.
 _SCORED = 4
+# Trials after which a pool grows, and members that it gains by each.
+_GROWS_EVERY, _PER_TRIAL = 3, 8
 _SEED_BITS = 31
+
+
+def pool_at(trials: int, first: int, most: int) -> int:
+    """Members of a pool that grows with the search.
+
+    Args:
+        trials: That have ended.
+        first: Members before the first trial.
+        most: Members in the end.
+
+    >>> [pool_at(trials, 25, 200) for trials in (0, 2, 3, 21, 24)]
+    [25, 25, 49, 193, 200]
+    """
+    return min(most, first + _PER_TRIAL * (trials - trials % _GROWS_EVERY))
 
 
 class ProxyGuidedSearch(SurrogateSearch):
     """Bayesian optimisation over the encoding *and* proxies of trained performance.
 
-    A random pool is scored without training. The first trials are the best of it by a
-    consensus of the proxies, every fourth a random one. Then a Gaussian process takes
-    over whose kernel adds a linear model of the proxies to that of `SurrogateSearch`;
-    how steep each proxy's slope may be comes from the scores of the trials, so that a
-    proxy that does not rank loses its say. Its candidates are the pool and the mutations
-    and samples of `SurrogateSearch`; of those from outside the pool, the most promising
-    are scored as well before one is chosen.
+    A random pool is scored without training, and grows with the number of trials. The first
+    trials are the best of it by a consensus of the proxies, every fourth a random one. Then a
+    Gaussian process takes over whose kernel adds a linear model of the proxies to that of
+    `SurrogateSearch`; how steep each proxy's slope may be comes from the scores of the
+    trials, so that a proxy that does not rank loses its say. Its candidates are the pool and
+    the mutations and samples of `SurrogateSearch`; of those from outside the pool, the most
+    promising are scored as well before one is chosen.
 
     Source: Abdelfattah et al. 2021, "Zero-Cost Proxies for Lightweight NAS", section 4
     (warm-up); White et al. 2021, "How Powerful are Performance Predictors in Neural
@@ -43,7 +59,8 @@ class ProxyGuidedSearch(SurrogateSearch):
 
     Args:
         scorer: Gives the proxies of a configuration.
-        pool_size: Configurations that are scored before the first trial, at least 2.
+        pool_size: Configurations in the pool, at least 2.
+        first_pool: Those that are scored before the first trial, at least 2; None for all.
         initial_trials: Trials before the model is asked, at least 1.
         kappa: See `SurrogateSearch`.
 
@@ -56,16 +73,21 @@ class ProxyGuidedSearch(SurrogateSearch):
         scorer: Scorer,
         *,
         pool_size: int,
+        first_pool: int | None = None,
         initial_trials: int = 10,
         kappa: float = DEFAULT_KAPPA,
     ) -> None:
         super().__init__(initial_trials=initial_trials, kappa=kappa)
-        if pool_size < 2:
-            raise StrategyError(f"`pool_size` needs at least 2; received {pool_size}")
+        first_pool = pool_size if first_pool is None else first_pool
+        for name, size in (("pool_size", pool_size), ("first_pool", first_pool)):
+            if size < 2:
+                raise StrategyError(f"`{name}` needs at least 2; received {size}")
         self.scorer = scorer
         self.pool_size = pool_size
+        self.first_pool = min(first_pool, pool_size)
         self._seed: int | None = None
-        self._pool: tuple[SearchSpec, ScoredPool] | None = None
+        self._draws: ScoredDraws | None = None
+        self._pool: tuple[int, ScoredPool] | None = None
         self._modelled: tuple[Any, Any] | None = None
 
     def ask(
@@ -102,17 +124,26 @@ class ProxyGuidedSearch(SurrogateSearch):
         return memory.encoding.spec.untried(rng, tried)
 
     def pool(self, spec: SearchSpec) -> ScoredPool:
-        """The pool of a space; a space that has grown has another one.
+        """The pool of a space as it is by now; a space that has grown has another one.
 
         Raises:
             StrategyError: Nothing was asked yet, so that there is no pool.
         """
         if self._seed is None:
             raise StrategyError("the pool needs a first `ask`; received none")
-        if self._pool is None or self._pool[0] is not spec:
-            encoding = self._encoded(spec).encoding
-            self._pool = spec, ScoredPool(encoding, self.scorer, self.pool_size, self._seed)
+        encoding = self._encoded(spec).encoding
+        if self._draws is None or self._draws.encoding is not encoding:
+            self._draws = ScoredDraws(encoding, self.scorer, self.pool_size, self._seed)
+            self._pool = None
+        # By the trials that have ended: a search that is reloaded has the same pool.
+        size = pool_at(self._ended(), self.first_pool, self.pool_size)
+        if self._pool is None or self._pool[0] != size:
+            self._pool = size, ScoredPool(self._draws, size)
         return self._pool[1]
+
+    def _ended(self) -> int:
+        """Trials that have ended; what a constraint refused was none."""
+        return sum(not (one.scores is None and one.violation > 0) for one in self._observations)
 
     def _promising(
         self, memory: Observed, running: np.ndarray, rng: np.random.Generator
@@ -146,7 +177,8 @@ class ProxyGuidedSearch(SurrogateSearch):
 
     def _model(self, memory: Observed, running: np.ndarray) -> GaussianProcess:
         """The model; the same as in the last call if nothing has changed."""
-        key = (memory, len(memory.codes), running.tobytes())
+        pool = self.pool(memory.encoding.spec)
+        key = (memory, len(memory.codes), pool, running.tobytes())
         if self._modelled is None or self._modelled[0] != key:
             self._modelled = key, self._fitted(memory, running)
         return self._modelled[1]
@@ -206,5 +238,5 @@ class ProxyGuidedSearch(SurrogateSearch):
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
         self._seed = state.get("pool_seed")
-        self._pool = self._modelled = None
+        self._draws = self._pool = self._modelled = None
         super().set_state(state, history)

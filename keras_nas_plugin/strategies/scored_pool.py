@@ -20,8 +20,77 @@ Scorer = Callable[[Values], Mapping[str, float]]
 
 # Pool members that the kernel is fitted to.
 _FITTED = 200
-# Samples drawn per member that is wanted: small spaces repeat themselves.
+# Draws per member that is wanted: small spaces repeat themselves, and of a space with limits
+# much may have no scores.
 _DRAWS = 4
+
+
+class ScoredDraws:
+    """Random configurations in a fixed order, scored when they are needed.
+
+    Args:
+        encoding: Of the space.
+        scorer: Gives the proxies of a configuration; minus infinity or NaN is the worst. One
+            that is the worst by every proxy becomes no member of a pool.
+        most: Members of the largest pool; a small space has fewer.
+        seed: Of the generator that draws.
+    """
+
+    def __init__(self, encoding: Encoding, scorer: Scorer, most: int, seed: int) -> None:
+        self.encoding = encoding
+        self._scorer = scorer
+        drawn = encoding.sample(_DRAWS * most, np.random.default_rng(seed))
+        first = dict(reversed([(key, at) for at, key in enumerate(rows_of(drawn))]))
+        self._codes = drawn[sorted(first.values())]
+        self._known: dict[bytes, np.ndarray] = {}
+        #: Names of the proxies; none before anything was scored.
+        self.names: tuple[str, ...] = ()
+
+    def raw(self, codes: np.ndarray) -> np.ndarray:
+        """Proxies of any configurations, computed for those that have none.
+
+        Args:
+            codes: Shape ``[n, columns]``.
+
+        Returns:
+            Shape ``[n, proxies]``.
+
+        Raises:
+            StrategyError: The scorer names other proxies than before, or none.
+        """
+        found = []
+        for key, row in zip(rows_of(codes), codes, strict=True):
+            if key not in self._known:
+                self._known[key] = self._score(row)
+            found.append(self._known[key])
+        return np.array(found).reshape(len(codes), len(self.names))
+
+    def _score(self, row: np.ndarray) -> np.ndarray:
+        found = self._scorer(self.encoding.decode(row))
+        self.names = self.names or tuple(found)
+        if not found or tuple(found) != self.names:
+            raise StrategyError(
+                f"a scorer needs to give the same proxies each time, {list(self.names)}; "
+                f"received {list(found)}"
+            )
+        return np.array([-np.inf if np.isnan(value) else value for value in found.values()], float)
+
+    def members(self, size: int) -> np.ndarray:
+        """The first configurations that have scores, whatever was scored before.
+
+        Args:
+            size: How many at most.
+
+        Returns:
+            Codes, shape ``[n, columns]``.
+        """
+        kept: list[np.ndarray] = []
+        for row in self._codes[: _DRAWS * size]:
+            if len(kept) == size:
+                break
+            if np.any(self.raw(row[None]) > -np.inf):
+                kept.append(row)
+        return np.array(kept).reshape(len(kept), self._codes.shape[1])
 
 
 class ScoredPool:
@@ -32,49 +101,36 @@ class ScoredPool:
     are scored themselves.
 
     Args:
-        encoding: Of the space.
-        scorer: Gives the proxies of a configuration; minus infinity or NaN is the worst.
-        size: Most members; a small space has fewer.
-        seed: Of the generator that draws the members.
+        draws: Where members come from.
+        size: Most members.
 
     Raises:
         StrategyError: The scorer names other proxies than before, or none.
     """
 
-    def __init__(self, encoding: Encoding, scorer: Scorer, size: int, seed: int) -> None:
-        self._encoding = encoding
-        self._scorer = scorer
-        drawn = encoding.sample(_DRAWS * size, np.random.default_rng(seed))
-        first = dict(reversed([(key, at) for at, key in enumerate(rows_of(drawn))]))
+    def __init__(self, draws: ScoredDraws, size: int) -> None:
+        self._draws = draws
         #: Codes of the members, shape ``[n, columns]``.
-        self.codes = drawn[sorted(first.values())[:size]]
-        #: Names of the proxies.
-        self.names: tuple[str, ...] = ()
-        raw = np.array([self._raw(row) for row in self.codes])
+        self.codes = draws.members(size)
+        raw = draws.raw(self.codes)
         self._sorted = np.sort(raw, axis=0)
-        self._exact: dict[bytes, np.ndarray] = {}
         #: Normal scores of the members, shape ``[n, proxies]``.
         self.features = self._normal(raw)
-        self._members = {key: at for at, key in enumerate(rows_of(self.codes))}
-        self._exact.update(zip(self._members, self.features, strict=True))
+        self._places = {key: at for at, key in enumerate(rows_of(self.codes))}
         self._predict = self._predictor()
 
-    def _raw(self, row: np.ndarray) -> list[float]:
-        found = self._scorer(self._encoding.decode(row))
-        if not self.names:
-            self.names = tuple(found)
-        if not found or tuple(found) != self.names:
-            raise StrategyError(
-                f"a scorer needs to give the same proxies each time, {list(self.names)}; "
-                f"received {list(found)}"
-            )
-        return [-np.inf if np.isnan(value) else float(value) for value in found.values()]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the proxies."""
+        return self._draws.names
 
     def _normal(self, raw: np.ndarray) -> np.ndarray:
         """Normal quantiles of ranks among the members; equal scores share their mean rank."""
         from scipy import special
 
         count = len(self._sorted)
+        if not raw.size or not count:
+            return np.zeros(raw.shape)
         columns = [
             np.searchsorted(known, new, "left") + np.searchsorted(known, new, "right")
             for known, new in zip(self._sorted.T, raw.T, strict=True)
@@ -83,7 +139,7 @@ class ScoredPool:
         return special.ndtri(np.clip(ranks / count, 0.5 / count, 1.0 - 0.5 / count))
 
     def _predictor(self) -> GaussianProcess | None:
-        points, columns = embed(self._encoding, self.codes)
+        points, columns = embed(self._draws.encoding, self.codes)
         if len(points) < 2 or not len(columns):
             return None
         some = slice(0, _FITTED)
@@ -100,12 +156,7 @@ class ScoredPool:
         Returns:
             Shape ``[n, proxies]``.
         """
-        found = []
-        for key, row in zip(rows_of(codes), codes, strict=True):
-            if key not in self._exact:
-                self._exact[key] = self._normal(np.array([self._raw(row)]))[0]
-            found.append(self._exact[key])
-        return np.array(found).reshape(len(codes), len(self.names))
+        return self._normal(self._draws.raw(codes))
 
     def guess(self, codes: np.ndarray) -> np.ndarray:
         """The normal scores of configurations, predicted but for those of the pool.
@@ -119,11 +170,14 @@ class ScoredPool:
         Returns:
             Shape ``[n, proxies]``.
         """
-        at = [self._members.get(key, -1) for key in rows_of(codes)]
-        found = self.features[at]
-        unknown = np.array(at) < 0
+        at = np.array([self._places.get(key, -1) for key in rows_of(codes)], np.intp)
+        found = np.zeros((len(codes), len(self.names)))
+        unknown = at < 0
+        found[~unknown] = self.features[at[~unknown]]
         if unknown.any() and self._predict is not None:
-            found[unknown] = self._predict.predict(embed(self._encoding, codes[unknown])[0])[0]
+            found[unknown] = self._predict.predict(embed(self._draws.encoding, codes[unknown])[0])[
+                0
+            ]
         return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
+from keras_nas_plugin.errors import BudgetExhaustedError
+
 
 class Budget:
     """Seconds that a search may take, counted from now.
@@ -26,3 +28,15 @@ class Budget:
     def allows_another(self) -> bool:
         """Whether a trial as long as the longest so far would end in time."""
         return self.deadline is None or time.monotonic() + self._longest < self.deadline
+
+    def check(self, doing: str) -> None:
+        """Raise once the budget has ended.
+
+        Args:
+            doing: What is going on, for the message.
+
+        Raises:
+            BudgetExhaustedError: The deadline has passed.
+        """
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise BudgetExhaustedError(f"`budget` ended while candidates were {doing}")

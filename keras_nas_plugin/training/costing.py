@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
 import keras_tuner
 
-from keras_nas_plugin.errors import BudgetExhaustedError, CostError
+from keras_nas_plugin.errors import CostError
 from keras_nas_plugin.evaluation import energy, names
 from keras_nas_plugin.evaluation.constraints import Constraint, broken_by
 from keras_nas_plugin.evaluation.costs import analytic_costs, measured_costs, required_meter
@@ -119,9 +118,7 @@ class CostScreen:
 
     def __call__(self, hp: keras_tuner.HyperParameters) -> Screening:
         """See `keras_nas_plugin.oracles.screening.Screen`."""
-        deadline = self.tuner._limit.deadline
-        if deadline is not None and time.monotonic() >= deadline:
-            raise BudgetExhaustedError("`budget` ended while candidates were screened")
+        self.tuner._limit.check("screened")
         session.forget_models()
         model = self._built(hp)
         screening = Screening() if model is None else self._judged(model)

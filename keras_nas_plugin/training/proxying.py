@@ -28,6 +28,7 @@ def prepare_proxies(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) 
         x = args[0] if args else kwargs.get("x")
         y = args[1] if len(args) > 1 else kwargs.get("y")
         scorer.prepare(tuner.hypermodel, sample_batch(x, y, _ROWS))
+        scorer.check = lambda: tuner._limit.check("scored")
 
 
 def proxies_of(trial: Trial) -> dict[str, float]:

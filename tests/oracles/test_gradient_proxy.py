@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 
 import keras
 import keras_tuner
@@ -11,6 +12,7 @@ import pytest
 
 from keras_nas_plugin import GradientProxyOracle, MLflowTracker, NASTuner
 from keras_nas_plugin.errors import NASError, StrategyError
+from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.oracles.gradient_proxy import DEFAULT_PROXIES, default_pool
 from keras_nas_plugin.space import (
     Identity,
@@ -210,6 +212,39 @@ def test_what_cannot_be_built_or_scored_is_the_worst(tmp_path, data, caplog):
     lost = [one for one in scores if one["params"] is None]
     assert 0 < len(lost) < len(scores) and all(set(one.values()) == {None} for one in lost)
     assert all(one.values["layers"] < 3 for one in load_records(search.project_dir))
+
+
+def test_what_a_constraint_refuses_is_not_scored(tmp_path, data):
+    """And may be scored in the same search under another constraint."""
+    small = [Constraint("params", max=150)]
+    search = tuner(tmp_path, build, max_trials=4, constraints=small)
+    search.search(epochs=1, verbose=0, **data)
+    scores = [line["scores"] for line in lines(tmp_path)[1:]]
+    known = [one["params"] for one in scores if one["params"] is not None]
+    assert 0 < len(known) < len(scores) and max(known) <= 150
+    pool = search.oracle.strategy.pool(search.oracle.spec)
+    assert len(pool.codes) <= len(known)
+    ran = [one.costs["parameters"] for one in load_records(search.project_dir)]
+    assert len(ran) == 4 and max(ran) <= 150
+
+    search = tuner(tmp_path, build, max_trials=8, resume=True, constraints=[])
+    search.search(epochs=1, verbose=0, **data)
+    scores = [line["scores"] for line in lines(tmp_path)[1:]]
+    assert None not in [one["params"] for one in scores]
+    assert max(one["params"] for one in scores) > 150
+
+
+def test_the_budget_ends_a_search_that_scores(tmp_path, data):
+    def slow(hp):
+        time.sleep(0.3)
+        return build(hp)
+
+    oracle = GradientProxyOracle("val_accuracy", 3, seed=0, pool_size=100, proxies=["params"])
+    search = NASTuner(slow, oracle=oracle, directory=tmp_path, project_name="search", budget=2.0)
+    search.search(epochs=1, verbose=0, **data)
+    assert search.stopped_by == "budget"
+    assert not search.oracle.trials
+    assert len(lines(tmp_path)) < 30
 
 
 def test_a_batch_that_suits_no_model_is_an_error(tmp_path, data):

@@ -11,7 +11,7 @@ from keras_nas_plugin.space.encoding import encoding_of
 from keras_nas_plugin.strategies import Observation, RandomSearch
 from keras_nas_plugin.strategies.gradient_ascent import GradientAscentSearch
 from keras_nas_plugin.strategies.proxy_guided import ProxyGuidedSearch
-from keras_nas_plugin.strategies.scored_pool import ScoredPool, consensus
+from keras_nas_plugin.strategies.scored_pool import ScoredDraws, ScoredPool, consensus
 
 BOTH = pytest.mark.parametrize("kind", [ProxyGuidedSearch, GradientAscentSearch])
 TERNARY = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
@@ -40,12 +40,15 @@ def guided(scorer, kind=ProxyGuidedSearch, **options):
     return kind(scorer, **{"pool_size": 60, **options})
 
 
+def pool_of(spec, scorer, size, seed=0):
+    return ScoredPool(ScoredDraws(encoding_of(spec), scorer, size, seed), size)
+
+
 # ---------------------------------------------------------------------- the pool
 
 
 def test_members_are_different_and_drawn_by_the_seed():
-    encoding = encoding_of(TERNARY)
-    pools = [ScoredPool(encoding, lambda v: {"total": total(v)}, 40, seed) for seed in (1, 1, 2)]
+    pools = [pool_of(TERNARY, lambda v: {"total": total(v)}, 40, seed) for seed in (1, 1, 2)]
     codes = [pool.codes for pool in pools]
     np.testing.assert_array_equal(codes[0], codes[1])
     assert codes[0].shape == (40, 10) and len(np.unique(codes[0], axis=0)) == 40
@@ -54,18 +57,58 @@ def test_members_are_different_and_drawn_by_the_seed():
 
 def test_a_small_space_has_a_small_pool():
     small = SearchSpec(TERNARY.decisions[:2])
-    pool = ScoredPool(encoding_of(small), lambda v: {"total": total(v)}, 40, 0)
+    pool = pool_of(small, lambda v: {"total": total(v)}, 40)
     assert len(pool.codes) == 9
 
 
 def test_scores_count_by_their_rank_and_the_worst_are_the_worst():
     small = SearchSpec((Decision("x", Integer(1, 5)),))
     values = {1: 1e9, 2: float("nan"), 3: -1e12, 4: float("-inf"), 5: 2.0}
-    pool = ScoredPool(encoding_of(small), lambda v: {"p": values[v["x"]]}, 9, 0)
+    pool = pool_of(small, lambda v: {"p": values[v["x"]], "other": 0.0}, 9)
     order = [small.decisions[0].domain.at(float(code)) for code in pool.codes[:, 0]]
     features = dict(zip(order, pool.features[:, 0], strict=True))
     expected = stats.norm.ppf((np.array([5.0, 1.5, 3.0, 1.5, 4.0]) - 0.5) / 5.0)
     np.testing.assert_allclose([features[x] for x in range(1, 6)], expected)
+    np.testing.assert_allclose(pool.features[:, 1], 0.0)
+
+
+def test_what_has_no_scores_is_no_member_and_ranks_last():
+    def scorer(values):
+        usable = values["d0"] == 0
+        return {
+            "total": total(values) if usable else float("-inf"),
+            "one": 1.0 if usable else np.nan,
+        }
+
+    pool = pool_of(TERNARY, scorer, 30)
+    assert len(pool.codes) == 30 and set(pool.codes[:, 0]) == {0.0}
+    others = pool.codes[:3] + np.eye(10)[0]
+    worst = stats.norm.ppf(0.5 / 30)
+    np.testing.assert_allclose(pool.score(others), np.full((3, 2), worst))
+
+
+def test_a_pool_without_members_says_nothing():
+    pool = pool_of(TERNARY, lambda v: {"p": float("-inf")}, 30)
+    codes = encoding_of(TERNARY).sample(5, np.random.default_rng(0))
+    assert pool.codes.shape == (0, 10) and pool.names == ("p",)
+    np.testing.assert_array_equal(pool.score(codes), np.zeros((5, 1)))
+    np.testing.assert_array_equal(pool.guess(codes), np.zeros((5, 1)))
+
+
+def test_a_pool_grows_by_further_draws():
+    asked = []
+
+    def scorer(values):
+        asked.append(values)
+        return {"total": total(values)}
+
+    draws = ScoredDraws(encoding_of(TERNARY), scorer, 50, 0)
+    small = ScoredPool(draws, 20)
+    assert len(asked) == 20
+    large = ScoredPool(draws, 50)
+    assert len(asked) == 50
+    np.testing.assert_array_equal(large.codes[:20], small.codes)
+    np.testing.assert_array_equal(large.codes, pool_of(TERNARY, scorer, 50).codes)
 
 
 def test_what_is_not_in_the_pool_is_guessed_until_it_is_scored():
@@ -75,7 +118,7 @@ def test_what_is_not_in_the_pool_is_guessed_until_it_is_scored():
         asked.append(values)
         return {"total": total(values)}
 
-    pool = ScoredPool(encoding, scorer, 100, 0)
+    pool = pool_of(TERNARY, scorer, 100)
     rows = encoding.sample(200, np.random.default_rng(9))
     before = len(asked)
     guesses = pool.guess(rows)[:, 0]
@@ -95,9 +138,9 @@ def test_what_is_not_in_the_pool_is_guessed_until_it_is_scored():
 def test_a_scorer_needs_to_give_the_same_proxies():
     names = iter(["a", "b", "c"] * 100)
     with pytest.raises(StrategyError, match="needs to give the same proxies"):
-        ScoredPool(encoding_of(TERNARY), lambda v: {next(names): 1.0}, 5, 0)
+        pool_of(TERNARY, lambda v: {next(names): 1.0}, 5)
     with pytest.raises(StrategyError, match="needs to give the same proxies"):
-        ScoredPool(encoding_of(TERNARY), lambda v: {}, 5, 0)
+        pool_of(TERNARY, lambda v: {}, 5)
 
 
 def test_consensus_is_the_sum_of_log_ranks():
@@ -216,11 +259,12 @@ def test_reloads_change_nothing(kind):
 
     def run(reload):
         rng, tried, history, running, proposed = np.random.default_rng(0), set(), [], {}, []
-        strategy = guided(helpful, kind, pool_size=30, initial_trials=5)
+        options = {"pool_size": 60, "first_pool": 10, "initial_trials": 5}
+        strategy = guided(helpful, kind, **options)
         for number in range(18):
             if reload:
                 state = strategy.get_state()
-                strategy = guided(helpful, kind, pool_size=30, initial_trials=5)
+                strategy = guided(helpful, kind, **options)
                 strategy.set_state(state, history)
             values = strategy.ask(
                 NETWORK, rng, tried=lambda v: NETWORK.key(v) in tried, pending=running
@@ -237,6 +281,23 @@ def test_reloads_change_nothing(kind):
         return proposed
 
     assert run(reload=True) == run(reload=False)
+
+
+@BOTH
+def test_the_pool_grows_with_the_trials_and_not_with_refusals(kind):
+    strategy, rng = (
+        guided(helpful, kind, first_pool=10, initial_trials=4),
+        np.random.default_rng(0),
+    )
+    sizes = []
+    for number in range(9):
+        values = strategy.ask(NETWORK, rng, tried=lambda v: False, pending={})
+        sizes.append(len(strategy.pool(NETWORK).codes))
+        strategy.tell(f"refused{number}", values, None, violation=1.0)
+        strategy.tell(str(number), values, (accuracy(values),))
+    assert sizes == [10, 10, 10, 34, 34, 34, 58, 58, 58]
+    strategy.ask(NETWORK, rng, tried=lambda v: False, pending={})
+    assert len(strategy.pool(NETWORK).codes) == 60
 
 
 @BOTH
@@ -267,6 +328,8 @@ def test_everything_may_fail(kind):
 def test_arguments_that_make_no_sense_are_refused():
     with pytest.raises(StrategyError, match="`pool_size` needs at least 2; received 1"):
         guided(useless, pool_size=1)
+    with pytest.raises(StrategyError, match="`first_pool` needs at least 2; received 0"):
+        guided(useless, first_pool=0)
     with pytest.raises(StrategyError, match="`initial_trials` needs"):
         guided(useless, initial_trials=0)
     with pytest.raises(StrategyError, match="the pool needs a first `ask`"):

@@ -59,6 +59,11 @@ class Context:
     # ------------------------------------------------------------------ about the network
 
     @functools.cached_property
+    def operations(self) -> list[keras.Operation]:
+        """The model and every layer and operation in it, each once."""
+        return layers.walk(self.model)
+
+    @functools.cached_property
     def kernels(self) -> list[Any]:
         """Trainable weights with two or more axes.
 
@@ -137,7 +142,7 @@ class Context:
 
     def run(self, x: Any, look: Look | None = None) -> tuple[Any, list[Any]]:
         """See `running.Run`."""
-        return Run(self.model, look)(x)
+        return Run(self.model, look, self.operations)(x)
 
     @functools.cached_property
     def batch(self) -> Any:

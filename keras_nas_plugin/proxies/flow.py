@@ -61,16 +61,23 @@ class Flow:
 
     Args:
         model: Any Keras model that is built.
+        operations: Its layers, see `layers.walk`; None to walk.
         rescale: Whether to do so at all.
 
     Attributes:
         scale: Of what the last call returned.
     """
 
-    def __init__(self, model: keras.Model, *, rescale: bool = True) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        operations: list[keras.Operation] | None = None,
+        *,
+        rescale: bool = True,
+    ) -> None:
         self._model = model
         self._rescale = rescale and layers.is_transparent(model)
-        self._operations = layers.walk(model)
+        self._operations = layers.walk(model) if operations is None else operations
         self._depth = 0
         self._problem = ProxyError()
         self.scale = 0.0

@@ -34,12 +34,18 @@ class Run:
         model: Any Keras model that is built.
         look: Called for every `Event`; what it returns takes the place of the tensor, None
             leaves it. (What goes into an activation cannot be replaced.)
+        operations: The layers, see `layers.walk`; None to walk.
     """
 
-    def __init__(self, model: keras.Model, look: Look | None = None) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        look: Look | None = None,
+        operations: list[keras.Operation] | None = None,
+    ) -> None:
         self._model = model
         self._look = look or (lambda event: None)
-        self._operations = layers.walk(model)
+        self._operations = layers.walk(model) if operations is None else operations
         self._composite = {id(one) for one in self._operations if layers.children(one)}
         # How many layers with a `call` of their own we are in.
         self._depth = 0

@@ -40,11 +40,11 @@ def compute(context: Context) -> float:
         lambda one: keras.ops.ones_like(one[:1]) if is_real(one) else one[:1], context.x
     )
     with positive(context.model):
-        flow = Flow(context.model)
+        flow = Flow(context.model, context.operations)
         try:
             recording = _recorded(flow, ones, context)
         except Untracked:
-            flow = Flow(context.model, rescale=False)
+            flow = Flow(context.model, context.operations, rescale=False)
             recording = _recorded(flow, ones, context)
         pairs = zip(context.kernel_values(), recording.pull("flow")[0], strict=True)
         total = float(sum(keras.ops.sum(keras.ops.abs(weight * one)) for weight, one in pairs))

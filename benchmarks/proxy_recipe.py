@@ -3,9 +3,10 @@
     python benchmarks/proxy_recipe.py                       # Fashion-MNIST, 5 seeds
 
 Searches the space of `recipes/image_classification.py` on 5,000 images, both oracles with their
-defaults and the same seconds, which include the time that the proxies take. One search at a time
-and one process for each, so that nothing disturbs the clock; order alternates. Printed per seed:
-the trials; and the mean best validation accuracy after parts of the time, with standard errors.
+defaults and the same seconds, which include the time that the proxies take. The two searches of a
+seed run side by side, each in a process of its own that keeps to one core, and swap cores from seed
+to seed; on a machine with one core they take turns. Printed per seed: the trials; and the mean best
+validation accuracy after parts of the time, with standard errors.
 
 Fashion-MNIST comes from the Debian package `dataset-fashion-mnist` where it is installed, else
 Keras downloads it.
@@ -19,6 +20,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent import futures
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,15 +41,24 @@ def main() -> None:
     add("--dataset", default="fashion_mnist", help="see recipes/image_classification.py")
     add("--max-trials", type=int, default=100, help="what the oracles are told")
     add("--json", metavar="FILE", help="results as JSON")
-    add("--one", nargs=2, metavar=("ORACLE", "SEED"), help=argparse.SUPPRESS)
+    add("--one", nargs=3, metavar=("ORACLE", "SEED", "CORE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
+        # Before TensorFlow counts the cores.
+        os.sched_setaffinity(0, {int(options.one[2])})
         print(json.dumps(search(options.one[0], int(options.one[1]), options)))
         return
     found: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in ORACLES}
+    cores = sorted(os.sched_getaffinity(0))[: len(ORACLES)]
     for seed in range(options.seeds):
-        for name in ORACLES[:: 1 if seed % 2 else -1]:
-            curve = in_a_process(name, seed)
+        turned = cores[seed % len(cores) :] + cores[: seed % len(cores)]
+        with futures.ThreadPoolExecutor(len(cores)) as executor:
+            waiting = [
+                executor.submit(in_a_process, name, seed, turned[place % len(cores)])
+                for place, name in enumerate(ORACLES)
+            ]
+            curves = [one.result() for one in waiting]
+        for name, curve in zip(ORACLES, curves, strict=True):
             found[name].append(curve)
             best = max((score for _, score in curve), default=float("nan"))
             print(f"seed {seed} {name}: {len(curve)} trials, best {best:.4f}", flush=True)
@@ -56,9 +67,9 @@ def main() -> None:
         Path(options.json).write_text(json.dumps(found) + "\n", "utf-8")
 
 
-def in_a_process(name: str, seed: int) -> list[tuple[float, float]]:
-    """Run one search in a process of its own; its trials as seconds and scores."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--one", name, str(seed)]
+def in_a_process(name: str, seed: int, core: int) -> list[tuple[float, float]]:
+    """Run one search in a process of its own, on one core; its trials as seconds and scores."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--one", name, str(seed), str(core)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name} with seed {seed} failed:\n{done.stderr[-2000:]}")

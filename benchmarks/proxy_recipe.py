@@ -4,9 +4,9 @@
 
 Searches the space of `recipes/image_classification.py` on 5,000 images, both oracles with their
 defaults and the same seconds, which include the time that the proxies take. The two searches of a
-seed run side by side, each in a process of its own that keeps to one core, and swap cores from seed
-to seed; on a machine with one core they take turns. Printed per seed: the trials; and the mean best
-validation accuracy after parts of the time, with standard errors.
+seed run side by side, each in a process of its own that keeps to one core, and swap cores from
+seed to seed; on a machine with one core they take turns. Printed per seed: the trials; and the
+mean best validation accuracy after parts of the time, with standard errors.
 
 Fashion-MNIST comes from the Debian package `dataset-fashion-mnist` where it is installed, else
 Keras downloads it.

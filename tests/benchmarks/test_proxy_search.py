@@ -1,0 +1,82 @@
+"""The file of proxies, and a slice of the searches that start from them."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks import _driving, _tables, proxy_search
+from benchmarks import proxies_nas_bench_201 as networks
+from keras_nas_plugin.space.presets import nas_bench_201
+from tests.benchmarks.scripted import table_of
+
+ERRORS = 3.0
+
+
+def test_the_file_has_scores_of_every_cell():
+    columns = proxy_search.known()
+    truth = table_of("cifar10").truth
+    assert set(columns) == {*proxy_search.PROXIES, "params", "flops"}
+    for name, column in columns.items():
+        ranks = stats.rankdata(column)
+        # 0.5 has a chance of nothing at all among 15,625 cells that are in no relation.
+        assert column.shape == truth.shape and stats.spearmanr(ranks, truth).statistic > 0.5, name
+
+
+def test_the_file_can_be_computed_again():
+    """Two of its networks, built and scored here."""
+    with np.load(proxy_search.FILE) as content:
+        settings = json.loads(str(content["settings"]))
+        # The first that is good for anything, and one from the middle.
+        places = [int(np.flatnonzero(np.isfinite(content["synflow"]))[0]), 3_000]
+        rows = content["rows"][places]
+        expected = {name: content[name][places] for name in proxy_search.PROXIES}
+    assert settings == proxy_search.SETTINGS
+    found = networks.scored(rows, settings, None)
+    for name, column in expected.items():
+        np.testing.assert_allclose(found[name], column, rtol=1e-3, err_msg=name)
+
+
+def test_equal_cells_share_their_scores():
+    """On every hundredth cell: the same hash, and the same proxies, as those of its row."""
+    table = table_of("cifar10")
+    hypermodel = nas_bench_201(inputs=(8, 8, 3), cells_per_stage=1, channels=1)
+    with np.load(proxy_search.FILE) as content:
+        representatives = content["rows"][content["cells"]]
+    assert len(np.unique(representatives)) == 5_650
+    for row in range(0, len(table.truth), 100):
+        one, other = (
+            hypermodel.architecture(networks.values_of(table, at)).hash()
+            for at in (row, int(representatives[row]))
+        )
+        assert one == other
+
+
+@pytest.mark.parametrize(
+    ("name", "evaluations"), [(proxy_search.RANKER, 25), (proxy_search.GRADIENT, 12)]
+)
+def test_searches_with_proxies_are_above_random_search(name, evaluations):
+    """By three standard errors of the mean that random search would have."""
+    table = table_of("cifar10")
+    mean, spread = _tables.random_search(table, evaluations)
+    runs = [
+        _driving.drive(
+            proxy_search.search(name, table, evaluations, seed), table, evaluations, seed
+        )
+        for seed in range(6)
+    ]
+    found = [(run.truth[-1] - mean) / spread for run in runs]
+    assert np.mean(found) > ERRORS / np.sqrt(len(found))
+
+
+def test_the_command_judges_the_bars(capsys):
+    options = argparse.Namespace(
+        only=[proxy_search.SHUFFLED, proxy_search.RANDOM], evaluations=50, reps=2
+    )
+    found = proxy_search.measured("cifar10", options)
+    assert found[proxy_search.RANDOM]["50"]["count"] == 2
+    printed = capsys.readouterr().out
+    assert "random search is at 91.2" in printed
+    assert f"{proxy_search.SHUFFLED} not below {proxy_search.RANDOM} after 25" in printed

@@ -21,6 +21,7 @@ from keras_nas_plugin.evaluation.datasets import sample_rows
 from keras_nas_plugin.evaluation.results import result_of
 from keras_nas_plugin.files import write_json
 from keras_nas_plugin.oracles.base import NASOracle
+from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.space.discovery import discover
 from keras_nas_plugin.tracking.autolog import autolog_disabled
 from keras_nas_plugin.tracking.base import Tracker
@@ -290,7 +291,8 @@ class NASTuner(TrialTrainer):
 
     def _train(self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrialRecord:
         known = getattr(self._local_oracle, "screened_metrics", lambda _: {})(trial.trial_id)
-        running = self._running = RunningTrial(trial, self._plan, known)
+        parents = load_parents(Path(self.get_trial_dir(trial.trial_id)))
+        running = self._running = RunningTrial(trial, self._plan, known, parents)
         try:
             self._trackers.trial_started(trial.trial_id, running.values())
             returned = self.run_trial(trial, *args, **kwargs)

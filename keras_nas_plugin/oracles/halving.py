@@ -256,6 +256,8 @@ class SuccessiveHalvingOracle(NASOracle):
             if fidelity.parent is not None:
                 # The same model: nothing is found out anew.
                 self._screened[trial.trial_id] = dict(self.screened_metrics(fidelity.parent))
+                parents = self.ledger.parents
+                parents[trial.trial_id] = parents.get(fidelity.parent, ())
 
     def _end(self, trial: Trial) -> None:
         super()._end(trial)

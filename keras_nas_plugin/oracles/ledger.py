@@ -13,6 +13,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.runs: collections.Counter[str] = collections.Counter()
+        #: The trials that each was bred from.
+        self.parents: dict[str, tuple[str, ...]] = {}
         self._ended: dict[str, int] = {}
         self._ranking: list[tuple[int, float, int, str]] = []
         self._keys: dict[str, str] = {}

@@ -35,7 +35,7 @@ def next_values(oracle: NASOracle, trial_id: str) -> Values | None:
     while not refusals.hopeless:
         before = oracle.rng.bit_generator.state
         try:
-            values = _proposal(oracle)
+            values, parents = _proposal(oracle)
             if values is not None:
                 values, judged = screened(oracle, values)
                 if not judged.feasible:
@@ -52,6 +52,7 @@ def next_values(oracle: NASOracle, trial_id: str) -> Values | None:
         if judged.feasible:
             refusals.trial_began()
             oracle._screened[trial_id] = dict(judged.metrics)
+            oracle.ledger.parents[trial_id] = parents
             return values
         oracle.ledger.record_key(refused.trial_id, oracle.spec.key(values))
         oracle._untold.append(refused)
@@ -62,11 +63,12 @@ def next_values(oracle: NASOracle, trial_id: str) -> Values | None:
     return None
 
 
-def _proposal(oracle: NASOracle) -> Values | None:
+def _proposal(oracle: NASOracle) -> tuple[Values | None, tuple[str, ...]]:
+    """Values, and the trials that they were bred from."""
     spec = oracle.spec
     values = oracle._warm_start.wanted(spec, oracle.ledger.tried)
     if values is not None:
-        return values
+        return values, ()
     pending, tried = oracle._pending(), oracle._tried
     values = oracle.strategy.ask(spec, oracle.rng, tried=tried, pending=pending)
     while oracle.spec is not spec:
@@ -75,7 +77,7 @@ def _proposal(oracle: NASOracle) -> Values | None:
         values = oracle.strategy.ask(spec, oracle.rng, tried=tried, pending=pending)
     if values is not None:
         check_proposal(oracle.strategy, spec, values, tried)
-    return values
+    return values, oracle.strategy.parents
 
 
 def screened(oracle: NASOracle, values: Values) -> tuple[Values, Screening]:

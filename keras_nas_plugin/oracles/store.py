@@ -56,8 +56,18 @@ def save_trial(oracle: NASOracle, trial: Trial) -> None:
         extra = {"ended": ledger.ended(trial_id), "runs": ledger.runs[trial_id]}
         if found := oracle.screened_metrics(trial_id):
             extra["screened"] = dict(found)
+        if parents := ledger.parents.get(trial_id):
+            extra["parents"] = list(parents)
         write_json(folder / _TRIAL_FILE, {**unsaved.get_state(), "nas": extra})
         del oracle._unsaved[trial_id]
+
+
+def load_parents(folder: Path) -> tuple[str, ...]:
+    """The trials that a trial was bred from, out of its folder; none where nothing says so."""
+    try:
+        return tuple(read_json(folder / _TRIAL_FILE).get("nas", {}).get("parents", ()))
+    except FileNotFoundError:
+        return ()
 
 
 def save_oracle(oracle: NASOracle) -> None:
@@ -185,6 +195,7 @@ def reload_oracle(oracle: NASOracle) -> None:
         extra = data.get("nas", {})
         oracle.ledger.runs[trial.trial_id] = extra.get("runs", 0)
         oracle._screened[trial.trial_id] = extra.get("screened", {})
+        oracle.ledger.parents[trial.trial_id] = tuple(extra.get("parents", ()))
         if extra.get("ended") is not None:
             ended.append((extra["ended"], trial))
     for _, trial in sorted(ended, key=lambda item: item[0]):

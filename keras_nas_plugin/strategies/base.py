@@ -47,6 +47,9 @@ class Strategy(abc.ABC):
 
     def __init__(self) -> None:
         self._told: set[str] = set()
+        #: Ids of the trials that the last proposal was bred from; none for one that was
+        #: drawn at random or found by a model.
+        self.parents: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def ask(

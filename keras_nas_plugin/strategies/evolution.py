@@ -11,6 +11,7 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.base import Observation, Strategy
 from keras_nas_plugin.strategies.failures import FailureMemory
+from keras_nas_plugin.strategies.lineage import Litter
 
 # Mutants of one parent that are all known before the edit is widened by one more.
 _MUTANTS = 20
@@ -118,12 +119,16 @@ class RegularizedEvolution(Strategy):
         def sample() -> Values | None:
             return spec.untried(rng, tried)
 
+        litter = Litter()
+        self.parents = ()
+
         def breed() -> Values | None:
-            return self._child(spec, rng, tried)
+            return self._child(spec, rng, tried, litter)
 
         if self._fills(len(pending)):
             return self._failures.avoid(sample, spec, rng)
         child = self._failures.avoid(breed, spec, rng)
+        self.parents = litter.parents_of(child)
         return self._failures.avoid(sample, spec, rng) if child is None else child
 
     def _fills(self, pending: int) -> bool:
@@ -137,21 +142,25 @@ class RegularizedEvolution(Strategy):
             return True
         return self._ended + pending < self.population_size
 
-    def _parent(self, rng: np.random.Generator) -> Mapping[str, Any]:
+    def _parent(self, rng: np.random.Generator) -> Observation:
         scores = [one.scores[0] for one in self._population]
-        return self._population[tournament(scores, self.tournament_size, rng)].values
+        return self._population[tournament(scores, self.tournament_size, rng)]
 
-    def _child(self, spec: SearchSpec, rng: np.random.Generator, tried: Tried) -> Values | None:
+    def _child(
+        self, spec: SearchSpec, rng: np.random.Generator, tried: Tried, litter: Litter
+    ) -> Values | None:
         """An untried child; None when all that were drawn are known."""
         if spec.constant:
             return None
-        child = self._parent(rng)
+        parents = [self._parent(rng)]
+        child = parents[0].values
         # Without crossover the generator is asked for nothing: seeds keep their searches.
         if self.crossover and rng.random() < self.crossover:
-            child = spec.cross(child, self._parent(rng), rng)
+            parents.append(self._parent(rng))
+            child = spec.cross(child, parents[1].values, rng)
             if not tried(child):
-                return child
-        return _untried_mutant(child, spec, rng, tried)
+                return litter.add(child, parents)
+        return litter.add(_untried_mutant(child, spec, rng, tried), parents)
 
     def learn(self, observation: Observation) -> None:
         """The newborn joins, and the oldest leaves when there are too many.

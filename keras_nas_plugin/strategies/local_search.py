@@ -106,6 +106,8 @@ class LocalSearch(Strategy):
         self._index: Neighbourhoods | None = None
         self._ranking = _Ranking()
         self._indexed = 0
+        # The trial that was the latest of a configuration, by key.
+        self._ids: dict[str, str] = {}
         # Configurations without an untried neighbour: only the time to look again is saved.
         self._exhausted: set[str] = set()
         # The configuration whose neighbours are all tried, and how many that are.
@@ -121,11 +123,12 @@ class LocalSearch(Strategy):
         """Sort in what was learned since the last proposal; everything when the space grew."""
         if self._index is None or self._index.spec != spec:
             self._index, self._indexed = Neighbourhoods(spec), 0
-            self._ranking, self._exhausted = _Ranking(), set()
+            self._ranking, self._exhausted, self._ids = _Ranking(), set(), {}
         for observation in self._observations[self._indexed :]:
             values = spec.fill(observation.values)
             key = spec.key(values)
             self._index.add(key, values)
+            self._ids[key] = observation.trial_id
             score = None if observation.scores is None else observation.scores[0]
             self._ranking.put(key, score)
         self._indexed = len(self._observations)
@@ -140,7 +143,7 @@ class LocalSearch(Strategy):
     ) -> Values | None:
         """See `Strategy.ask`."""
         self._index_new(spec)
-        values = None
+        self.parents, values = (), None
         if not self._starts(len(pending)):
             running = self._index.running(pending.values())
             values = self._step(running, rng, tried)
@@ -165,6 +168,7 @@ class LocalSearch(Strategy):
                 self._move(key, len(edits) + self._index.tried_around(key, running))
                 values = self._neighbour(key, edits, rng, tried)
                 if values is not None:
+                    self.parents = (self._ids[key],)
                     return values
             elif not (running and self._index.edits(key, {}, tried)):
                 self._exhausted.add(key)

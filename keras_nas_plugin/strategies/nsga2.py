@@ -11,6 +11,7 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.base import Observation, Strategy
 from keras_nas_plugin.strategies.failures import FailureMemory
+from keras_nas_plugin.strategies.lineage import Litter
 from keras_nas_plugin.strategies.pareto import constrained_ranks, crowding_distances
 
 # Random configurations to begin with, per member of the population.
@@ -105,8 +106,11 @@ class NSGA2(Strategy):
         def sample() -> Values | None:
             return spec.untried(rng, tried)
 
+        litter = Litter()
+        self.parents = ()
+
         def breed() -> Values | None:
-            return self._untried_child(spec, rng, tried)
+            return self._untried_child(spec, rng, tried, litter)
 
         # What runs elsewhere counts as well: no worker draws at random only because the others
         # are slow.
@@ -114,34 +118,37 @@ class NSGA2(Strategy):
         if beginning or len(self._population) < 2 or spec.constant:
             return self._failures.avoid(sample, spec, rng)
         child = self._failures.avoid(breed, spec, rng)
+        self.parents = litter.parents_of(child)
         return self._failures.avoid(sample, spec, rng) if child is None else child
 
     def _untried_child(
-        self, spec: SearchSpec, rng: np.random.Generator, tried: Tried
+        self, spec: SearchSpec, rng: np.random.Generator, tried: Tried, litter: Litter
     ) -> Values | None:
         for more in range(_MORE_EDITS + 1):
             for _ in range(_CHILDREN):
-                child = self._child(spec, rng, more)
+                child, parents = self._child(spec, rng, more)
                 if not tried(child):
-                    return child
+                    return litter.add(child, parents)
         return None
 
-    def _child(self, spec: SearchSpec, rng: np.random.Generator, more: int) -> Values:
+    def _child(
+        self, spec: SearchSpec, rng: np.random.Generator, more: int
+    ) -> tuple[Values, list[Observation]]:
         if self._fitness is None:
             self._fitness = crowded_fitness(self._population)
-        parents = (self._population[index] for index in two_winners(self._fitness, rng))
+        parents = [self._population[index] for index in two_winners(self._fitness, rng)]
         mates = [spec.fill(parent.values) for parent in parents]
-        child = mates[0]
+        child, bred_from = mates[0], parents[:1]
         if rng.random() < self.crossover_probability:
-            child = spec.cross(*mates, rng)
+            child, bred_from = spec.cross(*mates, rng), parents
         mutable = sum(d.domain.size != 1 for d in spec.active(child).values())
         if not mutable:
-            return child
+            return child, bred_from
         edits = int(rng.binomial(mutable, 1 / mutable))
         # A child that equals a parent was tried for certain.
         for _ in range(max(edits, child in mates) + more):
             child = _mutant(child, spec, rng)
-        return child
+        return child, bred_from
 
     def learn(self, observation: Observation) -> None:
         """The trial joins, and the most crowded of the last front leaves."""

@@ -39,9 +39,10 @@ class MLflowTracker(Tracker):
     On a trial: ``nas.trial_id``; ``nas.error`` (a failure's last line); ``nas.non_finite``
     (infinite metrics, logged as NaN); the active hyperparameters as parameters, and whole in
     the artifact ``values.json`` where a name or value does not fit MLflow; the metrics
-    ``objective``, ``best/<metric>`` (at the best epoch), ``<metric>`` (by epoch, averaged over
-    executions), ``execution_<n>/<metric>`` (with several executions), and costs such as
-    ``parameters`` and ``train_seconds``. Trials are named ``t07 0.9731`` after their score.
+    ``objective/<metric>``, ``best/<metric>`` (at the best epoch), ``<metric>`` (by epoch,
+    averaged over executions), ``execution_<n>/<metric>`` (with several executions),
+    ``cost/parameters``, ``cost/train_seconds`` and other costs, and ``proxy/<proxy>``. Trials
+    are named ``t07 0.9731`` after their score.
 
     Args:
         experiment: MLflow experiment, created if it does not exist.

@@ -56,9 +56,7 @@ class Outbox:
             if file.name.startswith(TEMPORARY_PREFIX):
                 continue  # what a killed process left of a write
             try:
-                data = read_json(file)
-                data["curves"] = tuple(tuple(curve) for curve in data["curves"])
-                records.append(TrialRecord(**data))
+                records.append(TrialRecord.of(read_json(file)))
             except FileNotFoundError:
                 continue  # another worker of this search has sent it meanwhile
             except (StateError, KeyError, TypeError, OSError) as error:

@@ -23,6 +23,8 @@ KEY_LIMIT = 250
 PARAM_LIMIT = 6_000
 TAG_LIMIT = 8_000
 LABEL_LIMIT = 10  # MLflow's charts cut labels here
+# What metrics of a trial's run begin with: MLflow groups its charts by it.
+OBJECTIVE, BEST, COST, PROXY = "objective/", "best/", "cost/", "proxy/"
 
 _HASH_LENGTH = 8
 _ILLEGAL = re.compile(r"[^\w.\- /]" if os.name == "nt" else r"[^\w.\- :/]")
@@ -142,7 +144,12 @@ def short_number(value: float, width: int = 6) -> str:
     return text
 
 
-def points_of(record: TrialRecord) -> tuple[list[Point], str | None]:
+def objective_key(name: str) -> str:
+    """The metric of a trial's run that holds what an objective is judged by."""
+    return safe_key(OBJECTIVE + name)
+
+
+def points_of(record: TrialRecord, search: SearchInfo) -> tuple[list[Point], str | None]:
     """All metrics of a trial that ended.
 
     Times are spread evenly between the trial's start and end and depend on the record
@@ -150,13 +157,12 @@ def points_of(record: TrialRecord) -> tuple[list[Point], str | None]:
 
     Args:
         record: The trial.
+        search: Its search.
 
     Returns:
         The points, and a remark that lists infinite values (sent as NaN), or None.
     """
-    single = {f"best/{name}": value for name, value in record.metrics.items()}
-    if record.score is not None:
-        single = {"objective": record.score, **single}
+    single = {f"{BEST}{name}": value for name, value in record.metrics.items()}
     averaged = _average(record.curves)
     curves = _by_name(averaged)
     if len(record.curves) > 1:
@@ -165,18 +171,31 @@ def points_of(record: TrialRecord) -> tuple[list[Point], str | None]:
     first, epochs = record.first_epoch, len(averaged)
     end = record.ended_ms
     span = end - record.started_ms
-    # `cost` and `curve` mark where a name comes from, so that a metric of the user's own that
-    # is called "objective" or "parameters" gets a key of its own.
+    # The first word marks where a name comes from, so that a metric of the user's own that is
+    # called "cost/parameters" gets a key of its own.
     origins = [
+        *(
+            ("objective", OBJECTIVE + name, [(record.best_step, end, value)])
+            for name, value in _objectives(record, search)
+        ),
         *(("single", name, [(record.best_step, end, value)]) for name, value in single.items()),
-        *(("cost", name, [(0, end, value)]) for name, value in record.costs.items()),
-        *(("proxy", f"proxy/{name}", [(0, end, value)]) for name, value in record.proxies.items()),
+        *(("cost", COST + name, [(0, end, value)]) for name, value in record.costs.items()),
+        *(("proxy", PROXY + name, [(0, end, value)]) for name, value in record.proxies.items()),
         *(
             ("curve", name, _timed(curve, record.started_ms, span, epochs, first))
             for name, curve in curves.items()
         ),
     ]
     return _points(origins)
+
+
+def _objectives(record: TrialRecord, search: SearchInfo) -> list[tuple[str, float]]:
+    """What a finished trial is judged by: its score, and each of several objectives."""
+    if record.score is None:
+        return []
+    known = {**record.costs, **record.metrics}
+    several = [(name, known[name]) for name, _ in search.objectives if name in known]
+    return [(search.objective, record.score), *several]
 
 
 def _points(origins: Sequence[tuple[str, str, list]]) -> tuple[list[Point], str | None]:

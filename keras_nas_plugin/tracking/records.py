@@ -15,6 +15,8 @@ from typing import Any, Literal
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.files import read_json, write_json
 
+#: What a trial's folder holds of its architecture, where the hypermodel describes it.
+ARCHITECTURE, PICTURE = "architecture.json", "architecture.svg"
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -52,6 +54,8 @@ class SearchInfo:
         name: The project's name.
         objective: Metric that is searched for, for example ``"val_accuracy"``.
         direction: ``"max"`` or ``"min"``.
+        objectives: Name and direction of each, where there are several; `objective` is then
+            KerasTuner's sum of them, ``"multi_objective"``.
         strategy: Class name of the oracle.
         max_trials: Most trials the search may run, or None.
         space: One mapping per hyperparameter: ``name``, ``type`` and its domain.
@@ -76,6 +80,7 @@ class SearchInfo:
     constraints: tuple[Mapping[str, Any], ...] = ()
     directory: str = "."
     resume_command: str | None = None
+    objectives: tuple[tuple[str, str], ...] = ()
 
     def save(self) -> None:
         """Write this to the project folder."""
@@ -91,6 +96,7 @@ class SearchInfo:
         data["datasets"] = tuple(DatasetInfo(**item) for item in data["datasets"])
         data["space"] = tuple(data["space"])
         data["constraints"] = tuple(data.get("constraints", ()))
+        data["objectives"] = tuple(map(tuple, data.get("objectives", ())))
         return cls(**{**data, "directory": str(directory)})
 
     def breaks(self, record: TrialRecord) -> bool:
@@ -127,6 +133,8 @@ class TrialRecord:
         costs: What the model costs and its training took: ``parameters``, ``flops``,
             ``peak_memory_bytes``, ``train_seconds``, and what was measured on request.
         proxies: Scores of the untrained model by proxy, and what rank they predicted.
+        parents: Ids of the trials that its values were derived from by a mutation or a
+            crossover; none for a random proposal, and for strategies without parents.
         error: The traceback's last line of a failed trial, or None.
         hyperparameters: KerasTuner's configuration of the space, when the trial asked for
             hyperparameters that were not known before.
@@ -144,6 +152,7 @@ class TrialRecord:
     first_epoch: int = 0
     costs: Mapping[str, float] = dataclasses.field(default_factory=dict)
     proxies: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    parents: tuple[str, ...] = ()
     error: str | None = None
     hyperparameters: Mapping[str, Any] | None = None
     started_ms: int = 0
@@ -174,8 +183,18 @@ class TrialRecord:
             data = read_json(Path(directory) / _RECORD_FILE)
         except FileNotFoundError:
             return None
-        data["curves"] = tuple(tuple(curve) for curve in data["curves"])
-        return cls(**data)
+        return cls.of(data)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> TrialRecord:
+        """From the fields as JSON has them.
+
+        Raises:
+            KeyError: A field is missing that every record has.
+            TypeError: There is one that no record has.
+        """
+        curves = tuple(tuple(curve) for curve in data["curves"])
+        return cls(**{**data, "curves": curves, "parents": tuple(data.get("parents", ()))})
 
     @staticmethod
     def discard(directory: str | os.PathLike) -> None:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.tracking import payload
 from keras_nas_plugin.tracking.locks import file_lock
-from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
+from keras_nas_plugin.tracking.records import (
+    ARCHITECTURE,
+    PICTURE,
+    SearchInfo,
+    Status,
+    TrialRecord,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -249,8 +255,11 @@ class SearchRuns:
             params = {keys[name]: params[keys[name]] for name in late}
             if changed:
                 self._log_artifact(run_id, VALUES_ARTIFACT, dict(record.values))
-        points, infinite = payload.points_of(record)
+        points, infinite = payload.points_of(record, self._search)
         tags = {RUN_NAME: payload.trial_label(record)}
+        if record.parents:
+            tags["nas.parents"] = _tag(", ".join(record.parents))
+        self._log_files(run_id, record.trial_id)
         if record.error:
             tags["nas.error"] = _tag(record.error)
         if infinite:
@@ -335,6 +344,16 @@ class SearchRuns:
         ]
         if inputs:
             self._client.log_inputs(run_id, inputs)
+
+    def _log_files(self, run_id: str, trial_id: str) -> None:
+        """Store what lies in a trial's folder for people to look at."""
+        folder = Path(self._search.directory) / f"trial_{trial_id}"
+        for name in (ARCHITECTURE, PICTURE):
+            if (folder / name).exists():
+                try:
+                    self._client.log_artifact(run_id, str(folder / name))
+                except Exception as error:  # artifact stores raise whatever their library raises
+                    _log.warning("MLflow's artifact store did not take `%s`: %s", name, error)
 
     def _log_artifact(self, run_id: str, name: str, data: Any) -> None:
         """Store JSON beside a run; the run does not depend on it."""

@@ -43,6 +43,7 @@ def search_info(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> S
         environment=runtime.describe(tuner.precision, tuner.distribution_strategy),
         datasets=_datasets(tuner.dataset, args, kwargs),
         constraints=tuple(map(dataclasses.asdict, getattr(oracle, "constraints", ()))),
+        objectives=tuple((one.name, one.direction) for one in _several(tuner)),
         directory=str(tuner.project_dir),
         resume_command=tuner.resume_command or _script_command(),
     )
@@ -61,11 +62,15 @@ def warn_of_other_data(earlier: SearchInfo | None, now: SearchInfo) -> None:
         )
 
 
+def _several(tuner: Any) -> Sequence[Any]:
+    """The objectives of a search that has more than one."""
+    return getattr(tuner._local_oracle.objective, "objectives", ())
+
+
 def _settings(tuner: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     plain = {k: v for k, v in kwargs.items() if isinstance(v, str | int | float | bool)}
     plain.pop("verbose", None)
-    several = getattr(tuner._local_oracle.objective, "objectives", ())
-    names = ", ".join(f"{one.name} ({one.direction})" for one in several)
+    names = ", ".join(f"{one.name} ({one.direction})" for one in _several(tuner))
     return {
         **plain,
         **({"objectives": names} if names else {}),

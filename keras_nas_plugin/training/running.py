@@ -34,9 +34,16 @@ class RunningTrial:
         trial: The trial.
         plan: Which costs it has.
         costs: Those that are known already.
+        parents: See `TrialRecord`.
     """
 
-    def __init__(self, trial: Trial, plan: CostPlan, costs: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        plan: CostPlan,
+        costs: Mapping[str, float],
+        parents: tuple[str, ...] = (),
+    ) -> None:
         self.trial = trial
         self.plan = plan
         self.known = len(trial.hyperparameters.space)
@@ -44,6 +51,7 @@ class RunningTrial:
         #: The epoch that the curves begin with.
         self.first_epoch = 0
         self.costs = dict(costs)
+        self.parents = parents
         self._counted = False
         self.started_ms = time.time_ns() // 1_000_000
 
@@ -84,6 +92,7 @@ class RunningTrial:
             first_epoch=self.first_epoch,
             costs=self.costs,
             proxies=proxies_of(self.trial),
+            parents=self.parents,
             error=None if error is None else error_line(error),
             hyperparameters=hyperparameters.get_config() if grown else None,
             started_ms=self.started_ms,

@@ -23,9 +23,10 @@ from keras_nas_plugin.errors import (
 from keras_nas_plugin.evaluation.results import trained_part
 from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.project import last_epoch_file
-from keras_nas_plugin.space.fidelity import fidelity_of
+from keras_nas_plugin.space.fidelity import configuration, fidelity_of
 from keras_nas_plugin.tracking.fanout import Fanout
 from keras_nas_plugin.training import runtime, session
+from keras_nas_plugin.training.architectures import save_architecture
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.callbacks import (
     BatchTrialCallback,
@@ -189,6 +190,8 @@ class TrialTrainer(keras_tuner.Tuner):
         model = self._try_build(trial.hyperparameters)
         self._continue_from(model, trial)
         create_variables(model, args, kwargs)
+        values = configuration(trial.hyperparameters.values)
+        save_architecture(self.hypermodel, values, Path(self.get_trial_dir(trial.trial_id)))
         return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
     def _save_model(self, model: keras.Model, trial: Trial, best: BestWeights) -> None:

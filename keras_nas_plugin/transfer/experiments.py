@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import NASError, TrackingError, WarmStartError
 from keras_nas_plugin.evaluation.constraints import Constraint
+from keras_nas_plugin.evaluation.names import canonical
 from keras_nas_plugin.oracles.earlier import EarlierTrials
 from keras_nas_plugin.tracking.connection import (
     bounded_requests,
@@ -21,7 +22,7 @@ from keras_nas_plugin.tracking.connection import (
     resolve_uri,
     sqlite_path,
 )
-from keras_nas_plugin.tracking.payload import safe_key
+from keras_nas_plugin.tracking.payload import BEST, COST, objective_key, safe_key
 from keras_nas_plugin.tracking.runs import KIND, SEARCH_ID, SPACE_ARTIFACT, VALUES_ARTIFACT
 from keras_nas_plugin.transfer.trials import (
     Account,
@@ -41,7 +42,6 @@ logger = logging.getLogger("keras_nas_plugin")
 
 _PAGE = 1_000
 _OUTCOMES = {"FINISHED": Outcome.FINISHED, "FAILED": Outcome.FAILED}
-_SCORE, _BEST = "objective", "best/"  # the metrics of a trial's run: see `tracking/payload.py`
 _SEVERAL = "multi_objective"
 _CUT = f"whole in {VALUES_ARTIFACT}]"
 
@@ -165,7 +165,10 @@ def _metrics(finished: Sequence[_Trial]) -> list[str]:
     for trial in finished:
         own = trial.search is not None
         keys = trial.run.data.metrics
-        names |= {key.removeprefix(_BEST) for key in keys if not own or key.startswith(_BEST)}
+        for key in keys:
+            prefix = next((one for one in (BEST, COST) if key.startswith(one)), "")
+            if not own or prefix:
+                names.add(key.removeprefix(prefix) if own else key)
     return sorted(names)
 
 
@@ -214,8 +217,8 @@ class _Trial:
         if self.search is None:
             return metrics.get(name)
         # The last epoch's value, under the plain name, is not the best epoch's.
-        key = _SCORE if name == self.search.objective else safe_key(_BEST + name)
-        return metrics.get(key)
+        keys = (objective_key(name), safe_key(BEST + name), safe_key(COST + canonical(name)))
+        return next((metrics[key] for key in keys if key in metrics), None)
 
 
 def _trial(client: MlflowClient, run: Run, search: _Search | None) -> _Trial:

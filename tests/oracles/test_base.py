@@ -15,6 +15,7 @@ from keras_nas_plugin.errors import (
 from keras_nas_plugin.oracles import NASOracle, RandomOracle, RegularizedEvolutionOracle
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock
+from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.strategies import RandomSearch
 from keras_nas_plugin.testing.driving import Search
 from keras_nas_plugin.testing.spaces import small_space
@@ -182,3 +183,16 @@ def test_every_strategy_of_the_command_line_is_an_oracle():
         assert name in oracles.__all__
     with pytest.raises(AttributeError, match="Nobody"):
         oracles.Nobody  # noqa: B018
+
+
+def test_whose_child_a_trial_is_outlives_a_reload(tmp_path):
+    """In the trials' files, from where records take it."""
+    search = Search(RegularizedEvolutionOracle, tmp_path / "search", population_size=4)
+    for number in range(16):
+        search.finish(search.start(), float(number % 7))
+    before = search.oracle.ledger.parents
+    assert len(before) == 16 and sum(map(len, before.values())) > 4
+    assert search.reopened().oracle.ledger.parents == before
+    for trial_id, parents in before.items():
+        assert load_parents(tmp_path / "search" / f"trial_{trial_id}") == parents
+    assert load_parents(tmp_path / "nowhere") == ()

@@ -43,12 +43,12 @@ def test_a_trial_is_a_finished_run_below_the_search(database, track, store, make
     assert run.data.tags["nas.search_id"] == "search-1"
     assert run.data.tags["nas.device"] == "CPU"
     assert run.data.tags["nas.precision"] == "float32"
-    assert run.data.metrics["objective"] == 0.53
+    assert run.data.metrics["objective/val_accuracy"] == 0.53
     assert run.data.metrics["best/val_accuracy"] == 0.53
-    assert run.data.metrics["parameters"] == 1003.0
-    assert run.data.metrics["train_seconds"] == 1.5
+    assert run.data.metrics["cost/parameters"] == 1003.0
+    assert run.data.metrics["cost/train_seconds"] == 1.5
     assert read.points(run, "val_accuracy") == [(0, 0.1), (1, 0.53), (2, 0.2)]
-    assert read.points(run, "objective") == [(1, 0.53)]
+    assert read.points(run, "objective/val_accuracy") == [(1, 0.53)]
     assert tracker.run_id("03") == run.info.run_id
     assert tracker.run_id("99") is None
 
@@ -102,7 +102,7 @@ def test_a_trial_that_did_not_finish(database, track, store, make_record, status
     run = store(database).trial("02")
     assert run.info.status == status
     assert run.info.run_name == f"t02 {status}"
-    assert "objective" not in run.data.metrics
+    assert "objective/val_accuracy" not in run.data.metrics
     assert run.data.tags["nas.error"].endswith("[cut: 9,012 characters]")
     assert len(run.data.tags["nas.error"]) == 8_000
 
@@ -131,7 +131,7 @@ def test_what_mlflow_would_cut_or_refuse_is_kept_whole_beside_the_run(
     database, track, store, make_record
 ):
     values = {"lr (log)": 0.1, "lr [log]": 0.2, "../up": 1, "n" * 300: 2, "w": "v" * 7_000}
-    curve = ({"top-5 (%)": 50.0, "objective": 1.0, "parameters": 2.0},)
+    curve = ({"top-5 (%)": 50.0, "objective/val_accuracy": 1.0, "cost/parameters": 2.0},)
     track(database, [make_record(0, values=values, curves=(curve,))])
     read = store(database)
     run = read.trial("00")
@@ -140,8 +140,8 @@ def test_what_mlflow_would_cut_or_refuse_is_kept_whole_beside_the_run(
     assert run.data.params["w"].endswith("[cut: 7,000 characters, whole in values.json]")
     assert artifact(read, run, "values.json") == values
     assert run.data.metrics["top-5 ___"] == 50.0
-    assert run.data.metrics["objective"] == 0.5
-    assert run.data.metrics["parameters"] == 1000.0
+    assert run.data.metrics["objective/val_accuracy"] == 0.5
+    assert run.data.metrics["cost/parameters"] == 1000.0
     assert sorted(run.data.metrics.values())[:3] == [0.5, 0.5, 1.0]
 
 

@@ -85,31 +85,31 @@ def test_labels_fit_where_mlflow_cuts(make_record, number, score, label):
     assert len(label) <= payload.LABEL_LIMIT
 
 
-def test_points_depend_on_the_record_alone(make_record):
+def test_points_depend_on_the_record_alone(make_record, make_search):
     record = make_record(4, curves=(({"loss": 1.0}, {"loss": 0.5}), ({"loss": 2.0},)))
-    first, _ = payload.points_of(record)
-    second, _ = payload.points_of(record)
+    first, _ = payload.points_of(record, make_search())
+    second, _ = payload.points_of(record, make_search())
     assert first == second
     assert len({(point.key, point.step, point.time_ms) for point in first}) == len(first)
 
 
-def test_times_of_a_curve_run_from_start_to_end(make_record):
+def test_times_of_a_curve_run_from_start_to_end(make_record, make_search):
     record = make_record(0)
-    times = [p.time_ms for p in payload.points_of(record)[0] if p.key == "loss"]
+    times = [p.time_ms for p in payload.points_of(record, make_search())[0] if p.key == "loss"]
     assert times == [record.started_ms + 2_000, record.started_ms + 4_000, record.ended_ms]
 
 
-def test_an_epoch_may_lack_a_metric(make_record):
+def test_an_epoch_may_lack_a_metric(make_record, make_search):
     record = make_record(0, curves=(({"loss": 1.0}, {"loss": 0.5, "val_loss": 0.7}),))
-    points, _ = payload.points_of(record)
+    points, _ = payload.points_of(record, make_search())
     assert [(p.step, p.value) for p in points if p.key == "val_loss"] == [(1, 0.7)]
 
 
-def test_infinity_becomes_nan_with_a_remark(make_record):
+def test_infinity_becomes_nan_with_a_remark(make_record, make_search):
     record = make_record(0, costs={"parameters": -math.inf}, curves=())
-    points, remark = payload.points_of(record)
-    assert math.isnan(next(p.value for p in points if p.key == "parameters"))
-    assert remark == "parameters=-inf at step 0"
+    points, remark = payload.points_of(record, make_search())
+    assert math.isnan(next(p.value for p in points if p.key == "cost/parameters"))
+    assert remark == "cost/parameters=-inf at step 0"
 
 
 def test_mlflow_reads_the_schema_of_a_data_set():

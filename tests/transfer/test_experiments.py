@@ -187,7 +187,10 @@ def test_a_search_for_several_objectives_needs_their_names(
     metrics = {"val_accuracy": 0.5, "size": 30.0, "multi_objective": 29.5}
     search = make_search(objective="multi_objective", direction="min")
     track(database, [make_record(0, metrics=metrics, score=29.5)], search=search)
-    with pytest.raises(WarmStartError, match="Metrics there: multi_objective, size, val_accuracy"):
+    with pytest.raises(
+        WarmStartError,
+        match="Metrics there: multi_objective, parameters, size, train_seconds, val_accuracy",
+    ):
         read(database)
     earlier = read(database, objective=["val_accuracy", "size"])
     assert [score for _, score in earlier] == [(0.5, 30.0)]

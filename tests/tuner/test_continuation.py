@@ -219,7 +219,7 @@ def test_trackers_hear_of_epochs_that_go_on(tune, build, finished, witness):
         epoch for trial_id, epoch, _ in witness.of("epoch_ended") if trial_id == top.trial_id
     ]
     assert epochs == [2, 3]
-    points, _ = points_of(top)
+    points, _ = points_of(top, witness.search)
     curve = [(point.step, point.value) for point in points if point.key == "loss"]
     assert curve == [(2 + i, logs["loss"]) for i, logs in enumerate(top.curves[0])]
     times = [point.time_ms for point in points if point.key == "loss"]

@@ -7,11 +7,16 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.errors import StateError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such call; there locks are left out
+    fcntl = None
 
 TEMPORARY_PREFIX = ".tmp-"
 
@@ -100,3 +105,26 @@ def read_json(path: str | os.PathLike) -> Any:
             f"`{path}` needs to hold JSON; received {len(text)} characters that cannot be "
             f"read ({error}). Restore the file, or start over with `overwrite=True`."
         ) from error
+
+
+@contextlib.contextmanager
+def file_lock(path: str | os.PathLike, *, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock between processes of one machine while the block runs.
+
+    The system frees the lock when the process dies, however it dies. The file stays:
+    removing it would let two processes lock two files of the same name.
+
+    Args:
+        path: A file, made if there is none.
+        wait: Whether to wait for another process that holds it.
+
+    Raises:
+        BlockingIOError: Another process holds it, and ``wait`` is False.
+        OSError: The file cannot be created.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield

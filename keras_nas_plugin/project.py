@@ -6,12 +6,19 @@ import contextlib
 import os
 import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from keras_nas_plugin.errors import StateError
-from keras_nas_plugin.files import TEMPORARY_PREFIX, remove_leftovers, temporary_neighbour
+from keras_nas_plugin.files import (
+    TEMPORARY_PREFIX,
+    file_lock,
+    remove_leftovers,
+    temporary_neighbour,
+)
 
 _ID_FILE = "search_id"
+_LOCK_FILE = ".search.lock"
 _LAST = "last_{}.weights.h5"
 
 
@@ -58,6 +65,30 @@ def search_id(folder: Path) -> str:
         finally:
             draft.unlink()
     return path.read_text(encoding="utf-8")
+
+
+@contextlib.contextmanager
+def driven(folder: str | os.PathLike, *, alone: bool = True) -> Iterator[None]:
+    """Be the one process that drives a search, while the block runs.
+
+    Args:
+        folder: The project folder.
+        alone: False for a worker, of which a search may have many.
+
+    Raises:
+        StateError: Another process of this machine drives it.
+    """
+    with contextlib.ExitStack() as stack:
+        if alone:
+            try:
+                stack.enter_context(file_lock(Path(folder) / _LOCK_FILE, wait=False))
+            except BlockingIOError as error:
+                raise StateError(
+                    f"`project_name` needs a search that no other process runs; received "
+                    f"{str(folder)!r}, which one runs now. Wait for it, end it, or choose another "
+                    "`project_name`."
+                ) from error
+        yield
 
 
 def last_epoch_file(trial_folder: str | os.PathLike, execution: int) -> Path:

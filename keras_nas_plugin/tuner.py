@@ -21,7 +21,6 @@ from keras_nas_plugin.evaluation.datasets import sample_rows
 from keras_nas_plugin.evaluation.results import result_of
 from keras_nas_plugin.files import write_json
 from keras_nas_plugin.oracles.base import NASOracle
-from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.space.discovery import discover
 from keras_nas_plugin.tracking.autolog import autolog_disabled
 from keras_nas_plugin.tracking.base import Tracker
@@ -190,10 +189,11 @@ class NASTuner(TrialTrainer):
         Raises:
             ObjectiveError: Training does not report the objective.
             SearchSpaceError: There is nothing to search.
+            StateError: Another process runs this search.
             HyperModelError: The hypermodel returns something else than it needs to.
             TooManyFailuresError: Too many trials failed in a row.
             InfeasibleError: No candidate at all keeps the constraints on costs.
-            KeyboardInterrupt: The user interrupted; the running trial runs again on resume.
+            KeyboardInterrupt: By the user; the running trial runs again on resume.
         """
         if "verbose" in fit_kwargs and not is_worker():
             self.oracle.verbose = fit_kwargs["verbose"]
@@ -203,6 +203,7 @@ class NASTuner(TrialTrainer):
         self._sample = sample_rows(fit_args[0] if fit_args else fit_kwargs.get("x"))
         prepare_proxies(self, fit_args, fit_kwargs)
         with (
+            project.driven(self.project_dir, alone=not is_worker()),
             runtime.precision(self.precision),
             session.search_session(),
             autolog_disabled(),
@@ -276,7 +277,7 @@ class NASTuner(TrialTrainer):
         record = TrialRecord.load(folder)
         if record is None or not belongs_to(record, trial):
             TrialRecord.discard(folder)
-            record = self._train(trial, args, kwargs)
+            record = self._train(trial, folder, args, kwargs)
             record.save(folder)
         elif record.hyperparameters is not None:
             known = keras_tuner.HyperParameters.from_config(record.hyperparameters)
@@ -289,10 +290,9 @@ class NASTuner(TrialTrainer):
             self.oracle.update_trial(trial.trial_id, metrics, step=record.best_step)
             trial.status = TrialStatus.COMPLETED
 
-    def _train(self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrialRecord:
+    def _train(self, trial: Trial, folder: Path, args: Sequence, kwargs: Mapping) -> TrialRecord:
         known = getattr(self._local_oracle, "screened_metrics", lambda _: {})(trial.trial_id)
-        parents = load_parents(Path(self.get_trial_dir(trial.trial_id)))
-        running = self._running = RunningTrial(trial, self._plan, known, parents)
+        running = self._running = RunningTrial(trial, self._plan, known, folder)
         try:
             self._trackers.trial_started(trial.trial_id, running.values())
             returned = self.run_trial(trial, *args, **kwargs)

@@ -33,7 +33,7 @@ PREFIX = "proxy/"
 
 _STRATEGIES = {"ranker": ProxyGuidedSearch, "gradient": GradientAscentSearch}
 _LEAST_POOL, _LARGEST_POOL, _POOL_PER_TRIAL = 50, 200, 4
-_FIRST_POOL = 25
+_FIRST_POOL = 16
 
 
 def default_pool(max_trials: int | None) -> int:
@@ -72,8 +72,8 @@ class GradientProxyOracle(NASOracle):
         proxies: Names of proxies (see `keras_nas_plugin.proxies.names`), or functions of a
             model that return a number, the larger the better.
         pool_size: Candidates that are scored before the first trial, at least 2. None starts
-            with 25 and adds eight per trial that ends, up to four per trial of
-            ``max_trials``, 50 to 200 in all.
+            with 16 and adds four per trial that ends, up to 50 to 200 in all (four per trial
+            of ``max_trials``).
         strategy: ``"ranker"`` for Bayesian optimisation over the encoding and the proxies
             (`ProxyGuidedSearch`), ``"gradient"`` for gradient ascent on the encoding
             (`GradientAscentSearch`).

@@ -19,12 +19,12 @@ from keras_nas_plugin.strategies.scored_pool import ScoredDraws, ScoredPool, Sco
 from keras_nas_plugin.strategies.surrogate import DEFAULT_KAPPA, SurrogateSearch
 
 # One of so many first trials is a random member of the pool: a proxy cannot be seen to rank
-# among the best alone.
-_RANDOM_EVERY = 4
+# among the best alone, and some rank nothing.
+_RANDOM_EVERY = 2
 # Promising configurations from outside the pool that are scored for each proposal.
 _SCORED = 4
 # Trials after which a pool grows, and members that it gains by each.
-_GROWS_EVERY, _PER_TRIAL = 3, 8
+_GROWS_EVERY, _PER_TRIAL = 3, 4
 _SEED_BITS = 31
 
 
@@ -36,8 +36,8 @@ def pool_at(trials: int, first: int, most: int) -> int:
         first: Members before the first trial.
         most: Members in the end.
 
-    >>> [pool_at(trials, 25, 200) for trials in (0, 2, 3, 21, 24)]
-    [25, 25, 49, 193, 200]
+    >>> [pool_at(trials, 16, 100) for trials in (0, 2, 3, 18, 21)]
+    [16, 16, 28, 88, 100]
     """
     return min(most, first + _PER_TRIAL * (trials - trials % _GROWS_EVERY))
 
@@ -46,7 +46,7 @@ class ProxyGuidedSearch(SurrogateSearch):
     """Bayesian optimisation over the encoding *and* proxies of trained performance.
 
     A random pool is scored without training, and grows with the number of trials. The first
-    trials are the best of it by a consensus of the proxies, every fourth a random one. Then a
+    trials are the best of it by a consensus of the proxies, every second a random one. Then a
     Gaussian process takes over whose kernel adds a linear model of the proxies to that of
     `SurrogateSearch`; how steep each proxy's slope may be comes from the scores of the
     trials, so that a proxy that does not rank loses its say. Its candidates are the pool and

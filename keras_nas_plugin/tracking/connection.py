@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import TrackingError
-from keras_nas_plugin.tracking.locks import file_lock
+from keras_nas_plugin.files import file_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_nas_plugin.files import file_lock
 from keras_nas_plugin.tracking import payload
-from keras_nas_plugin.tracking.locks import file_lock
 from keras_nas_plugin.tracking.records import (
     ARCHITECTURE,
     PICTURE,

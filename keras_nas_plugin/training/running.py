@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras_tuner
@@ -17,6 +18,7 @@ from keras_nas_plugin.errors import (
     StateError,
 )
 from keras_nas_plugin.evaluation.results import Result, epochs_of
+from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.tracking.records import Status, TrialRecord
 from keras_nas_plugin.training.costing import CostPlan
@@ -34,7 +36,7 @@ class RunningTrial:
         trial: The trial.
         plan: Which costs it has.
         costs: Those that are known already.
-        parents: See `TrialRecord`.
+        folder: Of the trial.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class RunningTrial:
         trial: Trial,
         plan: CostPlan,
         costs: Mapping[str, float],
-        parents: tuple[str, ...] = (),
+        folder: Path,
     ) -> None:
         self.trial = trial
         self.plan = plan
@@ -51,7 +53,7 @@ class RunningTrial:
         #: The epoch that the curves begin with.
         self.first_epoch = 0
         self.costs = dict(costs)
-        self.parents = parents
+        self.parents = load_parents(folder)
         self._counted = False
         self.started_ms = time.time_ns() // 1_000_000
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 
 import keras
 import keras_tuner
@@ -12,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from keras_nas_plugin import RandomOracle, RegularizedEvolutionOracle
-from keras_nas_plugin.errors import NASError, SearchSpaceError
+from keras_nas_plugin.errors import NASError, SearchSpaceError, StateError
 from keras_nas_plugin.tracking.records import FAILED
 from tests.integration.forkserver import fork_server
 from tests.tuner.outcome import best_score, statuses
@@ -428,3 +430,24 @@ def test_optimizer_loss_and_metrics_take_the_place_of_the_models(tune, build, wi
     assert made == [("RMSprop", "sparse_categorical_crossentropy")] * 2
     assert "val_sparse_top_k_categorical_accuracy" in witness.records[0].metrics
     assert "val_accuracy" not in witness.records[0].metrics
+
+
+def test_two_processes_do_not_run_the_same_search(tune, build, data):
+    """The second says so, changes nothing, and goes on once the first has ended."""
+    first = tune(build, RandomOracle("val_loss", max_trials=2, seed=0), search=False)
+    other = (
+        "import sys; from keras_nas_plugin.project import driven\n"
+        "with driven(sys.argv[1]):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", other, str(first.project_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"held\n"
+        with pytest.raises(
+            StateError, match="`project_name` needs a search that no other process"
+        ):
+            first.search(**data, verbose=0)
+        assert not first.oracle.trials
+        process.communicate(b"")
+    first.search(**data, verbose=0)
+    assert len(first.oracle.trials) == 2

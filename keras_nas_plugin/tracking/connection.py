@@ -218,6 +218,20 @@ def sqlite_path(uri: str) -> Path | None:
     return None if path in ("", ":memory:") else Path(path)
 
 
+def absolute_uri(uri: str) -> str:
+    """The same place from wherever a program is started; only SQLite's may be relative.
+
+    >>> absolute_uri("http://host:5000"), absolute_uri("sqlite:////data/mlflow.db")
+    ('http://host:5000', 'sqlite:////data/mlflow.db')
+    """
+    path = sqlite_path(uri)
+    if path is None or path.is_absolute():
+        return uri
+    scheme, _, rest = uri.partition(":///")
+    query = rest.partition("?")[2]
+    return f"{scheme}:///{path.absolute()}" + (f"?{query}" if query else "")
+
+
 @contextlib.contextmanager
 def _first_opening(uri: str) -> Iterator[None]:
     """Let one process at a time open a database, and none that cannot be written.

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shlex
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.tracking.base import Tracker
-from keras_nas_plugin.tracking.connection import is_server, public_uri, resolve_uri
+from keras_nas_plugin.tracking.connection import (
+    absolute_uri,
+    is_server,
+    public_uri,
+    resolve_uri,
+)
 from keras_nas_plugin.tracking.delivery import Delivery
 from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
 
 _UI_PORT = 5000
+_NOTE_FILE = "tracking.json"
+
+_log = logging.getLogger("keras_nas_plugin")
 
 
 class MLflowTracker(Tracker):
@@ -76,6 +88,7 @@ class MLflowTracker(Tracker):
         self._run_name = run_name
         self._tags = dict(tags or {})
         self._delivery: Delivery | None = None
+        self._directory = "."
 
     @property
     def tracking_uri(self) -> str:
@@ -139,6 +152,8 @@ class MLflowTracker(Tracker):
         )
         delivery.open(records)
         self._delivery = delivery
+        self._note(search.directory, None)
+        self._directory = search.directory
 
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         if self._delivery:
@@ -151,3 +166,41 @@ class MLflowTracker(Tracker):
     def search_ended(self, status: Status) -> None:
         if self._delivery:
             self._delivery.close(status)
+            self._note(self._directory, status)
+
+    # What `keras-nas sync` needs
+
+    def _note(self, directory: str, status: Status | None) -> None:
+        """Leave in the project folder where the search logs, and how it ended.
+
+        A password in an address is not written down: who syncs gives the address again.
+        """
+        uri = absolute_uri(self.tracking_uri)
+        settings = {
+            "experiment": self._experiment,
+            "tracking_uri": uri if public_uri(uri) == uri else None,
+            "registry_uri": self._registry_uri,
+            "run_name": self._run_name,
+            "tags": self._tags,
+        }
+        try:
+            write_json(Path(directory) / _NOTE_FILE, {"settings": settings, "status": status})
+        except OSError as error:
+            _log.warning("`%s` was not written in %s: %s", _NOTE_FILE, directory, error)
+
+    @staticmethod
+    def settings_of(directory: str | os.PathLike) -> dict[str, Any] | None:
+        """Arguments of the tracker that a project folder had last; None where it had none."""
+        return _noted(directory, "settings")
+
+    @staticmethod
+    def last_status(directory: str | os.PathLike) -> Status | None:
+        """How the search of a project folder ended; None while it runs, or when it was killed."""
+        return _noted(directory, "status")
+
+
+def _noted(directory: str | os.PathLike, what: str) -> Any:
+    try:
+        return read_json(Path(directory) / _NOTE_FILE)[what]
+    except FileNotFoundError:
+        return None

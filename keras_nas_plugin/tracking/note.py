@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.tracking.leaderboard import Leaderboard
 from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, tensors_of, text_of
-from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord, load_refusals
+from keras_nas_plugin.tracking.records import (
+    ARCHITECTURE,
+    SearchInfo,
+    TrialRecord,
+    load_refusals,
+)
 
 _NAMES = 12  # hyperparameters listed by name
 _VALUES = 120  # characters of a trial's values
 _ERROR = 200  # characters of a failure's cause
+_ARCHITECTURE = 1_500  # characters of the best architecture
+_ROWS = 10  # of costs against scores
 
 
 def render_note(search: SearchInfo, board: Leaderboard, *, limit: int = TAG_LIMIT) -> str:
@@ -33,6 +42,8 @@ def render_note(search: SearchInfo, board: Leaderboard, *, limit: int = TAG_LIMI
         _searched(search),
         _datasets(search),
         _leaderboard(search, board.top),
+        _best(search, board),
+        _frontier(search, board),
         _failures(board),
         _resume(search),
     ]
@@ -81,7 +92,7 @@ def _standing(search: SearchInfo, board: Leaderboard) -> str:
     )
     text = (
         f"**{_inline(search.strategy)}** looks for the {goal} `{search.objective}`. "
-        f"{total:,}{of} trials ended: {parts}."
+        f"{total:,}{of} trials ended: {parts}. They took {_duration(board.seconds)}."
     )
     return f"{text} Trained on {device}." if device else text
 
@@ -139,6 +150,46 @@ def _leaderboard(search: SearchInfo, top: Iterable[TrialRecord]) -> str:
     return "\n".join(head + rows)
 
 
+def _best(search: SearchInfo, board: Leaderboard) -> str:
+    """The winner's architecture, where the space is one that can be read."""
+    if board.best is None:
+        return ""
+    path = Path(search.directory) / f"trial_{board.best.trial_id}" / ARCHITECTURE
+    if not path.exists():
+        return ""
+    # Imports Keras, which the command line must not wait for.
+    from keras_nas_plugin.space.architecture import Architecture
+
+    try:
+        text = str(Architecture.from_json(path.read_text(encoding="utf-8")))
+    except (OSError, SearchSpaceError):
+        return ""
+    shown = shorten(text, _ARCHITECTURE, whole_in=ARCHITECTURE)
+    return f"**Best architecture (trial {board.best.trial_id}):**\n\n```\n{shown}\n```"
+
+
+def _frontier(search: SearchInfo, board: Leaderboard) -> str:
+    """The best score for every size, where a smaller model is worse."""
+    if len(board.frontier) < 2:
+        return ""
+    # The largest are the best: where there are too many, the smallest are left out.
+    rows = [
+        f"| {_parameters(record)} | {record.score:.6g} | {record.trial_id} |"
+        for record in board.frontier[-_ROWS:]
+    ]
+    head = [f"| Parameters | {_cell(search.objective)} | Trial |", "| ---: | ---: | :--- |"]
+    return "**Cost against score:**\n\n" + "\n".join(head + rows)
+
+
+def _duration(seconds: float) -> str:
+    """Such as ``3 h 20 min`` or ``45 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def _parameters(record: TrialRecord) -> str:
     number = record.costs.get("parameters")
     return "" if number is None else f"{number:,.0f}"
@@ -164,13 +215,18 @@ def _failures(board: Leaderboard) -> str:
         f"- {record.trial_id}: {_inline(shorten(record.error or 'no cause given', _ERROR))}"
         for record in board.failures
     ]
-    return "**Last failures:**\n\n" + "\n".join(lines)
+    causes = ", ".join(f"{_inline(cause)} {count:,}" for cause, count in board.causes)
+    return f"**Failures by cause:** {causes}. The last:\n\n" + "\n".join(lines)
 
 
 def _resume(search: SearchInfo) -> str:
     if not search.resume_command:
         return ""
-    return f"**Go on with this search:**\n\n```sh\n{search.resume_command}\n```"
+    command = search.resume_command
+    register = ""
+    if command.startswith("keras-nas search"):
+        register = f"\n\n**Register the best model:**\n\n```sh\n{command} --register NAME\n```"
+    return f"**Go on with this search:**\n\n```sh\n{command}\n```{register}"
 
 
 def _count(number: int) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from keras_nas_plugin.space.architecture import Architecture, Vertex
 from keras_nas_plugin.tracking.leaderboard import TOP, Leaderboard
 from keras_nas_plugin.tracking.note import domain_size, render_note, space_size
 from keras_nas_plugin.tracking.records import Refused
@@ -73,8 +74,31 @@ def test_the_note_holds_what_a_reader_asks_for(standing, make_record):
     assert "- digits (training): x float32 (1437, 8, 8, 1), y int64 (1437)" in note
     assert "- digits (validation): rows 180" in note
     assert "| 1 | 01 | 0.51 | 1,001 | 1.5 | depth=2, block=normal |" in note
+    assert "**Failures by cause:** ValueError 1. The last:" in note
     assert "- 02: ValueError: bad layer" in note
+    assert "They took 18 s." in note
     assert "```sh\nkeras-nas search recipe.py --resume\n```" in note
+    assert "```sh\nkeras-nas search recipe.py --resume --register NAME\n```" in note
+    assert "Best architecture" not in note
+
+
+def test_the_note_shows_the_best_architecture_and_what_size_buys(standing, make_record, tmp_path):
+    """Of six sizes, two are worse than a smaller one; the winner's graph is in its folder."""
+    sizes = {0: 900.0, 1: 700.0, 2: 800.0, 3: 1_500.0, 4: 1_400.0, 5: 2_000.0}
+    records = [make_record(i, costs={"parameters": size}) for i, size in sizes.items()]
+    search, board = standing(records, directory=str(tmp_path))
+    assert [one.trial_id for one in board.frontier] == ["01", "02", "04", "05"]
+    board.add(make_record(2, status="FAILED"))
+    assert [one.trial_id for one in board.frontier] == ["01", "04", "05"]
+    graph = Architecture((Vertex("input"), Vertex("Dense", {"units": 4}, (0,))), {"depth": 2})
+    (tmp_path / "trial_05").mkdir()
+    (tmp_path / "trial_05" / "architecture.json").write_text(graph.to_json(), "utf-8")
+    note = render_note(search, board)
+    assert f"**Best architecture (trial 05):**\n\n```\n{graph}\n```" in note
+    rows = [line for line in note.splitlines() if line.startswith(("| 700 |", "| 1,400 |"))]
+    assert rows == ["| 700 | 0.51 | 01 |", "| 1,400 | 0.54 | 04 |"]
+    (tmp_path / "trial_05" / "architecture.json").write_text("{}", "utf-8")
+    assert "Best architecture" not in render_note(search, board)
 
 
 def test_the_note_says_what_was_infeasible(standing, make_record, tmp_path):

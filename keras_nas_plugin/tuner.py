@@ -34,15 +34,10 @@ from keras_nas_plugin.tracking.records import (
     TrialRecord,
     load_records,
 )
-from keras_nas_plugin.training import runtime, session
+from keras_nas_plugin.training import costing, runtime, session
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.checks import belongs_to, check_arguments, check_space
-from keras_nas_plugin.training.costing import (
-    cost_plan,
-    install_screen,
-    reported_metrics,
-    save_refusals,
-)
+from keras_nas_plugin.training.closing import leave_report
 from keras_nas_plugin.training.describe import print_summary, search_info, warn_of_other_data
 from keras_nas_plugin.training.proxying import prepare_proxies
 from keras_nas_plugin.training.roles import is_chief, is_worker
@@ -137,7 +132,7 @@ class NASTuner(TrialTrainer):
         self.stopped_by: str | None = None
         self._sample: Any = None
         self._named = tuner_id
-        self._plan = cost_plan(oracle, measure)
+        self._plan = costing.cost_plan(oracle, measure)
         runtime.prepare_devices()
         if deterministic:
             runtime.make_deterministic()
@@ -160,7 +155,7 @@ class NASTuner(TrialTrainer):
             tuner_id=tuner_id,
         )
         if not is_worker():
-            install_screen(self)
+            costing.install_screen(self)
         # KerasTuner resumes by the tuner's own file, and writes it after the first trial.
         self.save()
 
@@ -243,7 +238,8 @@ class NASTuner(TrialTrainer):
         finally:
             # A worker that is done does not end the search of the others.
             if not is_worker():
-                save_refusals(self)
+                costing.save_refusals(self)
+                leave_report(self.project_dir)
                 self._trackers.search_ended(status)
                 note_runs(self._trackers, self.project_dir)
 
@@ -263,7 +259,7 @@ class NASTuner(TrialTrainer):
                 if trial.status == TrialStatus.IDLE:
                     time.sleep(_IDLE_SECONDS)
                     continue
-                save_refusals(self)
+                costing.save_refusals(self)
                 self.on_trial_begin(trial)
                 self._run(trial, fit_args, fit_kwargs)
             except BudgetExhaustedError:
@@ -286,7 +282,7 @@ class NASTuner(TrialTrainer):
         note_run(self._trackers, trial.trial_id, folder)
         self._limit.took(record.seconds)
         if record.status == FINISHED:
-            metrics = reported_metrics(self._local_oracle, record)
+            metrics = costing.reported_metrics(self._local_oracle, record)
             self.oracle.update_trial(trial.trial_id, metrics, step=record.best_step)
             trial.status = TrialStatus.COMPLETED
 

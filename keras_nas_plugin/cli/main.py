@@ -8,7 +8,11 @@ import click
 
 import keras_nas_plugin
 from keras_nas_plugin.cli.best import best
+from keras_nas_plugin.cli.promote import promote
+from keras_nas_plugin.cli.report import report
+from keras_nas_plugin.cli.rollback import rollback
 from keras_nas_plugin.cli.search import search
+from keras_nas_plugin.cli.sync import sync
 from keras_nas_plugin.cli.trials import trials
 from keras_nas_plugin.errors import NASError, RecipeError
 
@@ -32,7 +36,7 @@ def cli() -> None:
     """Neural architecture search with KerasTuner oracles and MLflow tracking."""
 
 
-for command in (search, trials, best):
+for command in (search, trials, best, report, sync, promote, rollback):
     cli.add_command(command)
 
 

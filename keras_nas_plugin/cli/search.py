@@ -29,7 +29,7 @@ from keras_nas_plugin.cli.strategy import build_oracle, parse_objectives, strate
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.tracking.connection import public_uri
-from keras_nas_plugin.tracking.records import Refused, SearchInfo, TrialRecord
+from keras_nas_plugin.tracking.records import REPORT, Refused, SearchInfo, TrialRecord
 
 _FAILED, _NO_TRIAL, _INTERRUPTED, _TERMINATED = 1, 3, 130, 143
 _ENDS = {
@@ -218,6 +218,9 @@ def _result(settings: Settings, tuner: Any, tracker: Any) -> dict[str, Any]:
     result["error"] = problem
     result["stopped_by"] = tuner.stopped_by
     result["ui_command"] = tracker.ui_command() if tracker else None
+    result["view_url"] = tracker.view_url if tracker else None
+    report = folder / REPORT
+    result["report"] = str(report) if report.exists() else None
     return result
 
 
@@ -250,6 +253,10 @@ def _print_result(result: dict[str, Any]) -> None:
         click.echo(f"Registered: models:/{model['name']}@{model['alias']} ({model['model_uri']})")
     if result["ui_command"]:
         click.echo(f"Compare trials: {result['ui_command']}")
+    if result["view_url"]:
+        click.echo(f"  charts: {result['view_url']}")
+    if result["report"]:
+        click.echo(f"Report: {result['report']}")
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from keras_nas_plugin.tracking.outbox import Outbox
 from keras_nas_plugin.tracking.payload import Point
 from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
 from keras_nas_plugin.tracking.runs import NOTE, SearchRuns
+from keras_nas_plugin.tracking.views import write_view
 
 BEST = "best_objective"
 
@@ -54,6 +55,7 @@ class Delivery:
     ) -> None:
         self.uri = uri
         self.experiment_id: str | None = None
+        self.view_key: str | None = None
         self._registry_uri = registry_uri
         self._experiment = experiment
         self._run_name = run_name
@@ -194,12 +196,22 @@ class Delivery:
         self.experiment_id = connection.open_experiment(client, self._experiment)
         runs = SearchRuns(client, self.experiment_id, self._search, self._tags)
         runs.open_parent(self._run_name)
+        self._save_view(client)
         if runs.resumed:
             self._compare(runs)
         else:
             self._pending = {r.trial_id: r for r in self._earlier} | self._pending
         self._earlier = []
         return runs
+
+    def _save_view(self, client: Any) -> None:
+        """Leave charts of the experiment in MLflow's UI; no search depends on them."""
+        try:
+            self.view_key = write_view(client, self.experiment_id, self._search)
+        except Exception as error:  # stores raise whatever their library raises
+            if connection.lost(error):
+                raise
+            _log.warning("MLflow did not take a view of the experiment: %s", error)
 
     def _compare(self, runs: SearchRuns) -> None:
         """Find what the store lacks of the trials that ended before, and what it runs still."""

@@ -20,6 +20,7 @@ from keras_nas_plugin.tracking.connection import (
 )
 from keras_nas_plugin.tracking.delivery import Delivery
 from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
+from keras_nas_plugin.tracking.views import view_url
 
 _UI_PORT = 5000
 _NOTE_FILE = "tracking.json"
@@ -122,6 +123,12 @@ class MLflowTracker(Tracker):
         if is_server(self.tracking_uri):
             base = public_uri(self.tracking_uri).rstrip("/")
         return f"{base}/#/experiments/{self.experiment_id}" if self.experiment_id else base
+
+    @property
+    def view_url(self) -> str | None:
+        """Address of the experiment's charts in the MLflow UI; None where there are none."""
+        key = self._delivery.view_key if self._delivery else None
+        return view_url(self.experiment_url, key) if key else None
 
     def ui_command(self) -> str:
         """The shell command that opens the MLflow UI, or the address where a server shows it."""

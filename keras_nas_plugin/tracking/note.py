@@ -38,10 +38,11 @@ def render_note(search: SearchInfo, board: Leaderboard, *, limit: int = TAG_LIMI
     blocks = [
         f"## {_inline(search.name)}",
         _standing(search, board),
+        # MLflow folds a long note: first what people look for.
+        _leaderboard(search, board.top),
         _refused(search),
         _searched(search),
         _datasets(search),
-        _leaderboard(search, board.top),
         _best(search, board),
         _frontier(search, board),
         _failures(board),

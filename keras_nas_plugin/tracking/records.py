@@ -17,6 +17,8 @@ from keras_nas_plugin.files import read_json, write_json
 
 #: What a trial's folder holds of its architecture, where the hypermodel describes it.
 ARCHITECTURE, PICTURE = "architecture.json", "architecture.svg"
+#: What a project folder holds for people, once a search has ended.
+REPORT = "report.html"
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 

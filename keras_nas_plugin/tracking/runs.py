@@ -17,6 +17,7 @@ from keras_nas_plugin.tracking import payload
 from keras_nas_plugin.tracking.records import (
     ARCHITECTURE,
     PICTURE,
+    REPORT,
     SearchInfo,
     Status,
     TrialRecord,
@@ -128,7 +129,8 @@ class SearchRuns:
         return {point.step for point in history}
 
     def end_parent(self, status: Status) -> None:
-        """Give the search's run its final status."""
+        """Give the search's run its final status, and the report where there is one."""
+        self._log_files(self.parent_id, Path(self._search.directory), (REPORT,))
         self._client.set_terminated(self.parent_id, status)
 
     def _settings(self) -> dict[str, Any]:
@@ -259,7 +261,8 @@ class SearchRuns:
         tags = {RUN_NAME: payload.trial_label(record)}
         if record.parents:
             tags["nas.parents"] = _tag(", ".join(record.parents))
-        self._log_files(run_id, record.trial_id)
+        folder = Path(self._search.directory) / f"trial_{record.trial_id}"
+        self._log_files(run_id, folder, (ARCHITECTURE, PICTURE))
         if record.error:
             tags["nas.error"] = _tag(record.error)
         if infinite:
@@ -345,10 +348,9 @@ class SearchRuns:
         if inputs:
             self._client.log_inputs(run_id, inputs)
 
-    def _log_files(self, run_id: str, trial_id: str) -> None:
-        """Store what lies in a trial's folder for people to look at."""
-        folder = Path(self._search.directory) / f"trial_{trial_id}"
-        for name in (ARCHITECTURE, PICTURE):
+    def _log_files(self, run_id: str, folder: Path, names: Iterable[str]) -> None:
+        """Store what lies in a folder for people to look at."""
+        for name in names:
             if (folder / name).exists():
                 try:
                     self._client.log_artifact(run_id, str(folder / name))

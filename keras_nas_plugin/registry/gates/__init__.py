@@ -1,0 +1,1 @@
+"""Gates: what a challenger has to pass, one file each; `base.py` says what a gate is."""

@@ -1,0 +1,286 @@
+"""`keras-nas promote` and `keras-nas rollback`, as a person calls them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+
+import numpy as np
+import pytest
+
+from tests.integration import forkserver
+
+RECIPE = """
+import numpy as np
+
+def build_model(hp):
+    raise NotImplementedError("promotion builds nothing")
+
+def rows(seed, n=400):
+    x = np.random.default_rng(seed).normal(size=(n, 4)).astype("float32")
+    return x, (x[:, 0] + x[:, 1] > 0).astype("int32")
+
+def load_data():
+    print("loading")
+    return rows(0), rows(1), rows(2)
+
+def two_splits():
+    return rows(0), rows(1)
+
+def mapping():
+    x, y = rows(0)
+    return {"x": x, "y": y, "validation_data": rows(1), "test_data": rows(2)}
+
+def datasets():
+    import tensorflow as tf
+    return tuple(tf.data.Dataset.from_tensor_slices(rows(n)).batch(150) for n in range(3))
+
+def broken():
+    raise OSError("no disk")
+"""
+
+
+def make_models(uri):
+    """`toy`: version 1 is a fair champion, 2 a good challenger, 3 has no alias; `new`: one
+    challenger.
+    """
+    import keras
+    from mlflow import MlflowClient
+
+    from keras_nas_plugin.registry import register_model
+
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("models")
+    for name, weight, alias in (
+        ("toy", 0.4, "champion"),
+        ("toy", 1.0, "challenger"),
+        ("toy", -1.0, None),
+        ("new", 1.0, "challenger"),
+        ("bare", 1.0, None),
+    ):
+        dense = keras.layers.Dense(2, activation="softmax")
+        model = keras.Sequential([keras.Input((4,)), dense])
+        kernel = np.zeros((4, 2))
+        kernel[0], kernel[1] = (-1, 1), (-weight, weight)
+        dense.set_weights([kernel, np.zeros(2)])
+        run = client.create_run(experiment).info.run_id
+        register_model(model, name=name, run_id=run, tracking_uri=uri, alias=alias)
+
+
+@pytest.fixture(scope="module")
+def models(server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    uri = forkserver.new_store(folder)
+    made = server.run("tests.cli.test_promote:make_models", cwd=folder, uri=uri)
+    assert made.returncode == 0, made.err
+    return folder
+
+
+@pytest.fixture
+def store(models, tmp_path, write, monkeypatch):
+    """The models' store, copied into the test's folder, with a recipe and arrays."""
+    from mlflow import MlflowClient
+
+    shutil.copy(models / "mlflow.db", tmp_path / "mlflow.db")
+    write(RECIPE)
+    namespace = {}
+    exec(RECIPE, namespace)
+    x, y = namespace["rows"](2)
+    np.savez(tmp_path / "held_out.npz", x=x, y=y)
+    np.savez(tmp_path / "labels.npz", y=y)
+    np.savez(tmp_path / "short.npz", x=x, y=y[:9])
+    np.savez(tmp_path / "columns.npz", x=x[:, :2], y=y)
+    (tmp_path / "text.npz").write_text("no archive")
+    return MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+@pytest.fixture
+def promote(nas, tmp_path):
+    """`keras-nas promote`, without the process that takes seconds to start."""
+
+    def run(*words, command="promote", smoke_test=False, data="held_out.npz"):
+        uri = f"--tracking-uri sqlite:///{tmp_path / 'mlflow.db'}"
+        if command == "promote":
+            uri += f" --data {data}" + ("" if smoke_test else " --no-smoke-test")
+        return nas(command, *words, uri)
+
+    return run
+
+
+def aliases(store, name="toy"):
+    found = store.get_registered_model(name).aliases
+    return {alias: str(version) for alias, version in found.items()}
+
+
+def test_promote_and_roll_back(store, promote):
+    done = promote("toy", "--max-class-drop 0.1 --why release", smoke_test=True)
+    assert done.returncode == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[0] == "toy: challenger version 2 against champion version 1"
+    assert lines[-1] == "Champion: version 2 (models:/toy@champion)"
+    assert [line.split()[0] for line in lines[1:-1]] == ["passed"] * 3
+    assert "fresh process: loads and predicts 4 rows" in lines[1]
+    assert "mcnemar, 400 rows" in lines[2]
+    assert aliases(store) == {"champion": "2"}
+    tags = store.get_model_version("toy", "2").tags
+    assert tags["nas.promotion.why"] == "release" and "@" in tags["nas.promotion.by"]
+
+    done = promote("toy --why regret", command="rollback")
+    assert done.returncode == 0, done.err
+    assert done.out == "Champion: version 1 of toy again, instead of 2\n"
+    assert aliases(store) == {"champion": "1"}
+    assert store.get_model_version("toy", "2").tags["nas.rollback.why"] == "regret"
+    assert_one_error(promote("toy", command="rollback"), 2, "champion that replaced another")
+
+
+def test_a_refusal_exits_with_1_and_moves_nothing(store, promote):
+    done = promote("toy --min-improvement 0.5 --require accuracy>=0.8 --require size<=1kB")
+    assert done.returncode == 1, done.err
+    assert done.err == ""
+    assert "refused  comparison: accuracy" in done.out and "passed   thresholds: acc" in done.out
+    assert "refused  costs: size" in done.out
+    assert done.out.endswith("Refused by costs, comparison; champion: version 1 stays.\n")
+    assert aliases(store) == {"champion": "1", "challenger": "2"}
+
+
+def test_json_is_all_that_is_printed(store, promote):
+    done = promote("toy --dry-run --json --metric loss --resamples 199 --seed 3", data="recipe.py")
+    assert done.returncode == 0, done.err
+    verdict = json.loads(done.out)
+    assert verdict["passed"] and not verdict["promoted"]
+    (found,) = verdict["findings"]
+    assert (found["numbers"]["method"], found["numbers"]["seed"]) == ("bootstrap-t", 3)
+    assert verdict["data"]["name"] == "recipe.py"
+    assert "loading" in done.err
+    assert aliases(store) == {"champion": "1", "challenger": "2"}
+    done = promote("toy --json --dry-run", command="rollback")
+    assert done.returncode == 2 and done.out == ""
+
+
+def test_a_first_champion(store, promote):
+    assert_one_error(promote("new"), 2, "`thresholds` needs a limit on a metric")
+    done = promote("new --require accuracy>=0.9 --dry-run")
+    assert done.returncode == 0 and "Nothing was written" in done.out
+    done = promote("new --require accuracy>=0.9")
+    assert done.returncode == 0, done.err
+    assert done.out.startswith("new: challenger version 1 against no champion")
+    assert aliases(store, "new") == {"champion": "1"}
+
+
+@pytest.mark.parametrize("function", ["load_data", "mapping", "datasets"])
+def test_the_test_rows_of_a_recipe(store, promote, function):
+    """The same rows as those in the file, whatever shape the recipe gives its data."""
+    words = f"toy --dry-run --json --data-function {function}"
+    expected, found = (
+        json.loads(promote(words, data=data).out) for data in ("held_out.npz", "recipe.py")
+    )
+    assert found["findings"] == expected["findings"]
+
+
+def test_validation_rows_are_taken_when_asked_for(store, promote):
+    words = "toy --dry-run --data-function two_splits"
+    assert_one_error(promote(words, data="recipe.py"), 2, "`--split validation` takes the rows")
+    done = promote(words, "--split validation --json", data="recipe.py")
+    numbers = json.loads(done.out)["findings"][0]["numbers"]
+    assert numbers["rows"] == 400
+    # Other rows, other numbers.
+    test = json.loads(promote("toy --dry-run --json").out)["findings"][0]["numbers"]
+    assert numbers["champion"] != test["champion"]
+
+
+def assert_one_error(done, code, said):
+    assert done.returncode == code, done.err
+    assert "Traceback" not in done.err
+    errors = [line for line in done.err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, done.err
+    assert said in done.err[done.err.index("Error: ") :]
+    assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "data", "said"),
+    [
+        ("nothing", "held_out.npz", "registered model; received 'nothing'"),
+        ("bare", "held_out.npz", "the alias 'challenger'"),
+        ("toy", "nowhere.npz", "`--data` needs an existing file; received 'nowhere.npz'"),
+        ("toy", "nowhere.py", "needs an existing Python file; received 'nowhere.py'"),
+        ("toy", "text.npz", "`--data` needs plain arrays in 'text.npz'"),
+        ("toy", "labels.npz", "lacks x and holds y"),
+        ("toy", "short.npz", "400 and 9"),
+        ("toy", "columns.npz", "`x` needs rows that version 2 can predict"),
+        ("toy --data-function broken", "recipe.py", "it raised OSError: no disk"),
+        ("toy --data-function other", "recipe.py", "needs `other`; it defines"),
+        ("toy --data-function rows", "recipe.py", "it raised TypeError"),
+        ("toy --metric loss --method mcnemar", "held_out.npz", "'mcnemar'"),
+        ("toy --alpha 7", "held_out.npz", "`alpha`"),
+        ("toy --require f1>=0.5", "held_out.npz", "`thresholds` needs one of accuracy"),
+    ],
+)
+def test_what_cannot_be_judged(store, promote, words, data, said):
+    assert_one_error(promote(words, data=data), 2, said)
+    assert aliases(store) == {"champion": "1", "challenger": "2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("nothing", "registered model; received 'nothing'"), ("new", "the alias 'champion'")],
+)
+def test_what_cannot_be_rolled_back(store, promote, name, said):
+    assert_one_error(promote(name, command="rollback"), 2, said)
+
+
+@pytest.mark.parametrize("command", ["promote toy --data held_out.npz", "rollback toy"])
+def test_stores_that_do_not_answer_or_refuse(store, nas, tmp_path, command):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    done = nas(command, "--tracking-uri", uri)
+    assert_one_error(done, 1, "`tracking_uri` needs a server that answers")
+    assert uri in done.err
+    (tmp_path / "folder").mkdir()
+    done = nas(command, f"--tracking-uri sqlite:///{tmp_path / 'folder'}")
+    assert_one_error(done, 1, "`tracking_uri` needs")
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+def test_the_help_has_an_example(command, capsys):
+    from keras_nas_plugin.cli.main import main
+
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert end.value.code == 0 and f"Example: keras-nas {command} digits" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("promote", "Missing argument 'NAME'"),
+        ("promote toy", "Missing option '--data'"),
+        ("promote toy --data x.npz --metric f1", "'f1' is not one of"),
+        ("promote toy --data x.npz --require accuracy", "needs METRIC<=NUMBER"),
+        ("promote toy --data x.npz --require size<=small", "needs METRIC<=NUMBER"),
+        ("promote toy --data x.npz --split train", "'train' is not one of"),
+        ("promote toy --data x.npz --alpha much", "'much' is not a valid float"),
+        ("rollback", "Missing argument 'NAME'"),
+    ],
+)
+def test_wrong_usage_exits_with_2(words, said, capsys):
+    from keras_nas_plugin.cli.main import main
+
+    with pytest.raises(SystemExit) as end:
+        main(words.split())
+    shown = capsys.readouterr()
+    assert end.value.code == 2 and said in shown.err and shown.out == ""
+    assert "Traceback" not in shown.err
+
+
+def test_sizes_are_limited_in_bytes():
+    from keras_nas_plugin import Constraint
+    from keras_nas_plugin.cli.promote import Requirement
+
+    convert = Requirement().convert
+    assert convert("size<=4MB", None, None) == Constraint("size", max=4e6)
+    assert convert("latency<=20ms", None, None) == Constraint("latency", max=20.0)
+    assert convert("accuracy>=0.9", None, None) == Constraint("accuracy", min=0.9)

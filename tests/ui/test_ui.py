@@ -1,0 +1,162 @@
+"""What a person sees of a search in the MLflow UI, in a real browser."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from keras_nas_plugin.tracking.views import KNOWN_VERSIONS
+
+pytestmark = pytest.mark.ui
+
+SECTIONS = ("Hyperparameters and objective", "Objective against cost", "Learning curves")
+COSTS = ("parameters", "flops", "peak_memory_bytes", "train_seconds")
+
+# The UI draws only what is in the window.
+TALL = {"width": 1400, "height": 2400}
+
+
+@pytest.fixture(scope="module")
+def expect():
+    """Playwright's assertions, which wait until they hold."""
+    return pytest.importorskip("playwright.sync_api", reason="needs Playwright").expect
+
+
+# The saved view, as a table
+
+
+@pytest.fixture(scope="module")
+def table(visitor, lab, expect, picture):
+    """The view as a table, with all of its rows."""
+    page = visitor.new_page()
+    page.goto(lab.view("TABLE"))
+    expect(page.get_by_text("30 matching runs")).to_be_visible()
+    picture(page, "ui-table")
+    page.set_viewport_size(TALL)
+    expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(30)
+    return page
+
+
+def column(page, name):
+    """The texts of a column from the top of the page down, which the document does not keep to."""
+    cells = page.locator(f'.ag-row [col-id="{name}"]').evaluate_all(
+        "cells => cells.map(cell => [cell.closest('.ag-row').getAttribute('row-index'),"
+        " cell.innerText.trim()])"
+    )
+    return [text for _, text in sorted(cells, key=lambda cell: int(cell[0]))]
+
+
+def test_the_view_lists_all_trials_of_all_searches_and_nothing_else(table, lab):
+    ranked = sorted(lab.scores, key=lab.scores.get, reverse=True)
+    # The colour of a run stands before its name.
+    names = [text.splitlines()[-1] for text in column(table, "attributes.`Run Name`")]
+    assert names == [*ranked, lab.failed]
+
+
+def test_the_table_is_sorted_by_the_objective(table, lab):
+    *shown, failed = column(table, "metrics.`objective/val_accuracy`")
+    assert [float(text) for text in shown] == sorted(lab.scores.values(), reverse=True)
+    assert failed in ("", "-")
+
+
+def test_the_columns_that_matter_are_in_sight(table):
+    cells = table.locator(".ag-header-cell")
+    titles = [text for text in map(str.strip, cells.all_inner_texts()) if text]
+    expected = {"Run Name", "Created", "objective/val_accuracy", "cost/parameters", "cost/flops"}
+    assert expected | {"block", "activation", "pooling"} <= set(titles)
+    hidden = [cell for cell in cells.all() if cell.bounding_box()["x"] > 1_400]
+    assert not expected & {cell.inner_text().strip() for cell in hidden}
+
+
+def test_the_ui_lists_the_view_by_its_name(page, lab, expect):
+    import mlflow
+
+    if not KNOWN_VERSIONS[".".join(mlflow.__version__.split(".")[:2])]:
+        pytest.skip(f"MLflow {mlflow.__version__} lists no views")
+    page.goto(f"{lab.experiment_url}/runs?workflowType=machine_learning")
+    page.get_by_role("button", name=re.compile("view", re.I)).first.click()
+    expect(page.get_by_text("Trials by val_accuracy")).to_be_visible()
+
+
+def test_a_view_of_an_older_version_still_opens(page, lab, expect):
+    page.goto(lab.view("TABLE").replace(lab.view_key, lab.bare_view_key))
+    title = page.locator('.ag-header-cell[col-id="metrics.`objective/val_accuracy`"]')
+    expect(title).to_be_visible()
+
+
+# The saved view, as charts
+
+
+@pytest.fixture(scope="module")
+def charts(visitor, lab, expect):
+    """The view as charts, all of them in the window."""
+    page = visitor.new_page()
+    page.set_viewport_size(TALL)
+    page.goto(lab.view("CHART"))
+    for section in SECTIONS:
+        expect(page.get_by_text(re.compile(rf"^{section}"))).to_be_visible()
+    return page
+
+
+def test_parallel_coordinates_lead_to_the_objective(charts, expect):
+    axes = ["block", "activation", "pooling", "cost/parameters", "objective/val_accuracy"]
+    expect(charts.locator(".parcoords .dimension .label")).to_have_text(axes)
+    # The lines are painted on a canvas.
+    charts.wait_for_function(
+        """() => {
+            const canvas = document.querySelector('.parcoords canvas.foreground');
+            const area = [0, 0, canvas.width, canvas.height];
+            const pixels = canvas.getContext('2d').getImageData(...area).data;
+            return pixels.filter((value, index) => index % 4 === 3 && value > 0).length > 1000;
+        }"""
+    )
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_a_scatter_has_a_point_per_finished_trial(charts, lab, expect, cost):
+    plot = charts.locator(".js-plotly-plot").filter(has_text=f"cost/{cost}")
+    expect(plot.locator(".scatterlayer path.point")).to_have_count(len(lab.scores))
+    expect(plot.locator(".xtitle")).to_have_text(f"cost/{cost}")
+    expect(plot.locator(".ytitle")).to_have_text("objective/val_accuracy")
+
+
+def test_learning_curves_have_a_line_per_finished_trial(charts, lab, expect, picture):
+    curves = charts.locator(".js-plotly-plot").filter(has_text="Step")
+    expect(curves).to_have_count(4)
+    for number in range(4):
+        # One line as it was logged, and one as it is smoothed.
+        lines = curves.nth(number).locator(".scatterlayer path.js-line")
+        expect(lines).to_have_count(2 * len(lab.scores))
+    picture(charts, "ui-charts")
+
+
+# Other pages
+
+
+def test_the_report_opens_with_its_plots(page, lab, expect, picture):
+    page.goto(f"{lab.search_url}/artifacts/report.html")
+    report = page.frame_locator("iframe")
+    expect(report.get_by_role("heading", name="digits-evolution").first).to_be_visible()
+    plots = report.locator("svg:visible")
+    expect(plots.first).to_be_visible()
+    assert plots.count() > 1
+    assert all(plot.bounding_box()["width"] > 100 for plot in plots.all())
+    picture(page, "ui-report")
+
+
+def test_the_note_of_a_search_shows_its_leaderboard(page, lab, expect, picture):
+    page.goto(lab.search_url)
+    page.get_by_text("Show more", exact=True).click()  # the UI folds long notes
+    best = max(lab.scores.values())
+    row = page.locator("table tr", has_text=f"{best:.4g}").first
+    expect(row).to_be_visible()
+    picture(page, "ui-note")
+
+
+def test_the_registry_shows_the_aliases(page, lab, expect, picture):
+    page.goto(lab.model_url)
+    for number, alias in enumerate(("champion", "challenger"), start=1):
+        row = page.get_by_role("row").filter(has_text=f"Version {number}")
+        expect(row.get_by_text(alias)).to_be_visible()
+    picture(page, "ui-registry")

@@ -16,7 +16,10 @@ SEARCH_OPTIONS = """--objective --direction --executions-per-trial --batch-size 
     --no-tracking --max-model-size --alias --data""".split()
 
 
-@pytest.mark.parametrize("words", ["--help", "search --help", "trials --help", "best --help"])
+COMMANDS = ("search", "trials", "best", "report", "sync", "promote", "rollback")
+
+
+@pytest.mark.parametrize("words", ["--help", *(f"{name} --help" for name in COMMANDS)])
 def test_help_loads_no_framework(words):
     code = (
         "import sys; from keras_nas_plugin.cli.main import main\n"

@@ -259,7 +259,8 @@ class Delivery:
     def _say_what_waits(self) -> None:
         command = self._search.resume_command
         _log.warning(
-            "%d trials wait in %s for MLflow at %s. Resuming the search sends them%s",
+            "%d trials wait in %s for MLflow at %s. `keras-nas sync` sends them, and so does "
+            "resuming the search%s",
             len(self._pending),
             self._outbox.folder,
             connection.public_uri(self.uri),

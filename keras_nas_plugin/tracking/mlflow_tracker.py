@@ -191,6 +191,7 @@ class MLflowTracker(Tracker):
             "tags": self._tags,
         }
         try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
             write_json(Path(directory) / _NOTE_FILE, {"settings": settings, "status": status})
         except OSError as error:
             _log.warning("`%s` was not written in %s: %s", _NOTE_FILE, directory, error)

@@ -19,6 +19,7 @@ from keras_nas_plugin.tracking.payload import Point
 from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
 from keras_nas_plugin.tracking.runs import NOTE, SearchRuns
 from keras_nas_plugin.tracking.views import write_view
+from keras_nas_plugin.tracking.volume import HYPERVOLUME, REFERENCE, Volume
 
 BEST = "best_objective"
 
@@ -63,6 +64,7 @@ class Delivery:
         self._search = search
         self._board = Leaderboard(search)
         self._calibration = Calibration(search)
+        self._volume = Volume(search)
         self._outbox = Outbox(search.directory)
         self._runs: SearchRuns | None = None
         self._online = False
@@ -71,7 +73,7 @@ class Delivery:
         self._pending: dict[str, TrialRecord] = {}
         self._refused: set[str] = set()
         self._progress: list[Progress] = []
-        self._rankings: list[Point] = []
+        self._derived: list[Point] = []
         self._run_ids: dict[str, str] = {}
         self._started: dict[str, frozenset[str]] = {}
         self._left_running: dict[str, str] = {}
@@ -228,7 +230,7 @@ class Delivery:
         self._pending = lacking | self._pending
         steps = runs.steps_of_parent(BEST)
         self._progress = [point for point in self._progress if point.step not in steps]
-        self._rankings = [point for point in self._rankings if point.step not in steps]
+        self._derived = [point for point in self._derived if point.step not in steps]
 
     def _attempt(self, what: str, call: Callable[..., _T], *args: Any) -> _T | None:
         """Call the store; None, and a line in the log, when that fails."""
@@ -275,8 +277,11 @@ class Delivery:
         place = self._calibration.add(record)
         if point is not None:
             self._progress.append(point)
+        volume = self._volume.add(record)
+        if point is not None and volume is not None:
+            self._derived.append(Point(HYPERVOLUME, volume, point.time_ms, point.step))
         if point is not None and place is not None:
-            self._rankings += [
+            self._derived += [
                 Point(RANKING + name, value, point.time_ms, point.step)
                 for name, value in self._calibration.correlations().items()
             ]
@@ -322,12 +327,14 @@ class Delivery:
 
     def _update_parent(self) -> None:
         points = [Point(BEST, p.score, p.time_ms, p.step) for p in self._progress]
-        points += self._rankings
+        points += self._derived
         tags = {NOTE: render_note(self._search, self._board)}
+        if reference := self._volume.tag():
+            tags[REFERENCE] = reference
         best = self._board.best
         if best is not None:
             tags["nas.best_trial_id"] = best.trial_id
             if best.trial_id in self._run_ids:
                 tags["nas.best_run_id"] = self._run_ids[best.trial_id]
         self._runs.update_parent(points, tags)
-        self._progress, self._rankings = [], []
+        self._progress, self._derived = [], []

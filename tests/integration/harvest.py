@@ -8,7 +8,7 @@ from typing import Any
 from keras_nas_plugin.files import read_json
 
 # How long something took, and when, differs from run to run.
-_TIMES = ("train_seconds",)
+_TIMES = ("cost/train_seconds",)
 
 
 def completed(folder: Path) -> list[tuple[int, str]]:

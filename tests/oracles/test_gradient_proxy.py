@@ -127,9 +127,9 @@ def test_the_best_by_their_proxies_come_first(tmp_path, data):
     search.search(epochs=1, verbose=0, **data)
     known = sorted((line["scores"]["params"] for line in lines(tmp_path)[1:]), reverse=True)
     ran = [one.proxies["params"] for one in load_records(search.project_dir)]
-    assert ran == known[:3]
-    costs = [one.costs["parameters"] for one in load_records(search.project_dir)]
-    assert costs == sorted(costs, reverse=True)
+    # The second is a random one.
+    assert ran[0] == known[0] and ran[2] == next(one for one in known[1:] if one != ran[1])
+    assert ran == [one.costs["parameters"] for one in load_records(search.project_dir)]
 
 
 def test_a_resumed_search_scores_nothing_again_and_goes_on_the_same(tmp_path, data, monkeypatch):

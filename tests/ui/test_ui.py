@@ -143,6 +143,11 @@ def test_the_report_opens_with_its_plots(page, lab, expect, picture):
     assert plots.count() > 1
     assert all(plot.bounding_box()["width"] > 100 for plot in plots.all())
     picture(page, "ui-report")
+    # The frame has no address of its own: links within the page lead nowhere by themselves.
+    goal = report.get_by_role("heading", name="The search", exact=True)
+    expect(goal).not_to_be_in_viewport()
+    report.get_by_role("link", name="The search", exact=True).click()
+    expect(goal).to_be_in_viewport()
 
 
 def test_the_note_of_a_search_shows_its_leaderboard(page, lab, expect, picture):

@@ -239,7 +239,7 @@ class NASTuner(TrialTrainer):
             # A worker that is done does not end the search of the others.
             if not is_worker():
                 costing.save_refusals(self)
-                leave_report(self.project_dir)
+                leave_report(self.project_dir, self._trackers)
                 self._trackers.search_ended(status)
                 note_runs(self._trackers, self.project_dir)
 

@@ -16,6 +16,10 @@ class Tracker:
     with the same ``search_id``, and `trial_started` again for the trial that was cut off.
     """
 
+    #: Whether it shows the report that lies in the project folder once a search has ended.
+    #: Drawing it takes seconds, so it is written only if some tracker does.
+    shows_report = False
+
     def search_started(self, search: SearchInfo, records: Iterable[TrialRecord]) -> None:
         """The search starts or goes on.
 

@@ -19,7 +19,6 @@ from keras_nas_plugin.tracking.payload import Point
 from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
 from keras_nas_plugin.tracking.runs import NOTE, SearchRuns
 from keras_nas_plugin.tracking.views import write_view
-from keras_nas_plugin.tracking.volume import HYPERVOLUME, REFERENCE, Volume
 
 BEST = "best_objective"
 
@@ -64,7 +63,7 @@ class Delivery:
         self._search = search
         self._board = Leaderboard(search)
         self._calibration = Calibration(search)
-        self._volume = Volume(search)
+        self._volume = _volume_of(search)
         self._outbox = Outbox(search.directory)
         self._runs: SearchRuns | None = None
         self._online = False
@@ -277,9 +276,9 @@ class Delivery:
         place = self._calibration.add(record)
         if point is not None:
             self._progress.append(point)
-        volume = self._volume.add(record)
+        volume = self._volume.add(record) if self._volume else None
         if point is not None and volume is not None:
-            self._derived.append(Point(HYPERVOLUME, volume, point.time_ms, point.step))
+            self._derived.append(Point(self._volume.metric, volume, point.time_ms, point.step))
         if point is not None and place is not None:
             self._derived += [
                 Point(RANKING + name, value, point.time_ms, point.step)
@@ -329,8 +328,8 @@ class Delivery:
         points = [Point(BEST, p.score, p.time_ms, p.step) for p in self._progress]
         points += self._derived
         tags = {NOTE: render_note(self._search, self._board)}
-        if reference := self._volume.tag():
-            tags[REFERENCE] = reference
+        if self._volume and (reference := self._volume.tag()):
+            tags[self._volume.reference_tag] = reference
         best = self._board.best
         if best is not None:
             tags["nas.best_trial_id"] = best.trial_id
@@ -338,3 +337,13 @@ class Delivery:
                 tags["nas.best_run_id"] = self._run_ids[best.trial_id]
         self._runs.update_parent(points, tags)
         self._progress, self._derived = [], []
+
+
+def _volume_of(search: SearchInfo) -> Any:
+    """The hypervolume of a search for several objectives; None for one."""
+    if len(search.objectives) < 2:
+        return None
+    # Imports numpy, which the command line must not wait for.
+    from keras_nas_plugin.tracking.volume import Volume
+
+    return Volume(search)

@@ -69,6 +69,8 @@ class MLflowTracker(Tracker):
         TrackingError: An argument that MLflow cannot take.
     """
 
+    shows_report = True
+
     def __init__(
         self,
         experiment: str = "keras-nas",

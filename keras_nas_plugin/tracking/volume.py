@@ -10,8 +10,6 @@ import numpy as np
 from keras_nas_plugin.strategies.pareto import hypervolume, non_dominated
 from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 
-#: Metric of the search's run, and the tag that says what it is measured from.
-HYPERVOLUME, REFERENCE = "hypervolume", "nas.hypervolume_reference"
 _FIRST = 10
 
 
@@ -27,6 +25,9 @@ class Volume:
     Args:
         search: Says which objectives there are; with fewer than two, nothing is measured.
     """
+
+    #: Metric of the search's run, and the tag that says what it is measured from.
+    metric, reference_tag = "hypervolume", "nas.hypervolume_reference"
 
     def __init__(self, search: SearchInfo) -> None:
         self._search = search

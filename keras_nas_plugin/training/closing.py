@@ -6,17 +6,21 @@ import logging
 import os
 from pathlib import Path
 
+from keras_nas_plugin.tracking.fanout import Fanout
 from keras_nas_plugin.tracking.records import REPORT
 
 logger = logging.getLogger("keras_nas_plugin")
 
 
-def leave_report(project: str | os.PathLike) -> None:
-    """Write the report of a search, for its run in MLflow; a fault is logged.
+def leave_report(project: str | os.PathLike, trackers: Fanout) -> None:
+    """Write the report of a search for a tracker that shows it; a fault is logged.
 
     Args:
         project: The project folder.
+        trackers: Who follows the search.
     """
+    if not any(tracker.shows_report for tracker in trackers.trackers):
+        return
     # matplotlib and scikit-learn take a second to import.
     from keras_nas_plugin.reports import write_report
 

@@ -112,7 +112,7 @@ class _Tracked:
         finally:
             # A worker that is done does not end the search of the others.
             if not is_worker():
-                leave_report(tuner.project_dir)
+                leave_report(tuner.project_dir, self._trackers)
                 self._trackers.search_ended(status)
                 note_runs(self._trackers, tuner.project_dir)
 

@@ -86,6 +86,8 @@ def test_a_stock_search_is_logged_as_one_of_ours(tmp_path, data, uri, runs):
     )
     assert len(list(load_records(tuner.project_dir))) == 3
     assert SearchInfo.load(tuner.project_dir).objective == "val_loss"
+    names = {item.path for item in mlflow.MlflowClient(uri).list_artifacts(parent.info.run_id)}
+    assert "report.html" in names
     # What stock tools do with the tuner works as before.
     assert tuner.get_best_models()[0].count_params() > 0
 
@@ -123,7 +125,7 @@ def test_failures_are_runs_too(tmp_path, data, uri, runs):
 
 def test_hyperband_is_tracked_with_its_rungs(tmp_path, data, uri, runs):
     tuner = keras_tuner.Hyperband(
-        build, "val_loss", max_epochs=4, factor=2, seed=0, directory=tmp_path, project_name="stock"
+        build, "val_loss", max_epochs=2, factor=2, seed=0, directory=tmp_path, project_name="stock"
     )
     track(tuner, tracking_uri=uri).search(**data, verbose=0)
     found = runs()

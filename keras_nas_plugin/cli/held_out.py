@@ -8,29 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.cli.recipe import Recipe
-from keras_nas_plugin.errors import NASError, RecipeError
+from keras_nas_plugin.errors import RecipeError
 
 SPLITS = ("test", "validation")
-
-
-class _HeldOut(Recipe):
-    """A recipe of which all splits are wanted, not only those that a search trains on."""
-
-    def load(self) -> Any:
-        """What the data function returns.
-
-        Raises:
-            RecipeError: It failed.
-        """
-        try:
-            return self._load_data()
-        except NASError:
-            raise
-        except Exception as error:
-            raise RecipeError(
-                f"`{self.path}` needs a data function that runs; it raised "
-                f"{type(error).__name__}: {error}"
-            ) from error
 
 
 def held_out_data(target: str, *, function: str, split: str) -> tuple[Any, Any]:
@@ -47,7 +27,7 @@ def held_out_data(target: str, *, function: str, split: str) -> tuple[Any, Any]:
     """
     if target.endswith(".npz"):
         return _from_arrays(Path(target))
-    recipe = _HeldOut(target, function)
+    recipe = Recipe(target, function)
     part = _split(recipe.load(), split)
     if part is None:
         hint = ""

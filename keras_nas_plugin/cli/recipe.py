@@ -46,14 +46,14 @@ class Recipe:
         """The metric that the file asks for (``OBJECTIVE = "val_accuracy"``), or None."""
         return getattr(self._module, _OBJECTIVE, None)
 
-    def fit_arguments(self) -> dict[str, Any]:
-        """Arguments of `model.fit` from the user's data.
+    def load(self) -> Any:
+        """What the data function returns.
 
         Raises:
-            RecipeError: The function failed, or its data do not fit together.
+            RecipeError: It failed.
         """
         try:
-            loaded = self._load_data()
+            return self._load_data()
         except NASError:
             raise
         except Exception as error:
@@ -61,7 +61,14 @@ class Recipe:
                 f"`{self.path}` needs a data function that runs; it raised "
                 f"{type(error).__name__}: {error}"
             ) from error
-        return fit_arguments(loaded)
+
+    def fit_arguments(self) -> dict[str, Any]:
+        """Arguments of `model.fit` from the user's data.
+
+        Raises:
+            RecipeError: The function failed, or its data do not fit together.
+        """
+        return fit_arguments(self.load())
 
     def _get(self, name: str) -> Any:
         if not hasattr(self._module, name):

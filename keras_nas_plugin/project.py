@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import secrets
 import tempfile
@@ -20,6 +21,9 @@ from keras_nas_plugin.files import (
 _ID_FILE = "search_id"
 _LOCK_FILE = ".search.lock"
 _LAST = "last_{}.weights.h5"
+_driving: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar(
+    "driving", default=frozenset()
+)
 
 
 def check_writable(directory: str | os.PathLike, project_name: str) -> Path:
@@ -88,7 +92,14 @@ def driven(folder: str | os.PathLike, *, alone: bool = True) -> Iterator[None]:
                     f"{str(folder)!r}, which one runs now. Wait for it, end it, or choose another "
                     "`project_name`."
                 ) from error
+            folders = _driving.get() | {os.path.realpath(folder)}
+            stack.callback(_driving.reset, _driving.set(folders))
         yield
+
+
+def drives(folder: str | os.PathLike) -> bool:
+    """Whether this is called inside `driven` for this folder, by the one process that drives it."""
+    return os.path.realpath(folder) in _driving.get()
 
 
 def last_epoch_file(trial_folder: str | os.PathLike, execution: int) -> Path:

@@ -24,7 +24,7 @@ from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.space.discovery import discover
 from keras_nas_plugin.tracking.autolog import autolog_disabled
 from keras_nas_plugin.tracking.base import Tracker
-from keras_nas_plugin.tracking.fanout import Fanout, note_run, note_runs
+from keras_nas_plugin.tracking.fanout import Fanout, note_runs
 from keras_nas_plugin.tracking.records import (
     FAILED,
     FINISHED,
@@ -279,7 +279,6 @@ class NASTuner(TrialTrainer):
             known = keras_tuner.HyperParameters.from_config(record.hyperparameters)
             trial.hyperparameters = known
         self._trackers.trial_ended(record)
-        note_run(self._trackers, trial.trial_id, folder)
         self._limit.took(record.seconds)
         if record.status == FINISHED:
             metrics = costing.reported_metrics(self._local_oracle, record)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import http.client
 import logging
@@ -77,11 +78,10 @@ def public_uri(uri: str) -> str:
 def bounded_requests() -> Iterator[None]:
     """Keep MLflow's requests short, and quiet, inside the block.
 
-    MLflow reads these settings from the environment on every request and knows no other way.
-    A value that the user has set stands.
+    MLflow reads these settings from the environment on every request and knows no other way, so
+    requests of other threads are short as well meanwhile. A value that the user has set stands.
     """
-    unset = {name: value for name, value in _BOUNDS.items() if name not in os.environ}
-    with _environment(unset), quiet_requests():
+    with _environment({**_BOUNDS, **_SILENCE}):
         yield
 
 
@@ -92,18 +92,26 @@ def quiet_requests() -> Iterator[None]:
         yield
 
 
+# Blocks of several threads overlap: the first one sets a variable, the last one takes it back.
+_overlapping: collections.Counter[str] = collections.Counter()
+_overlapping_lock = threading.Lock()
+
+
 @contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that are not set."""
+    with _overlapping_lock:
+        ours = [name for name in values if _overlapping[name] or name not in os.environ]
+        _overlapping.update(ours)
+        os.environ.update({name: values[name] for name in ours})
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        with _overlapping_lock:
+            _overlapping.subtract(ours)
+            for name in ours:
+                if not _overlapping[name]:
+                    os.environ.pop(name, None)
 
 
 def answers(uri: str, *, timeout: float = PROBE_SECONDS) -> bool:

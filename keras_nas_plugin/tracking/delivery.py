@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from keras_nas_plugin.errors import StateError, TrackingError
+from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.tracking import connection
-from keras_nas_plugin.tracking.calibration import OBSERVED, RANKING, Calibration
-from keras_nas_plugin.tracking.leaderboard import Leaderboard, Progress
-from keras_nas_plugin.tracking.note import render_note
+from keras_nas_plugin.tracking.link import Link
 from keras_nas_plugin.tracking.outbox import Outbox
-from keras_nas_plugin.tracking.payload import Point
-from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
-from keras_nas_plugin.tracking.runs import NOTE, SearchRuns
+from keras_nas_plugin.tracking.records import (
+    SearchInfo,
+    Status,
+    TrialRecord,
+    load_run_id,
+    save_run_id,
+)
+from keras_nas_plugin.tracking.runs import SearchRuns
+from keras_nas_plugin.tracking.standing import BEST, Standing
 from keras_nas_plugin.tracking.views import write_view
 
-BEST = "best_objective"
-
-_REPROBE_SECONDS = 1.0
-# After an outage no trial waits for more than this many older ones to be sent.
-_SENT_PER_TRIAL = 25
+# The search's run, which everybody looks at, is at most this far behind.
+_PARENT_SECONDS = 1.0
 
 _log = logging.getLogger("keras_nas_plugin")
-
-_T = TypeVar("_T")
 
 
 class Delivery:
     """What has to reach the store and what has, for one search in one process.
+
+    Everything but `keep` and the attributes belongs to one thread at a time; it may wait for
+    the store.
 
     Args:
         search: The search.
@@ -41,6 +43,8 @@ class Delivery:
         experiment: Name of the MLflow experiment.
         run_name: Name of the search's run.
         tags: The user's own tags for every run.
+        alone: Whether no other process works on this search, so that what is RUNNING without
+            this one's doing does not run.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Delivery:
         experiment: str,
         run_name: str,
         tags: Mapping[str, str],
+        alone: bool = False,
     ) -> None:
         self.uri = uri
         self.experiment_id: str | None = None
@@ -61,21 +66,25 @@ class Delivery:
         self._run_name = run_name
         self._tags = tags
         self._search = search
-        self._board = Leaderboard(search)
-        self._calibration = Calibration(search)
-        self._volume = _volume_of(search)
+        self._alone = alone
+        self._standing = Standing(search)
         self._outbox = Outbox(search.directory)
         self._runs: SearchRuns | None = None
-        self._online = False
-        self._warned = False
+        self._link = Link(uri, self._outbox.folder, self._open_runs)
+        self._updated = float("-inf")
         self._earlier: list[TrialRecord] = []
+        # By trial id: records that the store lacks; those of them that lie in the outbox.
         self._pending: dict[str, TrialRecord] = {}
+        self._kept: set[str] = set()
         self._refused: set[str] = set()
-        self._progress: list[Progress] = []
-        self._derived: list[Point] = []
         self._run_ids: dict[str, str] = {}
+        # Trials that train here, and the hyperparameters that their runs have already.
+        self._active: set[str] = set()
         self._started: dict[str, frozenset[str]] = {}
+        # Runs that the store shows as RUNNING.
         self._left_running: dict[str, str] = {}
+        # Trials whose run may have been made by a call whose answer was lost.
+        self._doubtful: set[str] = set()
 
     @property
     def parent_run_id(self) -> str | None:
@@ -84,8 +93,8 @@ class Delivery:
 
     def run_id(self, trial_id: str) -> str | None:
         """Id of a trial's run; None when there is none or the store does not answer."""
-        if trial_id not in self._run_ids and self._online:
-            run = self._attempt(
+        if trial_id not in self._run_ids and self._link.online:
+            run = self._link.attempt(
                 f"the search for trial {trial_id}", self._runs.find_trial, trial_id
             )
             if run is not None:
@@ -104,98 +113,105 @@ class Delivery:
         """
         self._earlier = sorted(records, key=lambda record: (record.ended_ms, record.trial_id))
         for record in self._earlier:
-            self._enter(record)
+            self._standing.enter(record)
         self._pending = {record.trial_id: record for record in self._outbox.records()}
-        self._connect(connection.PROBE_SECONDS)
-        if self._online:
+        self._kept = set(self._pending)
+        self._link.connect()
+        if self._link.online:
             self._flush()
+        if self._link.online:
+            self._update_parent()
 
     def start(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """Open the run of a trial; without a store, its end will do that."""
+        self._active.add(trial_id)
         self._started.pop(trial_id, None)
-        if not self._online:
+        if not self._link.online:
             return
-        # In a search that began in this process, a trial's first run is made here. The look-up
-        # costs a tenth of what a trial costs.
-        new = not self._runs.resumed and trial_id not in self._run_ids
-        run_id = self._attempt(
-            f"the start of trial {trial_id}",
-            partial(self._runs.start_trial, new=new),
-            trial_id,
-            values,
-        )
-        if run_id is not None:
-            self._run_ids[trial_id] = run_id
-            self._left_running[trial_id] = run_id
-            self._started[trial_id] = frozenset(values)
+        with self._outbox.sending():
+            run_id = self._link.attempt(
+                f"the start of trial {trial_id}",
+                partial(self._runs.start_trial, new=self._is_new(trial_id)),
+                trial_id,
+                values,
+            )
+        if run_id is None:
+            self._doubtful.add(trial_id)
+            return
+        self._note_run(trial_id, run_id)
+        self._left_running[trial_id] = run_id
+        self._started[trial_id] = frozenset(values)
+
+    def keep(self, record: TrialRecord) -> None:
+        """Keep a trial that ended on disk, before anything else is done with it."""
+        try:
+            self._outbox.put(record)
+            self._kept.add(record.trial_id)
+        except OSError as error:
+            self._kept.discard(record.trial_id)
+            _log.warning("Trial %s cannot wait on disk: %s", record.trial_id, error)
 
     def end(self, record: TrialRecord) -> None:
-        """Send a trial that ended, or keep it on disk until that works."""
-        place = self._enter(record)
-        if place is not None:
-            proxies = {**record.proxies, OBSERVED: place}
-            record = dataclasses.replace(record, proxies=proxies)
+        """Send a trial that ended, or leave it on disk until that works."""
+        self._standing.enter(record)
+        self._active.discard(record.trial_id)
         # Last in the order, even where an earlier attempt at the trial still waits.
         self._pending.pop(record.trial_id, None)
         self._pending[record.trial_id] = record
         self._refused.discard(record.trial_id)
-        try:
-            self._outbox.put(record)
-        except OSError as error:
-            _log.warning("Trial %s cannot wait on disk: %s", record.trial_id, error)
-        self._reconnect()
-        if self._online:
-            self._flush(limit=_SENT_PER_TRIAL)
+        self._link.reconnect()
+        if self._link.online:
+            self._flush()
+
+    def idle(self) -> float | None:
+        """What is to be done while no trial starts or ends.
+
+        Returns:
+            Seconds until there may be more to do; None for nothing.
+        """
+        now = time.monotonic()
+        if not self._link.online:
+            if not (self._pending or self._standing.changed):
+                return None
+            self._link.reconnect()
+            if self._link.online:
+                self._flush()
+            return self._link.seconds_to_reprobe
+        if not self._standing.changed:
+            return None
+        if now < self._updated + _PARENT_SECONDS:
+            return self._updated + _PARENT_SECONDS - now
+        self._update_parent()
+        return _PARENT_SECONDS if self._standing.changed else None
+
+    def flush(self) -> None:
+        """Send everything now, or know that it has to wait."""
+        self._link.reconnect(now=True)
+        if self._link.online:
+            self._flush()
+        if self._link.online and self._standing.changed:
+            self._update_parent()
 
     def close(self, status: Status) -> None:
         """Send what waits and end the search's run, and those that nobody goes on with."""
-        self._reconnect()
-        self._enter_other_workers()
-        if self._online:
-            self._flush()
-        for trial_id, run_id in list(self._left_running.items()):
-            if self._online:
-                self._attempt(f"the end of trial {trial_id}", self._runs.kill, run_id)
-        if self._online:
-            self._attempt("the end of the search", self._runs.end_parent, status)
+        others = self._enter_other_workers()
+        self._active.clear()
+        self.flush()
+        if self._link.online and (self._link.unsure or self._runs.resumed or others):
+            self._link.attempt("a look for lost runs", self._settle)
+        for trial_id in list(self._left_running):
+            self._kill(trial_id)
+        if self._link.online:
+            self._link.attempt("the end of the search", self._runs.end_parent, status)
         if self._pending:
             self._say_what_waits()
 
     # Connecting
 
-    def _reconnect(self) -> None:
-        if self._online:
-            return
-        try:
-            self._connect(_REPROBE_SECONDS)
-        except TrackingError as error:
-            _log.warning("%s", error)
-
-    def _connect(self, timeout: float) -> None:
-        """Go online if the store answers within ``timeout`` seconds."""
-        if self._runs is not None:
-            self._online = connection.answers(self.uri, timeout=timeout)
-        else:
-            try:
-                with connection.bounded_requests():
-                    self._runs = self._open_runs(timeout)
-                self._online = True
-            except connection.UnreachableError as error:
-                self._lose(error)
-            except TrackingError:
-                raise
-            except Exception as error:  # stores raise whatever their library raises
-                if not connection.lost(error):
-                    raise connection.unusable(self.uri, error) from error
-                self._lose(error)
-        if self._online and self._warned:
-            self._warned = False
-            _log.info("MLflow at %s answers again.", connection.public_uri(self.uri))
-
-    def _open_runs(self, timeout: float) -> SearchRuns:
+    def _open_runs(self, timeout: float) -> None:
         client = connection.connect(self.uri, self._registry_uri, timeout=timeout)
         self.experiment_id = connection.open_experiment(client, self._experiment)
-        runs = SearchRuns(client, self.experiment_id, self._search, self._tags)
+        runs = SearchRuns(client, self.experiment_id, self._search, self._tags, alone=self._alone)
         runs.open_parent(self._run_name)
         self._save_view(client)
         if runs.resumed:
@@ -203,7 +219,7 @@ class Delivery:
         else:
             self._pending = {r.trial_id: r for r in self._earlier} | self._pending
         self._earlier = []
-        return runs
+        self._runs = runs
 
     def _save_view(self, client: Any) -> None:
         """Leave charts of the experiment in MLflow's UI; no search depends on them."""
@@ -216,46 +232,29 @@ class Delivery:
 
     def _compare(self, runs: SearchRuns) -> None:
         """Find what the store lacks of the trials that ended before, and what it runs still."""
-        known = runs.trials()
-        for trial_id, (run_id, status) in known.items():
-            self._run_ids[trial_id] = run_id
-            if status == "RUNNING":
-                self._left_running[trial_id] = run_id
+        known = self._look_around(runs)
         lacking = {
             record.trial_id: record
             for record in self._earlier
             if known.get(record.trial_id, (None, None))[1] != record.status
         }
         self._pending = lacking | self._pending
-        steps = runs.steps_of_parent(BEST)
-        self._progress = [point for point in self._progress if point.step not in steps]
-        self._derived = [point for point in self._derived if point.step not in steps]
+        self._standing.forget_points(runs.steps_of_parent(BEST))
 
-    def _attempt(self, what: str, call: Callable[..., _T], *args: Any) -> _T | None:
-        """Call the store; None, and a line in the log, when that fails."""
-        try:
-            with connection.bounded_requests():
-                return call(*args)
-        except Exception as error:  # stores raise whatever their library raises
-            if connection.lost(error):
-                self._lose(error)
-            else:
-                _log.warning("MLflow refused %s: %s", what, error)
-            return None
+    def _settle(self) -> None:
+        """Find runs that were made by a call whose answer was lost, and leave one per trial."""
+        self._runs.find_parent()
+        self._look_around(self._runs)
+        self._link.unsure = False
 
-    def _lose(self, error: Exception) -> None:
-        self._online = False
-        _log.debug("The tracking store failed.", exc_info=error)
-        if self._warned:
-            return
-        self._warned = True
-        _log.warning(
-            "MLflow at %s does not answer. The search goes on; its trials wait in %s and are "
-            "sent as soon as it does. Start the server, or check `tracking_uri`. (%s)",
-            connection.public_uri(self.uri),
-            self._outbox.folder,
-            connection.first_line(error),
-        )
+    def _look_around(self, runs: SearchRuns) -> dict[str, tuple[str, str]]:
+        """Run and status of every trial as the store has them."""
+        known = runs.trials(self._run_ids)
+        for trial_id, (run_id, status) in known.items():
+            self._note_run(trial_id, run_id)
+            if status == "RUNNING":
+                self._left_running[trial_id] = run_id
+        return known
 
     def _say_what_waits(self) -> None:
         command = self._search.resume_command
@@ -270,26 +269,28 @@ class Delivery:
 
     # Sending
 
-    def _enter(self, record: TrialRecord) -> float | None:
-        """Enter a trial; its place among those with proxies, if it has some."""
-        point = self._board.add(record)
-        place = self._calibration.add(record)
-        if point is not None:
-            self._progress.append(point)
-        volume = self._volume.add(record) if self._volume else None
-        if point is not None and volume is not None:
-            self._derived.append(Point(self._volume.metric, volume, point.time_ms, point.step))
-        if point is not None and place is not None:
-            self._derived += [
-                Point(RANKING + name, value, point.time_ms, point.step)
-                for name, value in self._calibration.correlations().items()
-            ]
-        return place
+    def _is_new(self, trial_id: str) -> bool:
+        """Whether a trial certainly has no run yet, so that none needs to be looked for."""
+        looked_up = self._runs.resumed or trial_id in self._doubtful
+        return not looked_up and trial_id not in self._run_ids
 
-    def _enter_other_workers(self) -> None:
-        """Enter trials that other workers of this search ended, for the last note."""
+    def _note_run(self, trial_id: str, run_id: str) -> None:
+        """Remember a trial's run, here and in the trial's folder."""
+        if self._run_ids.get(trial_id) == run_id:
+            return
+        self._run_ids[trial_id] = run_id
+        folder = Path(self._search.directory) / f"trial_{trial_id}"
+        try:
+            if folder.is_dir() and load_run_id(folder) != run_id:
+                save_run_id(folder, run_id)
+        except (OSError, StateError) as error:
+            _log.debug("The run of trial %s was not noted: %s", trial_id, error)
+
+    def _enter_other_workers(self) -> bool:
+        """Enter trials that other workers of this search ended; whether there are any."""
+        others = False
         for folder in sorted(Path(self._search.directory).glob("trial_*")):
-            if folder.name.removeprefix("trial_") in self._board:
+            if folder.name.removeprefix("trial_") in self._standing.board:
                 continue
             try:
                 record = TrialRecord.load(folder)
@@ -297,53 +298,60 @@ class Delivery:
                 _log.warning("The record of %s cannot be read: %s", folder.name, error)
                 continue
             if record is not None:
-                self._board.add(record)
+                self._standing.enter_elsewhere(record)
+                others = True
+        return others
 
-    def _flush(self, limit: int | None = None) -> None:
-        """Send what waits, oldest first, and bring the search's run up to date."""
-        waiting = [r for r in self._pending.values() if r.trial_id not in self._refused]
-        for record in waiting[:limit]:
-            sent = self._attempt(f"trial {record.trial_id}", self._send, record)
-            if not self._online:
+    def _flush(self) -> None:
+        """Send the trials that wait, oldest first."""
+        for record in list(self._pending.values()):
+            if record.trial_id in self._refused:
+                continue
+            with self._outbox.sending():
+                # Another process of this search may have sent it: `keras-nas sync`, or a worker.
+                elsewhere = record.trial_id in self._kept and not self._outbox.has(record.trial_id)
+                sent = elsewhere or self._link.attempt(
+                    f"trial {record.trial_id}", self._send, self._standing.placed(record)
+                )
+                if sent:
+                    self._kept.discard(record.trial_id)
+                    self._outbox.remove(record)
+            if not self._link.online:
                 return
             if sent:
-                self._pending.pop(record.trial_id)
-                self._outbox.remove(record.trial_id)
+                del self._pending[record.trial_id]
             else:
                 self._refused.add(record.trial_id)
-        self._attempt("the search's summary", self._update_parent)
+        if self._alone:
+            for trial_id in [*self._left_running]:
+                if trial_id not in self._active and trial_id not in self._pending:
+                    self._kill(trial_id)
 
     def _send(self, record: TrialRecord) -> bool:
         trial_id = record.trial_id
         known = self._started.pop(trial_id, None)
         if known is None:
-            run_id = self._runs.start_trial(trial_id, record.values, record.started_ms)
-            self._run_ids[trial_id] = run_id
-            known = frozenset(record.values)
+            new = self._is_new(trial_id)
+            self._doubtful.add(trial_id)
+            run_id, known = self._runs.open_trial(
+                trial_id, record.values, record.started_ms, new=new
+            )
+            self._note_run(trial_id, run_id)
         self._runs.end_trial(self._run_ids[trial_id], record, known)
         self._left_running.pop(trial_id, None)
         return True
 
+    def _kill(self, trial_id: str) -> None:
+        if self._link.online:
+            run_id = self._left_running[trial_id]
+            self._link.attempt(f"the end of trial {trial_id}", self._runs.kill, run_id)
+            if self._link.online:
+                del self._left_running[trial_id]
+
     def _update_parent(self) -> None:
-        points = [Point(BEST, p.score, p.time_ms, p.step) for p in self._progress]
-        points += self._derived
-        tags = {NOTE: render_note(self._search, self._board)}
-        if self._volume and (reference := self._volume.tag()):
-            tags[self._volume.reference_tag] = reference
-        best = self._board.best
-        if best is not None:
-            tags["nas.best_trial_id"] = best.trial_id
-            if best.trial_id in self._run_ids:
-                tags["nas.best_run_id"] = self._run_ids[best.trial_id]
-        self._runs.update_parent(points, tags)
-        self._progress, self._derived = [], []
-
-
-def _volume_of(search: SearchInfo) -> Any:
-    """The hypervolume of a search for several objectives; None for one."""
-    if len(search.objectives) < 2:
-        return None
-    # Imports numpy, which the command line must not wait for.
-    from keras_nas_plugin.tracking.volume import Volume
-
-    return Volume(search)
+        """Bring the search's run up to date."""
+        points, tags = self._standing.summary(self._run_ids)
+        self._updated = time.monotonic()
+        self._link.attempt("the search's summary", self._runs.update_parent, points, tags)
+        if self._link.online:  # what MLflow refused, it would refuse again
+            self._standing.told()

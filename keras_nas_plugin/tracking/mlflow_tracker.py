@@ -6,11 +6,13 @@ import logging
 import os
 import shlex
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.files import read_json, write_json
+from keras_nas_plugin.project import drives
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.connection import (
     absolute_uri,
@@ -20,6 +22,7 @@ from keras_nas_plugin.tracking.connection import (
 )
 from keras_nas_plugin.tracking.delivery import Delivery
 from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
+from keras_nas_plugin.tracking.sender import Sender
 from keras_nas_plugin.tracking.views import view_url
 
 _UI_PORT = 5000
@@ -32,9 +35,11 @@ class MLflowTracker(Tracker):
     """Logs a search to MLflow: a parent run for the search, a child run for each trial.
 
     MLflow's global state (active run, tracking URI, experiment) is neither used nor changed.
-    A store that does not answer never fails or blocks a search: a trial that could not be
-    sent waits in ``<project folder>/outbox`` and is sent with a later trial, at the end, or
-    when the search is resumed. A resumed search goes on in the same runs.
+    What a trial came to is written to ``<project folder>/outbox`` and sent from there by a
+    thread of the tracker's own, so that training never waits for the store. A store that does
+    not answer is asked again every five seconds, and when the search ends; what it still lacks
+    then is sent when the search is resumed, or by ``keras-nas sync``. A resumed search goes on
+    in the same runs.
 
     Tags that other programs may rely on, on every run:
 
@@ -91,6 +96,8 @@ class MLflowTracker(Tracker):
         self._run_name = run_name
         self._tags = dict(tags or {})
         self._delivery: Delivery | None = None
+        self._sender: Sender | None = None
+        self._starting: Future | None = None
         self._directory = "."
 
     @property
@@ -140,8 +147,18 @@ class MLflowTracker(Tracker):
         return f"mlflow ui --backend-store-uri {store} --port {_UI_PORT}"
 
     def run_id(self, trial_id: str) -> str | None:
-        """Id of a trial's run; None when there is none or the store does not answer."""
-        return self._delivery.run_id(trial_id) if self._delivery else None
+        """Id of a trial's run; None when there is none or the store does not answer.
+
+        Waits for what has been handed over to be sent.
+        """
+        if self._delivery is None:
+            return None
+        return self._sender.call(self._delivery.run_id, trial_id)
+
+    def flush(self) -> None:
+        """Wait until everything has been sent, or has to wait for a store that does not answer."""
+        if self._delivery:
+            self._sender.call(self._delivery.flush)
 
     def search_started(self, search: SearchInfo, records: Iterable[TrialRecord]) -> None:
         """See `Tracker.search_started`.
@@ -150,6 +167,8 @@ class MLflowTracker(Tracker):
             TrackingError: MLflow cannot use `tracking_uri` or `experiment`. A server that
                 does not answer is no error.
         """
+        if self._sender:
+            self._sender.close()
         self._delivery = None
         delivery = Delivery(
             search,
@@ -158,23 +177,30 @@ class MLflowTracker(Tracker):
             experiment=self._experiment,
             run_name=self._run_name or search.name,
             tags=self._tags,
+            alone=drives(search.directory),
         )
         delivery.open(records)
         self._delivery = delivery
+        self._sender = Sender(delivery.idle)
         self._note(search.directory, None)
         self._directory = search.directory
 
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         if self._delivery:
-            self._delivery.start(trial_id, values)
+            self._starting = self._sender.submit(self._delivery.start, trial_id, dict(values))
 
     def trial_ended(self, record: TrialRecord) -> None:
         if self._delivery:
-            self._delivery.end(record)
+            self._delivery.keep(record)
+            if self._starting:
+                # A trial that is over before its start was told is told in one go.
+                self._starting.cancel()
+            self._sender.submit(self._delivery.end, record)
 
     def search_ended(self, status: Status) -> None:
         if self._delivery:
-            self._delivery.close(status)
+            self._sender.submit(self._delivery.close, status)
+            self._sender.close()
             self._note(self._directory, status)
 
     # What `keras-nas sync` needs

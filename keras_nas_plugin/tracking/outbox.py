@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
+import threading
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
 
 from keras_nas_plugin.errors import StateError
-from keras_nas_plugin.files import TEMPORARY_PREFIX, read_json, write_json
+from keras_nas_plugin.files import TEMPORARY_PREFIX, file_lock, read_json, write_json
 from keras_nas_plugin.tracking.records import TrialRecord
 
 _FOLDER = "outbox"
+_LOCK = ".sending.lock"
 
 _log = logging.getLogger("keras_nas_plugin")
 
@@ -21,7 +25,8 @@ class Outbox:
     """One file per trial that still has to be sent: ``<directory>/outbox/<trial id>.json``.
 
     A record is put here before it is sent and removed once the server has all of it, so a
-    process killed in between sends it again. Sending twice must therefore do no harm.
+    process killed in between sends it again. Sending twice must therefore do no harm. One
+    thread may put records here while another one sends them.
 
     Args:
         directory: The project folder of the search.
@@ -32,6 +37,8 @@ class Outbox:
 
     def __init__(self, directory: str | os.PathLike) -> None:
         self.folder = Path(directory) / _FOLDER
+        self._lock = threading.Lock()
+        self._latest: dict[str, TrialRecord] = {}
 
     def put(self, record: TrialRecord) -> None:
         """Keep ``record`` until `remove`, in place of an earlier one of the same trial.
@@ -40,11 +47,34 @@ class Outbox:
             OSError: The folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self._file(record.trial_id), dataclasses.asdict(record))
+        with self._lock:
+            self._latest[record.trial_id] = record
+            write_json(self._file(record.trial_id), dataclasses.asdict(record))
 
-    def remove(self, trial_id: str) -> None:
-        """Forget a trial; one that is not there is no error."""
-        self._file(trial_id).unlink(missing_ok=True)
+    def remove(self, record: TrialRecord) -> None:
+        """Forget a record, unless a later one of the same trial has taken its place."""
+        with self._lock:
+            latest = self._latest.get(record.trial_id, record)
+            if (latest.started_ms, latest.ended_ms) == (record.started_ms, record.ended_ms):
+                self._latest.pop(record.trial_id, None)
+                self._file(record.trial_id).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """Let one process at a time create and fill the runs of this search.
+
+        Two that look for the run of a trial at the same time would both find none.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(self.folder.parent / _LOCK))
+            except OSError as error:  # a full disk: then there is nobody else either
+                _log.debug("Runs are written without a lock: %s", error)
+            yield
+
+    def has(self, trial_id: str) -> bool:
+        """Whether a record of this trial waits."""
+        return self._file(trial_id).exists()
 
     def records(self) -> list[TrialRecord]:
         """What waits, in the order in which the trials ended.

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import json
-import logging
 import os
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +18,7 @@ from keras_nas_plugin.tracking.records import (
     Status,
     TrialRecord,
 )
+from keras_nas_plugin.tracking.writing import RunWriter, origin, tag_value
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,8 +37,6 @@ _EVERYWHERE = ("device", "precision")  # parts of the environment that every run
 _PAGE = 1_000
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 
-_log = logging.getLogger("keras_nas_plugin")
-
 
 class SearchRuns:
     """The parent run of a search and its trials' runs, by explicit ids.
@@ -54,6 +49,8 @@ class SearchRuns:
         experiment_id: The experiment that holds the runs.
         search: The search.
         tags: The user's own tags for every run.
+        alone: Whether no other process works on this search: then runs that are there twice are
+            nobody's but a lost request's, and go to MLflow's trash.
     """
 
     def __init__(
@@ -62,16 +59,20 @@ class SearchRuns:
         experiment_id: str,
         search: SearchInfo,
         tags: Mapping[str, str],
+        *,
+        alone: bool = False,
     ) -> None:
         self._client = client
         self._experiment_id = experiment_id
         self._search = search
+        self._alone = alone
+        self._write = RunWriter(client, search)
         self._tags = {
-            **_origin(),
-            **{payload.safe_key(key): _tag(value) for key, value in tags.items()},
+            **origin(),
+            **{payload.safe_key(key): tag_value(value) for key, value in tags.items()},
             SEARCH_ID: search.search_id,
             **{
-                f"nas.{key}": _tag(search.environment[key])
+                f"nas.{key}": tag_value(search.environment[key])
                 for key in _EVERYWHERE
                 if key in search.environment
             },
@@ -85,7 +86,7 @@ class SearchRuns:
         """Find the search's run and set it RUNNING, or create it."""
         # Workers of one search that start together must not create two parents.
         with file_lock(Path(self._search.directory) / ".mlflow.lock"):
-            found = self._find(f"tags.`{KIND}` = 'search'", order_by=["attributes.start_time ASC"])
+            found = self.find_parent()
             if found is None:
                 run = self._client.create_run(
                     self._experiment_id,
@@ -97,11 +98,20 @@ class SearchRuns:
                 self.parent_id = found.info.run_id
         self.resumed = found is not None
         if found is None:
-            self._log_params(self.parent_id, self._settings(), SETTINGS_ARTIFACT)
+            self._write.params(self.parent_id, self._settings(), SETTINGS_ARTIFACT)
         else:
             self._continue_parent(found)
-        self._log_datasets(self.parent_id)
-        self._log_artifact(self.parent_id, SPACE_ARTIFACT, list(self._search.space))
+        self._write.datasets(self.parent_id)
+        self._write.artifact(self.parent_id, SPACE_ARTIFACT, list(self._search.space))
+
+    def find_parent(self) -> Run | None:
+        """The search's run; one that a lost request made beside it goes to the trash."""
+        found = self._search_runs(f"tags.`{KIND}` = 'search'", ["attributes.start_time ASC"])
+        # A run that a lost request made has nothing in it.
+        found.sort(key=lambda run: not run.data.params)
+        return (
+            self._only([found[0], *(r for r in found[1:] if not r.data.params)]) if found else None
+        )
 
     def _continue_parent(self, run: Run) -> None:
         """Set the run RUNNING and say what is different from the last time."""
@@ -116,12 +126,12 @@ class SearchRuns:
         ]
         tags = self._parent_tags()
         if changed:
-            tags["nas.changed"] = _tag("; ".join(changed))
-        self._log_batch(run.info.run_id, params=new, tags=tags)
+            tags["nas.changed"] = tag_value("; ".join(changed))
+        self._write.batch(run.info.run_id, params=new, tags=tags)
 
     def update_parent(self, points: Sequence[payload.Point], tags: Mapping[str, str]) -> None:
         """Log points and set tags on the search's run."""
-        self._log_batch(self.parent_id, points=points, tags=tags)
+        self._write.batch(self.parent_id, points=points, tags=tags)
 
     def steps_of_parent(self, metric: str) -> set[int]:
         """Steps at which the search's run has this metric already."""
@@ -130,7 +140,7 @@ class SearchRuns:
 
     def end_parent(self, status: Status) -> None:
         """Give the search's run its final status, and the report where there is one."""
-        self._log_files(self.parent_id, Path(self._search.directory), (REPORT,))
+        self._write.files(self.parent_id, Path(self._search.directory), (REPORT,))
         self._client.set_terminated(self.parent_id, status)
 
     def _settings(self) -> dict[str, Any]:
@@ -162,7 +172,7 @@ class SearchRuns:
         }
         if search.resume_command:
             tags["nas.resume_command"] = search.resume_command
-        return {payload.safe_key(key): _tag(value) for key, value in tags.items()}
+        return {payload.safe_key(key): tag_value(value) for key, value in tags.items()}
 
     # Trials' runs
 
@@ -171,31 +181,55 @@ class SearchRuns:
         # The rarer tag first: at 3,000 trials this halves the time of the look-up.
         return self._find(f"tags.`{TRIAL_ID}` = '{_quoted(trial_id)}'")
 
-    def trials(self) -> dict[str, tuple[str, str]]:
-        """Run id and status of every trial, by trial id."""
-        found: dict[str, tuple[str, str]] = {}
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment_id],
-                f"tags.`{KIND}` = 'trial' and {self._of_this_search()}",
-                max_results=_PAGE,
-                page_token=token,
-            )
-            for run in page:
-                found[run.data.tags[TRIAL_ID]] = (run.info.run_id, run.info.status)
-            token = page.token
-            if not token:
-                return found
+    def trials(self, known: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
+        """Run id and status of every trial, by trial id.
 
-    def start_trial(
+        Args:
+            known: Runs by trial id that this process works with, to be kept where there are
+                several.
+        """
+        found: dict[str, list[Run]] = {}
+        for run in self._search_runs(f"tags.`{KIND}` = 'trial'"):
+            found.setdefault(run.data.tags[TRIAL_ID], []).append(run)
+        kept = {}
+        for trial_id, runs in found.items():
+            runs.sort(key=lambda run: _worth(run, (known or {}).get(trial_id)))
+            run = self._only(runs)
+            kept[trial_id] = (run.info.run_id, run.info.status)
+        return kept
+
+    def _only(self, runs: Sequence[Run]) -> Run:
+        """The first of several runs of the same thing; the others go to MLflow's trash."""
+        if self._alone:
+            for run in runs[1:]:
+                self._supersede(run, runs[0].info.run_id)
+        return runs[0]
+
+    def _supersede(self, run: Run, successor: str) -> None:
+        run_id = run.info.run_id
+        if run.info.status not in _ENDED:
+            self._client.set_terminated(run_id, "KILLED")
+        self._client.set_tag(run_id, "nas.superseded_by", successor)
+        self._client.delete_run(run_id)
+
+    def start_trial(self, trial_id: str, values: Mapping[str, Any], *, new: bool = False) -> str:
+        """Open the run of a trial that starts now, with its hyperparameters.
+
+        Returns:
+            The run's id.
+        """
+        run_id, known = self.open_trial(trial_id, values, int(time.time() * 1e3), new=new)
+        self._write.params(run_id, values, VALUES_ARTIFACT, known=known)
+        return run_id
+
+    def open_trial(
         self,
         trial_id: str,
         values: Mapping[str, Any],
-        started_ms: int | None = None,
+        started_ms: int,
         *,
         new: bool = False,
-    ) -> str:
+    ) -> tuple[str, frozenset[str]]:
         """Open the run of a trial: a new one, or the one that was cut off.
 
         A run that holds the metrics of an earlier attempt cannot hold another one's too:
@@ -204,25 +238,22 @@ class SearchRuns:
         Args:
             trial_id: The trial.
             values: Its active hyperparameters.
-            started_ms: When this attempt started; None for now.
+            started_ms: When this attempt started, in milliseconds since 1970 (UTC).
             new: The trial certainly has no run yet, so none is looked for.
 
         Returns:
-            The run's id.
+            The run's id, and the hyperparameters that it has already.
         """
-        started_ms = started_ms or int(time.time() * 1e3)
         earlier = None if new else self.find_trial(trial_id)
         if earlier is not None and self._goes_on(earlier, values, started_ms):
-            run_id = earlier.info.run_id
-            self._log_params(run_id, values, VALUES_ARTIFACT, known=earlier.data.params)
-            return run_id
+            keys = payload.safe_keys(values)
+            known = frozenset(name for name in values if keys[name] in earlier.data.params)
+            return earlier.info.run_id, known
         run_id = self._create_trial(trial_id, started_ms)
         if earlier is not None:
-            self._client.set_tag(earlier.info.run_id, "nas.superseded_by", run_id)
-            self._client.delete_run(earlier.info.run_id)
-        self._log_params(run_id, values, VALUES_ARTIFACT)
-        self._log_datasets(run_id)
-        return run_id
+            self._supersede(earlier, run_id)
+        self._write.datasets(run_id)
+        return run_id, frozenset()
 
     def _goes_on(self, run: Run, values: Mapping[str, Any], started_ms: int) -> bool:
         """Whether an earlier run can be this attempt's, which it is then made."""
@@ -256,18 +287,18 @@ class SearchRuns:
             keys = payload.safe_keys(record.values)
             params = {keys[name]: params[keys[name]] for name in late}
             if changed:
-                self._log_artifact(run_id, VALUES_ARTIFACT, dict(record.values))
+                self._write.artifact(run_id, VALUES_ARTIFACT, dict(record.values))
         points, infinite = payload.points_of(record, self._search)
         tags = {RUN_NAME: payload.trial_label(record)}
         if record.parents:
-            tags["nas.parents"] = _tag(", ".join(record.parents))
+            tags["nas.parents"] = tag_value(", ".join(record.parents))
         folder = Path(self._search.directory) / f"trial_{record.trial_id}"
-        self._log_files(run_id, folder, (ARCHITECTURE, PICTURE))
+        self._write.files(run_id, folder, (ARCHITECTURE, PICTURE))
         if record.error:
-            tags["nas.error"] = _tag(record.error)
+            tags["nas.error"] = tag_value(record.error)
         if infinite:
             tags["nas.non_finite"] = infinite
-        self._log_batch(run_id, points=points, params=params if late else {}, tags=tags)
+        self._write.batch(run_id, points=points, params=params if late else {}, tags=tags)
         self._client.set_terminated(run_id, record.status, record.ended_ms or None)
 
     def kill(self, run_id: str) -> None:
@@ -289,100 +320,38 @@ class SearchRuns:
     def _of_this_search(self) -> str:
         return f"tags.`{SEARCH_ID}` = '{_quoted(self._search.search_id)}'"
 
-    def _find(self, condition: str, order_by: list[str] | None = None) -> Run | None:
+    def _find(self, condition: str) -> Run | None:
         found = self._client.search_runs(
-            [self._experiment_id],
-            f"{condition} and {self._of_this_search()}",
-            max_results=1,
-            order_by=order_by,
+            [self._experiment_id], f"{condition} and {self._of_this_search()}", max_results=1
         )
         return found[0] if found else None
 
-    def _log_batch(
-        self,
-        run_id: str,
-        *,
-        points: Sequence[payload.Point] = (),
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(p.key, p.value, p.time_ms, p.step) for p in points],
-            params=[Param(key, value) for key, value in (params or {}).items()],
-            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
-        )
-
-    def _log_params(
-        self,
-        run_id: str,
-        values: Mapping[str, Any],
-        artifact: str,
-        known: Mapping[str, str] | None = None,
-    ) -> None:
-        params, changed = payload.params_of(values, whole_in=artifact)
-        self._log_batch(run_id, params={k: v for k, v in params.items() if k not in (known or {})})
-        if changed:
-            self._log_artifact(run_id, artifact, dict(values))
-
-    def _log_datasets(self, run_id: str) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        source = json.dumps({"tags": _origin()})
-        inputs = [
-            DatasetInput(
-                Dataset(
-                    name=fields["name"],
-                    digest=fields["digest"],
-                    source_type="code",
-                    source=source,
-                    schema=fields["schema"],
-                    profile=fields["profile"],
-                ),
-                [InputTag("mlflow.data.context", fields["context"])],
+    def _search_runs(self, condition: str, order_by: list[str] | None = None) -> list[Run]:
+        """All runs of this search that a condition holds for."""
+        found, token = [], None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment_id],
+                f"{condition} and {self._of_this_search()}",
+                max_results=_PAGE,
+                order_by=order_by,
+                page_token=token,
             )
-            for fields in payload.dataset_fields(self._search)
-        ]
-        if inputs:
-            self._client.log_inputs(run_id, inputs)
+            found += page
+            token = page.token
+            if not token:
+                return found
 
-    def _log_files(self, run_id: str, folder: Path, names: Iterable[str]) -> None:
-        """Store what lies in a folder for people to look at."""
-        for name in names:
-            if (folder / name).exists():
-                try:
-                    self._client.log_artifact(run_id, str(folder / name))
-                except Exception as error:  # artifact stores raise whatever their library raises
-                    _log.warning("MLflow's artifact store did not take `%s`: %s", name, error)
 
-    def _log_artifact(self, run_id: str, name: str, data: Any) -> None:
-        """Store JSON beside a run; the run does not depend on it."""
-        text = json.dumps(data, indent=1, default=str)
-        try:
-            self._client.log_text(run_id, text, name)
-        except Exception as error:  # artifact stores raise whatever their library raises
-            _log.warning("MLflow's artifact store did not take `%s`: %s", name, error)
+def _worth(run: Run, known: str | None) -> tuple[bool, bool, bool, str]:
+    """Sorts runs of one trial: the one to keep comes first."""
+    info = run.info
+    return info.run_id != known, info.status not in _ENDED, not run.data.metrics, info.run_id
 
 
 def _ended_before(run: Run, started_ms: int) -> bool:
     return run.info.status in _ENDED and (run.info.end_time or 0) <= started_ms
 
 
-def _tag(value: Any) -> str:
-    return payload.shorten(payload.text_of(value), payload.TAG_LIMIT)
-
-
 def _quoted(text: str) -> str:
     return text.replace("'", "''")
-
-
-def _origin() -> dict[str, str]:
-    """Who started what, as MLflow's own system tags."""
-    tags = {"mlflow.source.name": sys.argv[0] or "python", "mlflow.source.type": "LOCAL"}
-    try:
-        tags["mlflow.user"] = getpass.getuser()
-    except (KeyError, OSError):
-        _log.debug("The system has no name for this user.")
-    return tags

@@ -18,7 +18,7 @@ from keras_nas_plugin import project
 from keras_nas_plugin.errors import ObjectiveError, TrackingError
 from keras_nas_plugin.evaluation.results import Result, result_of
 from keras_nas_plugin.tracking import MLflowTracker, Tracker, autolog_disabled
-from keras_nas_plugin.tracking.fanout import Fanout, note_run, note_runs
+from keras_nas_plugin.tracking.fanout import Fanout, note_runs
 from keras_nas_plugin.tracking.records import (
     FAILED,
     FINISHED,
@@ -153,7 +153,6 @@ class _Tracked:
         folder.mkdir(parents=True, exist_ok=True)
         record.save(folder)
         self._trackers.trial_ended(record)
-        note_run(self._trackers, record.trial_id, folder)
 
     def _result(self, trial: Trial, returned: Any) -> Result:
         """What counts of what training returned, or told the oracle in place of returning it."""

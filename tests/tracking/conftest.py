@@ -110,6 +110,7 @@ def track(make_search):
             tracker.trial_ended(record)
         if status is not None:
             tracker.search_ended(status)
+        tracker.flush()
         return tracker
 
     return run

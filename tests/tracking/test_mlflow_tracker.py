@@ -162,9 +162,11 @@ def test_hyperparameters_that_appear_while_a_trial_runs(database, store, make_se
     tracker = MLflowTracker("digits", tracking_uri=database)
     tracker.search_started(make_search(), [])
     tracker.trial_started("00", {"depth": 1})
+    tracker.flush()
     assert store(database).trial("00").data.params == {"depth": "1"}
     assert store(database).trial("00").info.status == "RUNNING"
     tracker.trial_ended(make_record(0))
+    tracker.flush()
     assert store(database).trial("00").data.params == {"depth": "1", "block": "normal"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,7 @@ def test_runs_of_a_search_that_was_killed_are_closed(database, project, track, s
     search, records = project
     tracker = track(database, records, search=search, status=None)
     tracker.trial_started("02", {"depth": 1})
+    tracker.flush()
     assert MLflowTracker.last_status(search.directory) is None
     done = sync(search.directory)
     assert (done.sent, done.status) == (0, "KILLED")
@@ -68,8 +70,9 @@ def test_a_search_that_goes_on_is_left_alone(database, project, track, store):
     search, records = project
     tracker = track(database, records, search=search, status=None)
     tracker.trial_started("02", {"depth": 1})
-    with driven(search.directory):
-        assert sync(search.directory).status is None
+    tracker.flush()
+    with driven(search.directory), ThreadPoolExecutor() as elsewhere:
+        assert elsewhere.submit(sync, search.directory).result().status is None
     read = store(database)
     assert read.parent().info.status == read.trial("02").info.status == "RUNNING"
 

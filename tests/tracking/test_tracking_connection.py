@@ -141,6 +141,7 @@ def test_a_store_that_fails_in_the_middle_keeps_the_trial_for_later(
         broken.setattr(MlflowClient, "log_batch", locked)
         tracker.trial_started("01", make_record(1).values)
         tracker.trial_ended(make_record(1))
+        tracker.flush()
     assert [r.trial_id for r in Outbox(make_search().directory).records()] == ["01"]
     assert "database is locked" in caplog.text
     tracker.trial_ended(make_record(2))

@@ -19,8 +19,20 @@ def test_what_is_put_in_comes_out_in_the_order_of_its_end(tmp_path, make_record)
 def test_a_removed_trial_is_gone_and_removing_it_again_is_no_error(tmp_path, make_record):
     outbox = Outbox(tmp_path)
     outbox.put(make_record(1))
-    outbox.remove("01")
-    outbox.remove("01")
+    assert outbox.has("01")
+    outbox.remove(make_record(1))
+    outbox.remove(make_record(1))
+    assert outbox.records() == [] and not outbox.has("01")
+
+
+def test_what_was_put_while_an_earlier_attempt_was_sent_stays(tmp_path, make_record):
+    outbox = Outbox(tmp_path)
+    first, second = make_record(1, status="FAILED"), make_record(1, ended_ms=9, started_ms=8)
+    outbox.put(first)
+    outbox.put(second)
+    outbox.remove(first)
+    assert outbox.records() == [second]
+    outbox.remove(second)
     assert outbox.records() == []
 
 

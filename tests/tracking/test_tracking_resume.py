@@ -22,7 +22,7 @@ class Killed(BaseException):
 CALLS = [
     *(("create_run", count) for count in (1, 2)),
     *(("log_inputs", count) for count in (1, 2)),
-    *(("log_batch", count) for count in (1, 2, 3, 4)),
+    *(("log_batch", count) for count in (1, 2, 3, 4, 5)),
     *(("set_terminated", count) for count in (1, 4)),
 ]
 
@@ -64,9 +64,12 @@ def test_killed_anywhere_everything_is_there_once(
         tracker.search_started(make_search(), [])
         for record in records:
             tracker.trial_started(record.trial_id, record.values)
+            tracker.flush()
             ended.append(record)
             tracker.trial_ended(record)
+            tracker.flush()
         tracker.search_ended("FINISHED")
+        tracker.flush()
     monkeypatch.undo()
     monkeypatch.chdir(os.path.dirname(make_search().directory))
 
@@ -117,6 +120,7 @@ def test_the_trial_that_was_cut_off_goes_on_in_its_run(database, track, store, m
 def test_a_trial_that_nobody_goes_on_with_is_killed(database, track, store, make_record):
     tracker = track(database, [make_record(0)], status=None)
     tracker.trial_started("01", {"depth": 1})
+    tracker.flush()
     resumed = track(database, [make_record(2)], earlier=[make_record(0)], status=None)
     assert store(database).trial("01").info.status == "RUNNING"
     resumed.search_ended("FINISHED")
@@ -165,8 +169,10 @@ def test_a_trial_that_failed_before_it_trained_keeps_its_run(
     tracker.trial_ended(failed)
     first = tracker.run_id("00")
     tracker.trial_started("00", failed.values)
+    tracker.flush()
     assert store(database).trial("00").info.status == "RUNNING"
     tracker.trial_ended(make_record(0))
+    tracker.flush()
     run = store(database).trial("00")
     assert run.info.run_id == first
     assert run.info.status == "FINISHED" and run.info.run_name == "t00 0.5"
@@ -190,12 +196,14 @@ def test_the_cost_of_a_trial_does_not_grow(database, track, make_record, monkeyp
     for number in range(12):
         calls.clear()
         tracker.trial_started(f"{number:02d}", make_record(number).values)
+        tracker.flush()
         tracker.trial_ended(make_record(number))
+        tracker.flush()
         per_trial.append([name for name, _ in calls])
     expected = [
         "create_run",
-        "log_batch",
         "log_inputs",
+        "log_batch",
         "log_batch",
         "set_terminated",
         "log_batch",

@@ -141,9 +141,11 @@ def test_a_server_killed_in_the_middle_has_everything_once_it_is_back(
             if number == 5:
                 server.start()
             tracker.trial_started(record.trial_id, record.values)
+            tracker.flush()
             if number == 1:
                 server.kill()  # between a trial's start and its end
             tracker.trial_ended(record)
+            tracker.flush()
             waiting = [r.trial_id for r in Outbox(make_search().directory).records()]
             assert waiting == [f"{i:02d}" for i in range(1, number + 1)][: 0 if number == 5 else 9]
         tracker.search_ended("FINISHED")

@@ -1,0 +1,125 @@
+"""Filling a run: points, parameters, tags, data sets and files."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_nas_plugin.tracking import payload
+from keras_nas_plugin.tracking.records import SearchInfo
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_log = logging.getLogger("keras_nas_plugin")
+
+
+class RunWriter:
+    """Fills runs of a search. Writing the same again changes nothing.
+
+    Args:
+        client: An open store.
+        search: The search.
+    """
+
+    def __init__(self, client: MlflowClient, search: SearchInfo) -> None:
+        self._client = client
+        self._search = search
+
+    def batch(
+        self,
+        run_id: str,
+        *,
+        points: Sequence[payload.Point] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log points, parameters and tags."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(p.key, p.value, p.time_ms, p.step) for p in points],
+            params=[Param(key, value) for key, value in (params or {}).items()],
+            tags=[RunTag(key, value) for key, value in (tags or {}).items()],
+        )
+
+    def params(
+        self,
+        run_id: str,
+        values: Mapping[str, Any],
+        artifact: str,
+        known: Collection[str] = (),
+    ) -> None:
+        """Log values as parameters.
+
+        Args:
+            run_id: The run.
+            values: By name.
+            artifact: Name of the file that holds them whole where MLflow would cut them.
+            known: Names of those that the run has already.
+        """
+        params, changed = payload.params_of(values, whole_in=artifact)
+        keys = payload.safe_keys(values)
+        self.batch(run_id, params={k: params[k] for n, k in keys.items() if n not in known})
+        if changed:
+            self.artifact(run_id, artifact, dict(values))
+
+    def datasets(self, run_id: str) -> None:
+        """Log the data sets of the search as inputs of a run."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps({"tags": origin()})
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name=fields["name"],
+                    digest=fields["digest"],
+                    source_type="code",
+                    source=source,
+                    schema=fields["schema"],
+                    profile=fields["profile"],
+                ),
+                [InputTag("mlflow.data.context", fields["context"])],
+            )
+            for fields in payload.dataset_fields(self._search)
+        ]
+        if inputs:
+            self._client.log_inputs(run_id, inputs)
+
+    def files(self, run_id: str, folder: Path, names: Iterable[str]) -> None:
+        """Store what lies in a folder for people to look at."""
+        for name in names:
+            if (folder / name).exists():
+                try:
+                    self._client.log_artifact(run_id, str(folder / name))
+                except Exception as error:  # artifact stores raise whatever their library raises
+                    _log.warning("MLflow's artifact store did not take `%s`: %s", name, error)
+
+    def artifact(self, run_id: str, name: str, data: Any) -> None:
+        """Store JSON beside a run; the run does not depend on it."""
+        text = json.dumps(data, indent=1, default=str)
+        try:
+            self._client.log_text(run_id, text, name)
+        except Exception as error:  # artifact stores raise whatever their library raises
+            _log.warning("MLflow's artifact store did not take `%s`: %s", name, error)
+
+
+def tag_value(value: Any) -> str:
+    """A value as a tag, cut visibly where MLflow would cut it silently."""
+    return payload.shorten(payload.text_of(value), payload.TAG_LIMIT)
+
+
+def origin() -> dict[str, str]:
+    """Who started what, as MLflow's own system tags."""
+    tags = {"mlflow.source.name": sys.argv[0] or "python", "mlflow.source.type": "LOCAL"}
+    try:
+        tags["mlflow.user"] = getpass.getuser()
+    except (KeyError, OSError):
+        _log.debug("The system has no name for this user.")
+    return tags

@@ -3,17 +3,25 @@
     python benchmarks/tracking_overhead.py              # sqlite, and a server with one worker
     python benchmarks/tracking_overhead.py --stores sqlite --trials 100
 
-A trial has 20 parameters, 30 epochs of 6 metrics, 10 tags and one artifact. Ours is what
-`MLflowTracker` does between the start and the end of a trial, the parent's note and best score
-included; the fluent API opens a nested run and calls `log_params`, `log_metrics` once per epoch,
-`set_tags` and `log_text`. The two take turns. Printed are medians and quartiles in milliseconds,
-and the ratio of the medians.
+A trial has 20 parameters, 30 epochs of 6 metrics, 10 tags and one artifact. Printed are medians
+and quartiles in milliseconds per trial, of
+
+- `delivered`: what `MLflowTracker` has to do for one trial, from its start to its end, when each
+  call is waited for and nothing is put together: the run, its parameters, its end, the artifact,
+  the search's note and best score;
+- `back to back`: the same for trials that follow each other without a pause, until all is sent,
+  divided by their number;
+- `training waits`: how long the thread that trains is kept, since another one sends;
+- `fluent API`: a nested run, `log_params`, `log_metrics` once per epoch, `set_tags`, `log_text`.
+
+The four take turns, so that a busy machine is busy for all of them. The bar is for `delivered`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -25,6 +33,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -68,6 +77,7 @@ def opened(name: str, folder: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
     command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(
@@ -95,16 +105,35 @@ def wait_for(uri: str) -> None:
             time.sleep(0.2)
 
 
+WARM_UP, BACK_TO_BACK = 5, 10
+
+
 def measured(uri: str, folder: Path, trials: int) -> dict[str, list[float]]:
-    """Milliseconds of each trial, by who logged it."""
-    found: dict[str, list[float]] = {"ours": [], "fluent": []}
-    with our_trial(uri, folder) as ours, fluent_trial(uri) as fluent:
-        for number in range(trials + 5):
-            for name, log in (("ours", ours), ("fluent", fluent)):
-                start = time.perf_counter()
-                log(number)
-                if number >= 5:
-                    found[name].append(1000 * (time.perf_counter() - start))
+    """Milliseconds of each trial, by who logged it and what is counted."""
+    found: dict[str, list[float]] = {
+        name: [] for name in ("delivered", "back to back", "training waits", "fluent API")
+    }
+    numbers = itertools.count()
+
+    def timed(name: str, call: Callable[[], None], share: int = 1) -> None:
+        start = time.perf_counter()
+        call()
+        if rounds >= WARM_UP:
+            found[name].append(1000 * (time.perf_counter() - start) / share)
+
+    def back_to_back() -> None:
+        for _ in range(BACK_TO_BACK):
+            ours(next(numbers))
+        tracker.flush()
+
+    with our_trial(uri, folder) as (ours, tracker), fluent_trial(uri) as fluent:
+        for rounds in range(trials + WARM_UP):
+            timed("delivered", lambda: ours(next(numbers), tracker.flush))
+            timed("training waits", lambda: ours(next(numbers)))
+            tracker.flush()
+            timed("fluent API", lambda: fluent(next(numbers)))
+            if rounds % BACK_TO_BACK == 0:
+                timed("back to back", back_to_back, BACK_TO_BACK)
     return found
 
 
@@ -117,8 +146,8 @@ def curve(number: int) -> list[dict[str, float]]:
 
 
 @contextlib.contextmanager
-def our_trial(uri: str, folder: Path) -> Iterator[Callable[[int], None]]:
-    """Through `MLflowTracker`."""
+def our_trial(uri: str, folder: Path) -> Iterator[tuple[Callable[..., None], Any]]:
+    """Through `MLflowTracker`: a function that logs a trial, and the tracker."""
     from keras_nas_plugin.tracking import MLflowTracker, SearchInfo, TrialRecord
     from keras_nas_plugin.tracking.records import ARCHITECTURE
 
@@ -139,7 +168,7 @@ def our_trial(uri: str, folder: Path) -> Iterator[Callable[[int], None]]:
     Path(search.directory).mkdir()
     tracker.search_started(search, [])
 
-    def log(number: int) -> None:
+    def log(number: int, wait: Callable[[], None] = lambda: None) -> None:
         trial_id = f"{number:04d}"
         place = Path(search.directory) / f"trial_{trial_id}"
         place.mkdir()
@@ -147,6 +176,7 @@ def our_trial(uri: str, folder: Path) -> Iterator[Callable[[int], None]]:
         values = {f"param{i}": i * 0.1 + number for i in range(PARAMS)}
         now = time.time_ns() // 1_000_000
         tracker.trial_started(trial_id, values)
+        wait()
         epochs = curve(number)
         tracker.trial_ended(
             TrialRecord(
@@ -162,8 +192,9 @@ def our_trial(uri: str, folder: Path) -> Iterator[Callable[[int], None]]:
                 ended_ms=now + 1,
             )
         )
+        wait()
 
-    yield log
+    yield log, tracker
     tracker.search_ended("FINISHED")
 
 
@@ -188,15 +219,16 @@ def fluent_trial(uri: str) -> Iterator[Callable[[int], None]]:
 
 
 def report(name: str, found: dict[str, list[float]]) -> None:
-    """Print medians, quartiles and the ratio."""
-    print(f"\n{name}: milliseconds per trial, {len(found['ours'])} of each")
+    """Print medians, quartiles and ratios."""
+    print(f"\n{name}: milliseconds per trial, {len(found['delivered'])} of each")
     medians = {}
-    for who, times in found.items():
-        low, medians[who], high = statistics.quantiles(times, n=4)
-        print(f"  {who:7s} {medians[who]:8.1f}  (quartiles {low:.1f} to {high:.1f})")
-    print(f"  fluent / ours: {medians['fluent'] / medians['ours']:.1f}")
-    verdict = "met" if medians["ours"] <= BARS[name] else "MISSED"
-    print(f"  {verdict}: at most {BARS[name]:.0f} ms", flush=True)
+    for what, times in found.items():
+        low, medians[what], high = statistics.quantiles(times, n=4)
+        print(f"  {what:14s} {medians[what]:8.1f}  (quartiles {low:.1f} to {high:.1f})")
+    for what in ("delivered", "back to back"):
+        print(f"  fluent API / {what}: {medians['fluent API'] / medians[what]:.1f}")
+    verdict = "met" if medians["delivered"] <= BARS[name] else "MISSED"
+    print(f"  {verdict}: delivered in at most {BARS[name]:.0f} ms", flush=True)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def driven(folder: str | os.PathLike, *, alone: bool = True) -> Iterator[None]:
 
 
 def drives(folder: str | os.PathLike) -> bool:
-    """Whether this is called inside `driven` for this folder, by the one process that drives it."""
+    """Whether this is called inside `driven` by the one process that drives the search."""
     return os.path.realpath(folder) in _driving.get()
 
 

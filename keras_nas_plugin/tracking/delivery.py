@@ -13,6 +13,7 @@ from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.tracking import connection
 from keras_nas_plugin.tracking.link import Link
 from keras_nas_plugin.tracking.outbox import Outbox
+from keras_nas_plugin.tracking.payload import trial_label
 from keras_nas_plugin.tracking.records import (
     SearchInfo,
     Status,
@@ -20,7 +21,7 @@ from keras_nas_plugin.tracking.records import (
     load_run_id,
     save_run_id,
 )
-from keras_nas_plugin.tracking.runs import SearchRuns
+from keras_nas_plugin.tracking.runs import SearchRuns, TrialRun
 from keras_nas_plugin.tracking.standing import BEST, Standing
 from keras_nas_plugin.tracking.views import write_view
 
@@ -78,9 +79,9 @@ class Delivery:
         self._kept: set[str] = set()
         self._refused: set[str] = set()
         self._run_ids: dict[str, str] = {}
-        # Trials that train here, and the hyperparameters that their runs have already.
+        # Trials that train here, and those of them whose runs are open.
         self._active: set[str] = set()
-        self._started: dict[str, frozenset[str]] = {}
+        self._started: dict[str, TrialRun] = {}
         # Runs that the store shows as RUNNING.
         self._left_running: dict[str, str] = {}
         # Trials whose run may have been made by a call whose answer was lost.
@@ -129,18 +130,18 @@ class Delivery:
         if not self._link.online:
             return
         with self._outbox.sending():
-            run_id = self._link.attempt(
+            run = self._link.attempt(
                 f"the start of trial {trial_id}",
                 partial(self._runs.start_trial, new=self._is_new(trial_id)),
                 trial_id,
                 values,
             )
-        if run_id is None:
+        if run is None:
             self._doubtful.add(trial_id)
             return
-        self._note_run(trial_id, run_id)
-        self._left_running[trial_id] = run_id
-        self._started[trial_id] = frozenset(values)
+        self._note_run(trial_id, run.run_id)
+        self._left_running[trial_id] = run.run_id
+        self._started[trial_id] = run
 
     def keep(self, record: TrialRecord) -> None:
         """Keep a trial that ended on disk, before anything else is done with it."""
@@ -329,15 +330,15 @@ class Delivery:
 
     def _send(self, record: TrialRecord) -> bool:
         trial_id = record.trial_id
-        known = self._started.pop(trial_id, None)
-        if known is None:
+        run = self._started.pop(trial_id, None)
+        if run is None:
             new = self._is_new(trial_id)
             self._doubtful.add(trial_id)
-            run_id, known = self._runs.open_trial(
-                trial_id, record.values, record.started_ms, new=new
+            run = self._runs.open_trial(
+                trial_id, record.values, record.started_ms, name=trial_label(record), new=new
             )
-            self._note_run(trial_id, run_id)
-        self._runs.end_trial(self._run_ids[trial_id], record, known)
+            self._note_run(trial_id, run.run_id)
+        self._runs.end_trial(run, record)
         self._left_running.pop(trial_id, None)
         return True
 

@@ -57,7 +57,10 @@ class Outbox:
             latest = self._latest.get(record.trial_id, record)
             if (latest.started_ms, latest.ended_ms) == (record.started_ms, record.ended_ms):
                 self._latest.pop(record.trial_id, None)
-                self._file(record.trial_id).unlink(missing_ok=True)
+                try:
+                    self._file(record.trial_id).unlink(missing_ok=True)
+                except OSError as error:  # it is sent once more, which does no harm
+                    _log.debug("A trial that was sent stays in `%s`: %s", self.folder, error)
 
     @contextlib.contextmanager
     def sending(self) -> Iterator[None]:

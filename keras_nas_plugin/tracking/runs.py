@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_nas_plugin.files import file_lock
 from keras_nas_plugin.tracking import payload
@@ -36,6 +36,28 @@ RUN_NAME = "mlflow.runName"
 _EVERYWHERE = ("device", "precision")  # parts of the environment that every run is tagged with
 _PAGE = 1_000
 _ENDED = ("FINISHED", "FAILED", "KILLED")
+
+
+class TrialRun(NamedTuple):
+    """The run of a trial that is open.
+
+    Attributes:
+        run_id: MLflow's id.
+        name: What it is called.
+        artifacts: Where its files go.
+        known: Hyperparameters that it has already.
+    """
+
+    run_id: str
+    name: str
+    artifacts: str
+    known: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, run: Run, known: Iterable[str] = ()) -> TrialRun:
+        """From MLflow's own."""
+        info = run.info
+        return cls(info.run_id, info.run_name, info.artifact_uri, frozenset(known))
 
 
 class SearchRuns:
@@ -212,15 +234,13 @@ class SearchRuns:
         self._client.set_tag(run_id, "nas.superseded_by", successor)
         self._client.delete_run(run_id)
 
-    def start_trial(self, trial_id: str, values: Mapping[str, Any], *, new: bool = False) -> str:
-        """Open the run of a trial that starts now, with its hyperparameters.
-
-        Returns:
-            The run's id.
-        """
-        run_id, known = self.open_trial(trial_id, values, int(time.time() * 1e3), new=new)
-        self._write.params(run_id, values, VALUES_ARTIFACT, known=known)
-        return run_id
+    def start_trial(
+        self, trial_id: str, values: Mapping[str, Any], *, new: bool = False
+    ) -> TrialRun:
+        """Open the run of a trial that starts now, with its hyperparameters."""
+        run = self.open_trial(trial_id, values, int(time.time() * 1e3), new=new)
+        self._write.params(run.run_id, values, VALUES_ARTIFACT, known=run.known)
+        return run._replace(known=frozenset(values))
 
     def open_trial(
         self,
@@ -228,8 +248,9 @@ class SearchRuns:
         values: Mapping[str, Any],
         started_ms: int,
         *,
+        name: str | None = None,
         new: bool = False,
-    ) -> tuple[str, frozenset[str]]:
+    ) -> TrialRun:
         """Open the run of a trial: a new one, or the one that was cut off.
 
         A run that holds the metrics of an earlier attempt cannot hold another one's too:
@@ -239,21 +260,26 @@ class SearchRuns:
             trial_id: The trial.
             values: Its active hyperparameters.
             started_ms: When this attempt started, in milliseconds since 1970 (UTC).
+            name: What a new run is called; None while nothing is known of the trial.
             new: The trial certainly has no run yet, so none is looked for.
 
         Returns:
-            The run's id, and the hyperparameters that it has already.
+            The run.
         """
         earlier = None if new else self.find_trial(trial_id)
         if earlier is not None and self._goes_on(earlier, values, started_ms):
             keys = payload.safe_keys(values)
-            known = frozenset(name for name in values if keys[name] in earlier.data.params)
-            return earlier.info.run_id, known
-        run_id = self._create_trial(trial_id, started_ms)
+            return TrialRun.of(earlier, (n for n in values if keys[n] in earlier.data.params))
+        run = self._client.create_run(
+            self._experiment_id,
+            start_time=started_ms,
+            tags={**self._tags, KIND: "trial", TRIAL_ID: trial_id, PARENT: self.parent_id},
+            run_name=name or payload.run_label(trial_id),
+        )
         if earlier is not None:
-            self._supersede(earlier, run_id)
-        self._write.datasets(run_id)
-        return run_id, frozenset()
+            self._supersede(earlier, run.info.run_id)
+        self._write.datasets(run.info.run_id)
+        return TrialRun.of(run)
 
     def _goes_on(self, run: Run, values: Mapping[str, Any], started_ms: int) -> bool:
         """Whether an earlier run can be this attempt's, which it is then made."""
@@ -272,48 +298,33 @@ class SearchRuns:
             self._client.delete_tag(run.info.run_id, "nas.error")
         return True
 
-    def end_trial(self, run_id: str, record: TrialRecord, known: Iterable[str] = ()) -> None:
-        """Fill the run of a trial that ended, and end it.
-
-        Args:
-            run_id: The trial's run.
-            record: The trial.
-            known: Hyperparameters that the run has already.
-        """
-        known = set(known)
-        late = {name: value for name, value in record.values.items() if name not in known}
+    def end_trial(self, run: TrialRun, record: TrialRecord) -> None:
+        """Fill the run of a trial that ended, and end it."""
+        run_id = run.run_id
+        late = [name for name in record.values if name not in run.known]
         params, changed = payload.params_of(record.values, whole_in=VALUES_ARTIFACT)
-        if late:
-            keys = payload.safe_keys(record.values)
-            params = {keys[name]: params[keys[name]] for name in late}
-            if changed:
-                self._write.artifact(run_id, VALUES_ARTIFACT, dict(record.values))
+        keys = payload.safe_keys(record.values)
+        if late and changed:
+            self._write.artifact(run_id, VALUES_ARTIFACT, dict(record.values))
         points, infinite = payload.points_of(record, self._search)
-        tags = {RUN_NAME: payload.trial_label(record)}
+        label = payload.trial_label(record)
+        tags = {} if run.name == label else {RUN_NAME: label}
         if record.parents:
             tags["nas.parents"] = tag_value(", ".join(record.parents))
         folder = Path(self._search.directory) / f"trial_{record.trial_id}"
-        self._write.files(run_id, folder, (ARCHITECTURE, PICTURE))
+        self._write.files(run_id, folder, (ARCHITECTURE, PICTURE), run.artifacts)
         if record.error:
             tags["nas.error"] = tag_value(record.error)
         if infinite:
             tags["nas.non_finite"] = infinite
-        self._write.batch(run_id, points=points, params=params if late else {}, tags=tags)
+        missing = {keys[name]: params[keys[name]] for name in late}
+        self._write.batch(run_id, points=points, params=missing, tags=tags)
         self._client.set_terminated(run_id, record.status, record.ended_ms or None)
 
     def kill(self, run_id: str) -> None:
         """End a run whose trial is not going on, unless it has ended meanwhile."""
         if self._client.get_run(run_id).info.status not in _ENDED:
             self._client.set_terminated(run_id, "KILLED")
-
-    def _create_trial(self, trial_id: str, started_ms: int) -> str:
-        run = self._client.create_run(
-            self._experiment_id,
-            start_time=started_ms,
-            tags={**self._tags, KIND: "trial", TRIAL_ID: trial_id, PARENT: self.parent_id},
-            run_name=payload.run_label(trial_id),
-        )
-        return run.info.run_id
 
     # What both kinds share
 

@@ -96,9 +96,7 @@ class Sender:
         return None if seconds is None else time.monotonic() + seconds
 
 
-def _run(
-    future: Future, call: Callable[..., Any], args: tuple[Any, ...]
-) -> BaseException | None:
+def _run(future: Future, call: Callable[..., Any], args: tuple[Any, ...]) -> BaseException | None:
     """Do a job; what it ended with, if that is something that no thread goes on after."""
     if not future.set_running_or_notify_cancel():
         return None

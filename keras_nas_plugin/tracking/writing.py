@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.tracking import payload
+from keras_nas_plugin.tracking.connection import is_server, lost
 from keras_nas_plugin.tracking.records import SearchInfo
 
 if TYPE_CHECKING:
@@ -92,14 +93,35 @@ class RunWriter:
         if inputs:
             self._client.log_inputs(run_id, inputs)
 
-    def files(self, run_id: str, folder: Path, names: Iterable[str]) -> None:
-        """Store what lies in a folder for people to look at."""
-        for name in names:
-            if (folder / name).exists():
-                try:
-                    self._client.log_artifact(run_id, str(folder / name))
-                except Exception as error:  # artifact stores raise whatever their library raises
-                    _log.warning("MLflow's artifact store did not take `%s`: %s", name, error)
+    def files(
+        self, run_id: str, folder: Path, names: Iterable[str], artifacts: str | None = None
+    ) -> None:
+        """Store what lies in a folder for people to look at.
+
+        Args:
+            run_id: The run.
+            folder: Where the files are.
+            names: Their names; those that are not there are left out.
+            artifacts: The run's place for files, where it is known; else MLflow is asked.
+        """
+        there = [folder / name for name in names if (folder / name).exists()]
+        try:
+            store = self._artifact_store(artifacts) if there and artifacts else None
+            for path in there:
+                if store is not None:
+                    store.log_artifact(str(path))
+                else:
+                    self._client.log_artifact(run_id, str(path))
+        except Exception as error:  # artifact stores raise whatever their library raises
+            self._without(", ".join(path.name for path in there), error)
+
+    def _artifact_store(self, artifacts: str) -> Any:
+        uri = self._client.tracking_uri
+        if uri.startswith("databricks"):
+            return None  # whose addresses lack the user's profile
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(artifacts, tracking_uri=uri)
 
     def artifact(self, run_id: str, name: str, data: Any) -> None:
         """Store JSON beside a run; the run does not depend on it."""
@@ -107,7 +129,14 @@ class RunWriter:
         try:
             self._client.log_text(run_id, text, name)
         except Exception as error:  # artifact stores raise whatever their library raises
-            _log.warning("MLflow's artifact store did not take `%s`: %s", name, error)
+            self._without(name, error)
+
+    def _without(self, names: str, error: Exception) -> None:
+        """Go on without a file, unless the server is gone: then everything is sent later."""
+        by_mlflow = hasattr(error, "error_code")  # and not by a store of files behind it
+        if by_mlflow and is_server(self._client.tracking_uri) and lost(error):
+            raise error
+        _log.warning("MLflow's artifact store did not take %s: %s", names, error)
 
 
 def tag_value(value: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from keras_nas_plugin.errors import StateError, TrackingError
 from keras_nas_plugin.project import driven
@@ -49,7 +51,7 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
 
     Raises:
         StateError: The folder holds no search, or none that was tracked by MLflow.
-        TrackingError: The store cannot be used, or does not answer.
+        TrackingError: The store cannot be used, does not answer, or is not known.
     """
     search = SearchInfo.load(directory)
     settings = MLflowTracker.settings_of(directory)
@@ -59,6 +61,7 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
             f"{str(directory)!r}"
         )
     settings = {**(settings or {}), **({"tracking_uri": tracking_uri} if tracking_uri else {})}
+    _check_known(settings)
     tracker = MLflowTracker(**settings)
     outbox = Outbox(directory)
     before = len(outbox.records())
@@ -82,3 +85,15 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
     return Synced(
         len(records), before - waiting, waiting, status, public_uri(tracker.tracking_uri)
     )
+
+
+def _check_known(settings: Mapping[str, Any]) -> None:
+    """An address with a password is not written down; MLflow's default is another place."""
+    import mlflow
+
+    if settings.get("tracking_uri") is None and not mlflow.is_tracking_uri_set():
+        raise TrackingError(
+            "`tracking_uri` needs the address at which the search logged, which holds a password "
+            "and so is not written down; received None. Give it as `--tracking-uri` or in "
+            "MLFLOW_TRACKING_URI."
+        )

@@ -98,6 +98,13 @@ def test_no_password_is_written_down(project, track, monkeypatch):
     text = (Path(search.directory) / "tracking.json").read_text("utf-8")
     assert json.loads(text)["settings"]["tracking_uri"] is None
     assert "secret" not in text
+    # Nor does what waits go to MLflow's default in its place.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackingError, match="needs the address.*not written down"):
+        sync(search.directory)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somebody:secret@127.0.0.1:9")
+    with pytest.raises(TrackingError, match="a store that answers; received 'http://127.0.0.1:9'"):
+        sync(search.directory)
 
 
 def test_a_relative_address_is_one_from_everywhere(tmp_path, monkeypatch):

@@ -142,6 +142,21 @@ def mlflow_server(
     return Server(folder, command, environment=settings)
 
 
+ADMIN, ADMIN_PASSWORD = "admin", "correct horse battery"
+
+
+def guarded_server(folder: Path) -> Server:
+    """`mlflow server` with users: the administrator, and those who may read what is there."""
+    settings = {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
+    settings["MLFLOW_FLASK_SERVER_SECRET_KEY"] = "for tests"
+    return mlflow_server(folder, None, "--app-name", "basic-auth", environment=settings)
+
+
+def signed_in(name: str, password: str) -> dict[str, str]:
+    """What MLflow's clients read a user's name and password from."""
+    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+
+
 def model_server(folder: Path, model_uri: str, tracking_uri: str) -> Server:
     """`mlflow models serve`, as production starts it."""
 

@@ -28,6 +28,8 @@ PROBE_SECONDS = 2.0
 _BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _SILENCE = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
+_FORBIDDEN = ("error code 401", "error code 403", "401 Client Error", "403 Client Error")
+
 _DATABASE_LOG = "mlflow.store.db.utils"
 
 # A server is in good health without its database; this it has to look up there.
@@ -176,6 +178,14 @@ def lost(error: Exception) -> bool:
     return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy")
 
 
+def forbidden(error: Exception) -> bool:
+    """Whether a server knows the request and does not permit it, or not to this user."""
+    if getattr(error, "error_code", None) in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
+        return True
+    # MLflow and requests put the status of an answer without JSON into their messages only.
+    return any(status in str(error) for status in _FORBIDDEN)
+
+
 def connect(
     tracking_uri: str, registry_uri: str | None = None, *, timeout: float = PROBE_SECONDS
 ) -> MlflowClient:
@@ -220,6 +230,12 @@ def unusable(tracking_uri: str, error: Exception) -> TrackingError:
             f"({error}); received '{public_uri(tracking_uri)}'. For PostgreSQL: "
             "`pip install 'keras-nas-plugin[postgres]'`, and postgresql+psycopg:// where "
             "SQLAlchemy is older than 2.1."
+        )
+    if forbidden(error):
+        return TrackingError(
+            "`tracking_uri` needs a server at which you may write; received "
+            f"'{public_uri(tracking_uri)}', which does not permit it ({first_line(error)}). "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD say who you are."
         )
     return TrackingError(
         "`tracking_uri` needs an MLflow server (http://host:port) or a database "

@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.errors import StateError, TrackingError
+from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.project import driven
 from keras_nas_plugin.tracking.connection import public_uri
-from keras_nas_plugin.tracking.mlflow_tracker import MLflowTracker
+from keras_nas_plugin.tracking.mlflow_tracker import _NOTE_FILE, MLflowTracker
 from keras_nas_plugin.tracking.outbox import Outbox
 from keras_nas_plugin.tracking.records import KILLED, SearchInfo, load_records
 
@@ -64,6 +66,8 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
     _check_known(settings)
     tracker = MLflowTracker(**settings)
     outbox = Outbox(directory)
+    note = Path(directory) / _NOTE_FILE
+    noted = read_json(note) if note.exists() else None
     before = len(outbox.records())
     with contextlib.ExitStack() as stack:
         try:
@@ -75,6 +79,9 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
         records = list(load_records(directory))
         tracker.search_started(search, records)
         if tracker.parent_run_id is None:
+            if noted is not None:
+                # Where the search logs and how it ended, which no server has been told yet.
+                write_json(note, noted)
             raise TrackingError(
                 "`tracking_uri` needs a store that answers; received "
                 f"'{public_uri(tracker.tracking_uri)}'. {before} trials wait in {outbox.folder}."

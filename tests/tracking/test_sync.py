@@ -90,6 +90,11 @@ def test_what_cannot_be_synced_says_so(database, nobody, project, track, tmp_pat
     track(nobody, records, search=search)
     with pytest.raises(TrackingError, match="needs a store that answers.* 2 trials wait in"):
         sync(search.directory)
+    with pytest.raises(TrackingError, match="needs a store that answers"):
+        sync(search.directory, tracking_uri="http://127.0.0.1:9")
+    # How the search ended and where it logs is not forgotten over that.
+    assert MLflowTracker.last_status(search.directory) == "FINISHED"
+    assert MLflowTracker.settings_of(search.directory)["tracking_uri"] == nobody
 
 
 def test_no_password_is_written_down(project, track, monkeypatch):

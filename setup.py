@@ -52,9 +52,14 @@ UI = [
     "pillow>=10.0",
     "playwright>=1.50",
 ]
+# The driver with which SQLAlchemy 2.1 opens `postgresql://`; older ones as `postgresql+psycopg://`.
+POSTGRES = ["psycopg[binary]>=3.1"]
 TEST = [
     *BENCH,  # the fast slice of the benchmark is a test
+    *POSTGRES,
+    "autokeras>=3.0",  # its tuner is tracked as KerasTuner's own are
     "build>=1.0",  # tests/packaging builds the wheel with this, setuptools and wheel, offline
+    "flask-wtf>=1.2",  # of MLflow's server with users and permissions: its extra `auth`
     "hypothesis>=6.100",
     "pytest>=8.0",
     "pytest-xdist>=3.5",
@@ -99,7 +104,15 @@ setup(
     include_package_data=True,
     zip_safe=False,
     install_requires=CORE,
-    extras_require={"cpu": CPU, "gpu": GPU, "test": TEST, "dev": TEST, "bench": BENCH, "ui": UI},
+    extras_require={
+        "cpu": CPU,
+        "gpu": GPU,
+        "postgres": POSTGRES,
+        "test": TEST,
+        "dev": TEST,
+        "bench": BENCH,
+        "ui": UI,
+    },
     entry_points={"console_scripts": ["keras-nas = keras_nas_plugin.cli.main:main"]},
     classifiers=[
         "Development Status :: 3 - Alpha",

@@ -96,14 +96,13 @@ def read_json(path: str | os.PathLike) -> Any:
         FileNotFoundError: There is no such file.
         StateError: The file is not JSON; the message names it.
     """
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+    text = Path(path).read_bytes()
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise StateError(
-            f"`{path}` needs to hold JSON; received {len(text)} characters that cannot be "
-            f"read ({error}). Restore the file, or start over with `overwrite=True`."
+            f"`{path}` needs to hold JSON; received {len(text)} bytes that cannot be read "
+            f"({error}). Restore the file, or start over with `overwrite=True`."
         ) from error
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.registry.gates.base import PromotionError
-from keras_nas_plugin.tracking.connection import first_line, lost, public_uri
+from keras_nas_plugin.tracking.connection import first_line, forbidden, lost, public_uri
 from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, text_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,10 @@ def as_tracking_error(doing: str, tracking_uri: str) -> Iterator[None]:
 
 
 def _explained(doing: str, tracking_uri: str, error: Exception) -> TrackingError:
-    return TrackingError(f"{doing} at {public_uri(tracking_uri)} failed: {first_line(error)}")
+    reason = "it is not permitted: " if forbidden(error) else ""
+    return TrackingError(
+        f"{doing} at {public_uri(tracking_uri)} failed: {reason}{first_line(error)}"
+    )
 
 
 def read_aliases(client: MlflowClient, name: str) -> Aliases:

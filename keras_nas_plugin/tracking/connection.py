@@ -8,18 +8,16 @@ import http.client
 import logging
 import os
 import socket
-import sqlite3
 import ssl
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_nas_plugin.errors import TrackingError
-from keras_nas_plugin.files import file_lock
+from keras_nas_plugin.tracking import opening
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +28,13 @@ PROBE_SECONDS = 2.0
 # goes away. One request without a retry is enough here: what fails is sent again later.
 _BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _SILENCE = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+
+_FORBIDDEN = ("error code 401", "error code 403", "401 Client Error", "403 Client Error")
+
+_DATABASE_LOG = "mlflow.store.db.utils"
+
+# A server is in good health without its database; this it has to look up there.
+_FIRST_EXPERIMENT = "api/2.0/mlflow/experiments/get?experiment_id=0"
 
 _DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -81,7 +86,11 @@ def bounded_requests() -> Iterator[None]:
     MLflow reads these settings from the environment on every request and knows no other way, so
     requests of other threads are short as well meanwhile. A value that the user has set stands.
     """
-    with _environment({**_BOUNDS, **_SILENCE}):
+    # What a database raises, MLflow logs with its traceback before it raises it.
+    with (
+        _environment({**_BOUNDS, **_SILENCE}),
+        opening.quiet(_DATABASE_LOG, logging.CRITICAL),
+    ):
         yield
 
 
@@ -150,12 +159,14 @@ def _get_health(uri: str, timeout: float) -> bool:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
-    try:
-        opener.open(f"{public_uri(uri).rstrip('/')}/health", timeout=timeout).close()
-    except urllib.error.HTTPError as error:
-        return error.code < 500  # a gateway answers 502 to 504 for a server that is gone
-    except (OSError, http.client.HTTPException, ValueError):
-        return False
+    for path in ("health", _FIRST_EXPERIMENT):
+        try:
+            opener.open(f"{public_uri(uri).rstrip('/')}/{path}", timeout=timeout).close()
+        except urllib.error.HTTPError as error:
+            if error.code >= 500:  # from a gateway, 502 to 504: the server is gone
+                return False
+        except (OSError, http.client.HTTPException, ValueError):
+            return False
     return True
 
 
@@ -176,6 +187,14 @@ def lost(error: Exception) -> bool:
     if code is not None:
         return code in _TRANSIENT
     return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy")
+
+
+def forbidden(error: Exception) -> bool:
+    """Whether a server knows the request and does not permit it, or not to this user."""
+    if getattr(error, "error_code", None) in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
+        return True
+    # MLflow and requests put the status of an answer without JSON into their messages only.
+    return any(status in str(error) for status in _FORBIDDEN)
 
 
 def connect(
@@ -200,30 +219,40 @@ def connect(
             f"`tracking_uri` needs a server that answers; received "
             f"'{public_uri(tracking_uri)}', where nobody does"
         )
-    with _first_opening(tracking_uri), bounded_requests(), _quiet_migrations():
-        from mlflow import MlflowClient
+    try:
+        with opening.one_at_a_time(tracking_uri), bounded_requests(), opening.quiet_migrations():
+            from mlflow import MlflowClient
 
-        try:
             return MlflowClient(tracking_uri, registry_uri)
-        except Exception as error:  # SQLAlchemy, MLflow and plugins each raise their own
-            raise unusable(tracking_uri, error) from error
+    except Exception as error:  # SQLAlchemy, MLflow and plugins each raise their own
+        if opening.is_passing(error):
+            raise UnreachableError(
+                f"`tracking_uri` needs a database that takes connections; received "
+                f"'{public_uri(tracking_uri)}', which does not yet: {first_line(error)}"
+            ) from error
+        raise unusable(tracking_uri, error) from error
 
 
 def unusable(tracking_uri: str, error: Exception) -> TrackingError:
     """The error for a URI at which nothing can be logged."""
+    if isinstance(error, ModuleNotFoundError):
+        return TrackingError(
+            f"`tracking_uri` needs the Python driver of its database, which is not installed "
+            f"({error}); received '{public_uri(tracking_uri)}'. For PostgreSQL: "
+            "`pip install 'keras-nas-plugin[postgres]'`, and postgresql+psycopg:// where "
+            "SQLAlchemy is older than 2.1."
+        )
+    if forbidden(error):
+        return TrackingError(
+            "`tracking_uri` needs a server at which you may write; received "
+            f"'{public_uri(tracking_uri)}', which does not permit it ({first_line(error)}). "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD say who you are."
+        )
     return TrackingError(
         "`tracking_uri` needs an MLflow server (http://host:port) or a database "
         f"(sqlite:///mlflow.db) that can be written; received '{public_uri(tracking_uri)}': "
         f"{first_line(error)}"
     )
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of an SQLite URI; None for other URIs and for databases in memory."""
-    if not uri.startswith(("sqlite:", "sqlite+")):
-        return None
-    path = urllib.parse.unquote(uri.partition(":///")[2].partition("?")[0])
-    return None if path in ("", ":memory:") else Path(path)
 
 
 def absolute_uri(uri: str) -> str:
@@ -232,59 +261,12 @@ def absolute_uri(uri: str) -> str:
     >>> absolute_uri("http://host:5000"), absolute_uri("sqlite:////data/mlflow.db")
     ('http://host:5000', 'sqlite:////data/mlflow.db')
     """
-    path = sqlite_path(uri)
+    path = opening.sqlite_path(uri)
     if path is None or path.is_absolute():
         return uri
     scheme, _, rest = uri.partition(":///")
     query = rest.partition("?")[2]
     return f"{scheme}:///{path.absolute()}" + (f"?{query}" if query else "")
-
-
-@contextlib.contextmanager
-def _first_opening(uri: str) -> Iterator[None]:
-    """Let one process at a time open a database, and none that cannot be written.
-
-    MLflow 3.17 creates the tables without a lock, so that processes which open a new database
-    together break it; and it tries an unwritable one for a minute and a half.
-    """
-    path = sqlite_path(uri)
-    if path is None:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(file_lock(path.with_name(path.name + ".lock")))
-            _check_writable(path)
-        except (OSError, sqlite3.Error) as error:
-            raise unusable(uri, error) from error
-        yield
-
-
-def _check_writable(path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(path, timeout=0)) as database:
-        try:
-            database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):  # another process writes: then it can be written
-                raise
-        else:
-            database.rollback()
-
-
-@contextlib.contextmanager
-def _quiet_migrations() -> Iterator[None]:
-    """Keep the hundred lines about table migrations off the terminal."""
-    names = ("alembic", "mlflow.store.db.utils")
-    loggers: list[tuple[logging.Logger, Any]] = [
-        (logging.getLogger(name), logging.getLogger(name).level) for name in names
-    ]
-    for logger, _ in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in loggers:
-            logger.setLevel(level)
 
 
 def open_experiment(client: MlflowClient, name: str) -> str:
@@ -313,4 +295,6 @@ def open_experiment(client: MlflowClient, name: str) -> str:
 def first_line(error: Exception) -> str:
     """What went wrong, in one line."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    # SQLAlchemy begins with what it was doing, in brackets.
+    told = [line for line in lines if line.strip() and not line.startswith("(raised as a result")]
+    return (told or lines or [type(error).__name__])[0]

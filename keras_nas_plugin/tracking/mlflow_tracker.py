@@ -26,7 +26,7 @@ from keras_nas_plugin.tracking.sender import Sender
 from keras_nas_plugin.tracking.views import view_url
 
 _UI_PORT = 5000
-_NOTE_FILE = "tracking.json"
+NOTE_FILE = "tracking.json"
 
 _log = logging.getLogger("keras_nas_plugin")
 
@@ -220,9 +220,9 @@ class MLflowTracker(Tracker):
         }
         try:
             Path(directory).mkdir(parents=True, exist_ok=True)
-            write_json(Path(directory) / _NOTE_FILE, {"settings": settings, "status": status})
+            write_json(Path(directory) / NOTE_FILE, {"settings": settings, "status": status})
         except OSError as error:
-            _log.warning("`%s` was not written in %s: %s", _NOTE_FILE, directory, error)
+            _log.warning("`%s` was not written in %s: %s", NOTE_FILE, directory, error)
 
     @staticmethod
     def settings_of(directory: str | os.PathLike) -> dict[str, Any] | None:
@@ -237,6 +237,6 @@ class MLflowTracker(Tracker):
 
 def _noted(directory: str | os.PathLike, what: str) -> Any:
     try:
-        return read_json(Path(directory) / _NOTE_FILE)[what]
+        return read_json(Path(directory) / NOTE_FILE)[what]
     except FileNotFoundError:
         return None

@@ -6,12 +6,14 @@ project folder; trackers, the command line and reports read them without TensorF
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.files import read_json, write_json
 
@@ -90,16 +92,21 @@ class SearchInfo:
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> SearchInfo | None:
-        """Read the search of a project folder; None when there is none."""
+        """Read the search of a project folder; None when there is none.
+
+        Raises:
+            StateError: The file holds something else; the message names it.
+        """
         try:
             data = read_json(Path(directory) / _SEARCH_FILE)
         except FileNotFoundError:
             return None
-        data["datasets"] = tuple(DatasetInfo(**item) for item in data["datasets"])
-        data["space"] = tuple(data["space"])
-        data["constraints"] = tuple(data.get("constraints", ()))
-        data["objectives"] = tuple(map(tuple, data.get("objectives", ())))
-        return cls(**{**data, "directory": str(directory)})
+        with _fields_of(directory, _SEARCH_FILE):
+            data["datasets"] = tuple(DatasetInfo(**item) for item in data["datasets"])
+            data["space"] = tuple(data["space"])
+            data["constraints"] = tuple(data.get("constraints", ()))
+            data["objectives"] = tuple(map(tuple, data.get("objectives", ())))
+            return cls(**{**data, "directory": str(directory)})
 
     def breaks(self, record: TrialRecord) -> bool:
         """Whether a finished trial breaks a constraint: then it is never the best."""
@@ -180,12 +187,17 @@ class TrialRecord:
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> TrialRecord | None:
-        """Read the record of a trial's folder; None when the trial has not ended."""
+        """Read the record of a trial's folder; None when the trial has not ended.
+
+        Raises:
+            StateError: The file holds something else; the message names it.
+        """
         try:
             data = read_json(Path(directory) / _RECORD_FILE)
         except FileNotFoundError:
             return None
-        return cls.of(data)
+        with _fields_of(directory, _RECORD_FILE):
+            return cls.of(data)
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> TrialRecord:
@@ -270,3 +282,16 @@ def load_registration(directory: str | os.PathLike) -> dict[str, Any] | None:
         return read_json(Path(directory) / _MODEL_FILE)
     except FileNotFoundError:
         return None
+
+
+@contextlib.contextmanager
+def _fields_of(directory: str | os.PathLike, name: str) -> Iterator[None]:
+    """Name the file whose JSON has not the fields that it needs."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StateError(
+            f"`{Path(directory) / name}` needs the fields that this version writes; received "
+            f"others ({type(error).__name__}: {error}). Restore the file, or start over with "
+            "`overwrite=True`."
+        ) from error

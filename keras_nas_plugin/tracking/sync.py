@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from keras_nas_plugin.errors import StateError, TrackingError
+from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.project import driven
 from keras_nas_plugin.tracking.connection import public_uri
-from keras_nas_plugin.tracking.mlflow_tracker import MLflowTracker
+from keras_nas_plugin.tracking.mlflow_tracker import NOTE_FILE, MLflowTracker
 from keras_nas_plugin.tracking.outbox import Outbox
 from keras_nas_plugin.tracking.records import KILLED, SearchInfo, load_records
 
@@ -49,7 +53,7 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
 
     Raises:
         StateError: The folder holds no search, or none that was tracked by MLflow.
-        TrackingError: The store cannot be used, or does not answer.
+        TrackingError: The store cannot be used, does not answer, or is not known.
     """
     search = SearchInfo.load(directory)
     settings = MLflowTracker.settings_of(directory)
@@ -59,8 +63,11 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
             f"{str(directory)!r}"
         )
     settings = {**(settings or {}), **({"tracking_uri": tracking_uri} if tracking_uri else {})}
+    _check_known(settings)
     tracker = MLflowTracker(**settings)
     outbox = Outbox(directory)
+    note = Path(directory) / NOTE_FILE
+    noted = read_json(note) if note.exists() else None
     before = len(outbox.records())
     with contextlib.ExitStack() as stack:
         try:
@@ -72,6 +79,9 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
         records = list(load_records(directory))
         tracker.search_started(search, records)
         if tracker.parent_run_id is None:
+            if noted is not None:
+                # Where the search logs and how it ended, which no server has been told yet.
+                write_json(note, noted)
             raise TrackingError(
                 "`tracking_uri` needs a store that answers; received "
                 f"'{public_uri(tracker.tracking_uri)}'. {before} trials wait in {outbox.folder}."
@@ -82,3 +92,15 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
     return Synced(
         len(records), before - waiting, waiting, status, public_uri(tracker.tracking_uri)
     )
+
+
+def _check_known(settings: Mapping[str, Any]) -> None:
+    """An address with a password is not written down; MLflow's default is another place."""
+    import mlflow
+
+    if settings.get("tracking_uri") is None and not mlflow.is_tracking_uri_set():
+        raise TrackingError(
+            "`tracking_uri` needs the address at which the search logged, which holds a password "
+            "and so is not written down; received None. Give it as `--tracking-uri` or in "
+            "MLFLOW_TRACKING_URI."
+        )

@@ -20,8 +20,8 @@ from keras_nas_plugin.tracking.connection import (
     first_line,
     public_uri,
     resolve_uri,
-    sqlite_path,
 )
+from keras_nas_plugin.tracking.opening import sqlite_path
 from keras_nas_plugin.tracking.payload import BEST, COST, objective_key, safe_key
 from keras_nas_plugin.tracking.runs import KIND, SEARCH_ID, SPACE_ARTIFACT, VALUES_ARTIFACT
 from keras_nas_plugin.transfer.trials import (

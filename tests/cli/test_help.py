@@ -16,7 +16,7 @@ SEARCH_OPTIONS = """--objective --direction --executions-per-trial --batch-size 
     --no-tracking --max-model-size --alias --data""".split()
 
 
-COMMANDS = ("search", "trials", "best", "report", "sync", "promote", "rollback")
+COMMANDS = sorted(cli.commands)
 
 
 @pytest.mark.parametrize("words", ["--help", *(f"{name} --help" for name in COMMANDS)])
@@ -31,6 +31,12 @@ def test_help_loads_no_framework(words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("Usage: keras-nas")
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_an_example(name):
+    shown = CliRunner().invoke(cli, [name, "--help"]).output
+    assert f"Example: keras-nas {name} " in " ".join(shown.split())
 
 
 def test_search_has_every_option():

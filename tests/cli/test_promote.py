@@ -243,16 +243,6 @@ def test_stores_that_do_not_answer_or_refuse(store, nas, tmp_path, command):
     assert_one_error(done, 1, "`tracking_uri` needs")
 
 
-@pytest.mark.parametrize("command", ["promote", "rollback"])
-def test_the_help_has_an_example(command, capsys):
-    from keras_nas_plugin.cli.main import main
-
-    with pytest.raises(SystemExit) as end:
-        main([command, "--help"])
-    shown = capsys.readouterr().out
-    assert end.value.code == 0 and f"Example: keras-nas {command} digits" in shown
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -96,7 +96,7 @@ def test_a_damaged_record_is_named(nas_report, digits):
     assert "trial_0003" in err and "needs to hold JSON" in err
 
 
-def test_help_has_an_example(nas_report):
+def test_help_names_the_options(nas_report):
     code, out, _ = nas_report("--help")
-    assert code == 0 and "Example: keras-nas report" in out
+    assert code == 0
     assert all(option in out for option in ("--out", "--json", "--directory", "--project-name"))

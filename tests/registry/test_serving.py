@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
 import urllib.request
-from pathlib import Path
 
 import keras
 import mlflow
@@ -23,8 +14,7 @@ from mlflow import MlflowClient
 
 from keras_nas_plugin import Constraint, promote
 from keras_nas_plugin.registry import register_model
-
-SECONDS = 240  # until a server that does not start fails the test
+from tests.servers import model_server
 
 
 class Scaled(keras.layers.Layer):
@@ -69,53 +59,11 @@ def champion(tmp_path_factory, empty_store):
     return folder, uri, x, predicted
 
 
-@contextlib.contextmanager
-def serving(folder, uri):
-    """`mlflow models serve`, as production starts it; yields its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [Path(sys.executable).with_name("mlflow"), "models", "serve", "--port", str(port)]
-    command += ["--model-uri", "models:/served@champion", "--env-manager", "local"]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    # `mlflow`, `uvicorn` and so on stand beside the interpreter.
-    environment["PATH"] = os.pathsep.join([str(command[0].parent), environment["PATH"]])
-    with open(folder / "server.log", "w+") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            deadline = time.monotonic() + SECONDS
-            while not answers(f"{address}/ping"):
-                log.seek(0)
-                assert process.poll() is None and time.monotonic() < deadline, log.read()
-                time.sleep(0.2)
-            yield address
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait(30)
-
-
-def answers(url):
-    try:
-        with urllib.request.urlopen(url, timeout=10) as response:
-            return response.status == 200
-    except (OSError, urllib.error.URLError):
-        return False
-
-
 def test_a_server_predicts_what_the_keras_model_predicts(champion):
     folder, uri, x, predicted = champion
-    with serving(folder, uri) as address:
+    with model_server(folder, "models:/served@champion", uri).running() as server:
         request = urllib.request.Request(
-            f"{address}/invocations",
+            f"{server.uri}/invocations",
             json.dumps({"inputs": x[:8].tolist()}).encode(),
             {"Content-Type": "application/json"},
         )

@@ -93,6 +93,11 @@ def test_what_cannot_be_synced_says_so(database, nobody, project, track, tmp_pat
     track(nobody, records, search=search)
     with pytest.raises(TrackingError, match="needs a store that answers.* 2 trials wait in"):
         sync(search.directory)
+    with pytest.raises(TrackingError, match="needs a store that answers"):
+        sync(search.directory, tracking_uri="http://127.0.0.1:9")
+    # How the search ended and where it logs is not forgotten over that.
+    assert MLflowTracker.last_status(search.directory) == "FINISHED"
+    assert MLflowTracker.settings_of(search.directory)["tracking_uri"] == nobody
 
 
 def test_no_password_is_written_down(project, track, monkeypatch):
@@ -101,6 +106,13 @@ def test_no_password_is_written_down(project, track, monkeypatch):
     text = (Path(search.directory) / "tracking.json").read_text("utf-8")
     assert json.loads(text)["settings"]["tracking_uri"] is None
     assert "secret" not in text
+    # Nor does what waits go to MLflow's default in its place.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(TrackingError, match="needs the address.*not written down"):
+        sync(search.directory)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somebody:secret@127.0.0.1:9")
+    with pytest.raises(TrackingError, match="a store that answers; received 'http://127.0.0.1:9'"):
+        sync(search.directory)
 
 
 def test_a_relative_address_is_one_from_everywhere(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from keras_nas_plugin.errors import TrackingError
-from keras_nas_plugin.tracking import MLflowTracker, connection
+from keras_nas_plugin.tracking import MLflowTracker, connection, opening
 from keras_nas_plugin.tracking.outbox import Outbox
 
 
@@ -115,7 +115,7 @@ def test_a_database_that_may_only_be_read(database, tmp_path, make_search):
 def test_a_database_that_another_process_writes_to_is_usable(database, tmp_path):
     with sqlite3.connect(tmp_path / "mlflow.db") as other:
         other.execute("BEGIN IMMEDIATE")
-        connection._check_writable(tmp_path / "mlflow.db")
+        opening._check_writable(tmp_path / "mlflow.db")
         other.rollback()
 
 
@@ -250,14 +250,14 @@ def test_six_processes_open_a_database_that_is_not_there_yet(tmp_path, store):
 def test_where_a_database_is(uri):
     from sqlalchemy.engine import make_url
 
-    assert str(connection.sqlite_path(uri)) == make_url(uri).database
+    assert str(opening.sqlite_path(uri)) == make_url(uri).database
 
 
 @pytest.mark.parametrize(
     "uri", ["sqlite://", "sqlite:///:memory:", "http://host", "postgresql://h/d"]
 )
 def test_what_is_no_file(uri):
-    assert connection.sqlite_path(uri) is None
+    assert opening.sqlite_path(uri) is None
 
 
 def test_requests_are_bounded_only_inside_and_only_where_the_user_has_not_decided(monkeypatch):

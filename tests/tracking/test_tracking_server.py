@@ -3,77 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
 
 from keras_nas_plugin.tracking import MLflowTracker
 from keras_nas_plugin.tracking.outbox import Outbox
-
-_STARTS_WITHIN = 120  # seconds; a machine that is busy needs more than a quiet one
-
-
-class Server:
-    """`mlflow server` on a port of its own, over one database, that can be killed and started."""
-
-    def __init__(self, folder, database):
-        self._folder = folder
-        self._database = database
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self._process = None
-
-    def start(self):
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-        command += ["--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--backend-store-uri", f"sqlite:///{self._database}"]
-        command += ["--artifacts-destination", str(self._folder / "artifacts")]
-        with open(self._folder / "server.log", "a") as log:
-            self._process = subprocess.Popen(
-                command,
-                cwd=self._folder,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # so that its workers can be killed with it
-            )
-        end = time.monotonic() + _STARTS_WITHIN
-        while not self._is_up():
-            if time.monotonic() > end or self._process.poll() is not None:
-                raise RuntimeError((self._folder / "server.log").read_text())
-            time.sleep(0.2)
-
-    def kill(self):
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def _is_up(self):
-        try:
-            with urllib.request.urlopen(f"{self.uri}/health", timeout=1):
-                return True
-        except OSError:
-            return False
+from tests.servers import mlflow_server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, empty_database):
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(empty_database, folder / "mlflow.db")
-    server = Server(folder, folder / "mlflow.db")
-    server.start()
-    yield server
-    server.kill()
+    with mlflow_server(folder).running() as server:
+        yield server
 
 
 def test_a_search_over_the_wire(server, track, store, make_record, capfd):

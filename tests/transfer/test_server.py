@@ -8,17 +8,15 @@ import pytest
 
 from keras_nas_plugin import earlier_trials
 from keras_nas_plugin.transfer import experiments
-from tests.tracking.test_tracking_server import Server
+from tests.servers import mlflow_server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, empty_database):
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(empty_database, folder / "mlflow.db")
-    server = Server(folder, folder / "mlflow.db")
-    server.start()
-    yield server
-    server.kill()
+    with mlflow_server(folder).running() as server:
+        yield server
 
 
 def test_trials_and_artifacts_come_over_the_wire(server, track, make_record, monkeypatch, capfd):

@@ -7,12 +7,7 @@ import io
 import math
 import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -28,8 +23,8 @@ from keras_nas_plugin.tracking.views import (
     view_url,
     write_view,
 )
+from tests.servers import mlflow_server
 
-STARTS_WITHIN = 120  # seconds; a machine that is busy needs more than a quiet one
 ANSWERS_WITHIN = 60_000  # milliseconds, for anything to appear in the browser
 EPOCHS = 10
 MODEL = "digits-classifier"
@@ -133,42 +128,8 @@ def picture():
 def server(browser, tmp_path_factory):
     """Address of an MLflow server on loopback, over an empty database."""
     folder = tmp_path_factory.mktemp("ui-server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    log = folder / "server.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,  # so that its workers can be killed with it
-        )
-    try:
-        uri = f"http://127.0.0.1:{port}"
-        end = time.monotonic() + STARTS_WITHIN
-        while not is_up(uri):
-            if time.monotonic() > end or process.poll() is not None:
-                raise RuntimeError(log.read_text())
-            time.sleep(0.2)
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def is_up(uri):
-    try:
-        with urllib.request.urlopen(f"{uri}/health", timeout=1):
-            return True
-    except OSError:
-        return False
+    with mlflow_server(folder).running() as server:
+        yield server.uri
 
 
 @pytest.fixture(scope="session")

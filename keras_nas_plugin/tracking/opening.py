@@ -1,0 +1,132 @@
+"""Opening a database that MLflow may have to fill with its tables first."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+from keras_nas_plugin.files import file_lock
+
+# Any number that no other program takes for its own locks in the same database.
+_LOCK = 7_163_204_751
+_CONNECTS_WITHIN = 10  # seconds
+
+# What PostgreSQL says when it will take the same connection later. libpq gives no code for a
+# connection that failed.
+_LATER = (
+    "the database system is",  # starting up, shutting down, in recovery mode
+    "too many",  # clients, or connections for this role or database
+    "remaining connection slots",
+    "connection refused",
+    "timeout expired",
+    "server closed the connection",
+)
+
+
+@contextlib.contextmanager
+def one_at_a_time(uri: str) -> Iterator[None]:
+    """Let one process at a time open a database, and none that cannot be used.
+
+    MLflow 3.17 creates the tables without a lock, so that processes which open a new database
+    together break it, SQLite's and PostgreSQL's alike; and it tries one that it cannot open for
+    a minute and a half.
+
+    Raises:
+        Exception: Whatever the database's library raises where it cannot be opened.
+    """
+    path = sqlite_path(uri)
+    if path is not None:
+        with file_lock(path.with_name(path.name + ".lock")):
+            _check_writable(path)
+            yield
+    elif uri.startswith(("postgresql:", "postgresql+")):
+        with _locked(uri):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _locked(uri: str) -> Iterator[None]:
+    """Hold an advisory lock of a PostgreSQL database.
+
+    One of a transaction: a pool such as PgBouncer may give every transaction another session,
+    and then nobody would release the lock of a session. It ends with the process, however that
+    dies.
+    """
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.pool.NullPool)
+    if engine.driver.startswith("psycopg"):
+
+        @sqlalchemy.event.listens_for(engine, "do_connect")
+        def _bound(dialect, record, arguments, options):
+            options.setdefault("connect_timeout", _CONNECTS_WITHIN)
+
+    with contextlib.closing(engine.connect()) as connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        try:
+            yield
+        finally:
+            # A server that ends idle transactions has released the lock already.
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
+                connection.rollback()
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether a database that refused a connection will take it later."""
+    text = str(error).lower()
+    return any(reason in text for reason in _LATER)
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file of an SQLite URI; None for other URIs and for databases in memory."""
+    if not uri.startswith(("sqlite:", "sqlite+")):
+        return None
+    path = urllib.parse.unquote(uri.partition(":///")[2].partition("?")[0])
+    return None if path in ("", ":memory:") else Path(path)
+
+
+def _check_writable(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, timeout=0)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # another process writes: then it can be written
+                raise
+        else:
+            database.rollback()
+
+
+@contextlib.contextmanager
+def quiet_migrations() -> Iterator[None]:
+    """Keep the hundred lines about table migrations off the terminal."""
+    with quiet("alembic", logging.WARNING), quiet("mlflow.store.db.utils", logging.WARNING):
+        yield
+
+
+# Blocks of several threads overlap: the first one raises a level, the last one puts it back.
+_quieted: dict[str, list[int]] = {}
+_quieted_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def quiet(name: str, level: int) -> Iterator[None]:
+    """Raise the level of a logger inside the block."""
+    logger = logging.getLogger(name)
+    with _quieted_lock:
+        levels = _quieted.setdefault(name, [])
+        levels.append(logger.level)
+        logger.setLevel(max(level, logger.level))
+    try:
+        yield
+    finally:
+        with _quieted_lock:
+            before = levels.pop()
+            if not levels:
+                logger.setLevel(before)

@@ -1,0 +1,122 @@
+"""A real PostgreSQL server for tests, where the system has one."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.servers import free_port
+
+PASSWORD = "open-sesame"
+
+
+def find_programs() -> Path | None:
+    """The folder of `initdb` and `pg_ctl`, of the newest release; None where there is none."""
+    found = shutil.which("initdb")
+    if found:
+        return Path(found).resolve().parent
+    folders = Path("/usr/lib/postgresql").glob("*/bin/initdb")  # Debian keeps them off the path
+    newest = sorted(folders, key=lambda path: int(path.parts[-3]))
+    return newest[-1].parent if newest else None
+
+
+class PostgreSQL:
+    """A cluster of its own, on a loopback port that it keeps, whose users need a password.
+
+    Args:
+        programs: The folder of `initdb` and `pg_ctl`.
+    """
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        # A socket's path may not have more than 107 characters.
+        self._folder = Path(tempfile.mkdtemp(prefix="nas-pg-", dir="/tmp"))
+        self._data = self._folder / "data"
+        self._port = free_port()
+        self._user = _unprivileged()
+        password = self._folder / "password"
+        password.write_text(PASSWORD)
+        if self._user is not None:
+            for path in (self._folder, password):
+                os.chown(path, self._user.pw_uid, self._user.pw_gid)
+        words = ["-U", "nas", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync"]
+        self._run("initdb", "-D", self._data, "--locale=C", "--encoding=UTF8", *words)
+        settings = {
+            "listen_addresses": "'127.0.0.1'",
+            "port": self._port,
+            "unix_socket_directories": f"'{self._folder}'",
+            "shared_buffers": "16MB",
+            "fsync": "off",  # the machine does not go down in a test, only the server
+        }
+        with open(self._data / "postgresql.conf", "a") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in settings.items())
+
+    def uri(self, database: str, *, user: str = "nas", password: str = PASSWORD) -> str:
+        """The address of a database."""
+        return f"postgresql://{user}:{password}@127.0.0.1:{self._port}/{database}"
+
+    def start(self) -> None:
+        """Start the server, and wait until it takes connections."""
+        self._run("pg_ctl", "start", "-w", "-t", "120", "-D", self._data, "-l", self._data / "log")
+
+    def kill(self) -> None:
+        """End the server as a loss of power does: connections break, nothing is tidied up."""
+        self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", self._data)
+
+    def create(self, database: str, template: str = "template1") -> str:
+        """Create a database; returns its address."""
+        self.execute(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
+        return self.uri(database)
+
+    def disconnect(self, database: str) -> None:
+        """End all connections to a database."""
+        self.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        )
+
+    def execute(self, statement: str) -> None:
+        """Run a statement outside a transaction."""
+        import psycopg
+
+        with psycopg.connect(self.uri("postgres"), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def remove(self) -> None:
+        """Kill the server, if it runs, and delete its files."""
+        if (self._data / "postmaster.pid").exists():
+            self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, program: str, *words: object) -> None:
+        output = self._folder / "output"
+        with open(output, "w") as log:  # a pipe would stay open as long as the server runs
+            done = subprocess.run(
+                [self._programs / program, *map(str, words)],
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **_as(self._user),
+            )
+        if done.returncode:
+            raise RuntimeError(output.read_text())
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
+    """Who runs PostgreSQL, which refuses the superuser; None for this user."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        return pwd.getpwnam("nobody")
+
+
+def _as(user: pwd.struct_passwd | None) -> dict[str, object]:
+    if user is None:
+        return {}
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}

@@ -1,0 +1,176 @@
+"""Real servers for tests: MLflow's tracking server and its model server.
+
+Each runs in a process group of its own on a loopback port that it keeps: it can be stopped or
+killed, with all its workers, and started again at the same address.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+_STARTS_WITHIN = 240  # seconds; a machine that is busy needs more than a quiet one
+_STOPS_WITHIN = 30
+
+# `mlflow`, `uvicorn` and so on stand beside the interpreter.
+_PROGRAMS = Path(sys.executable).parent
+
+
+class Server:
+    """A program that serves HTTP.
+
+    Args:
+        folder: Working directory of the program; its output goes to ``server.log`` there.
+        command: The words that start it, by port.
+        health: Path that answers 200 once it is up.
+        environment: Additional variables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        command: Callable[[int], list[str]],
+        *,
+        health: str = "/health",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self._command = command(self._port)
+        self._health = health
+        self._environment = environment or {}
+        self._process: subprocess.Popen | None = None
+        self.uri = f"http://127.0.0.1:{self._port}"
+
+    @property
+    def log(self) -> str:
+        """What the program has written so far, in all its lives."""
+        return (self._folder / "server.log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start the program, and wait until it answers."""
+        path = os.pathsep.join([str(_PROGRAMS), os.environ.get("PATH", "")])
+        with open(self._folder / "server.log", "a") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env={**os.environ, "PATH": path, **self._environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # so that its workers can be killed with it
+            )
+        end = time.monotonic() + _STARTS_WITHIN
+        while not self.is_up():
+            if time.monotonic() > end or self._process.poll() is not None:
+                log = self.log
+                self.kill()
+                raise RuntimeError(log)
+            time.sleep(0.2)
+
+    def is_up(self) -> bool:
+        """Whether it answers."""
+        try:
+            with urllib.request.urlopen(self.uri + self._health, timeout=10) as answer:
+                return answer.status == 200
+        except urllib.error.HTTPError as error:
+            return error.code == 401  # asks for a name and a password: it is there
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """Ask the program to end, as a service manager does; kill it where it does not."""
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            if self._process is not None:
+                self._process.wait(_STOPS_WITHIN)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the program and its workers, if they run."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            # The group outlives its leader as long as it has a worker.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Server]:
+        """The server, started; killed at the end of the block."""
+        self.start()
+        try:
+            yield self
+        finally:
+            self.kill()
+
+
+def mlflow_server(
+    folder: Path,
+    store: str | None = None,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+) -> Server:
+    """`mlflow server` with one worker, which needs a quarter of the usual time and memory.
+
+    Args:
+        folder: For artifacts and the log.
+        store: Where it keeps runs; None for an SQLite database ``mlflow.db`` in the folder.
+        options: Further words.
+        environment: Additional variables.
+    """
+
+    def command(port: int) -> list[str]:
+        words = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        words += ["--host", "127.0.0.1", "--port", str(port)]
+        words += ["--backend-store-uri", store or f"sqlite:///{folder / 'mlflow.db'}"]
+        return [*words, "--artifacts-destination", str(folder / "artifacts"), *options]
+
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **(environment or {})}
+    return Server(folder, command, environment=settings)
+
+
+ADMIN, ADMIN_PASSWORD = "admin", "correct horse battery"
+
+
+def guarded_server(folder: Path) -> Server:
+    """`mlflow server` with users: the administrator, and those who may read what is there."""
+    settings = {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
+    settings["MLFLOW_FLASK_SERVER_SECRET_KEY"] = "for tests"
+    return mlflow_server(folder, None, "--app-name", "basic-auth", environment=settings)
+
+
+def signed_in(name: str, password: str) -> dict[str, str]:
+    """What MLflow's clients read a user's name and password from."""
+    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+
+
+def model_server(folder: Path, model_uri: str, tracking_uri: str) -> Server:
+    """`mlflow models serve`, as production starts it."""
+
+    def command(port: int) -> list[str]:
+        words = [str(_PROGRAMS / "mlflow"), "models", "serve", "--port", str(port)]
+        return [*words, "--model-uri", model_uri, "--env-manager", "local"]
+
+    settings = {"MLFLOW_TRACKING_URI": tracking_uri, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    settings["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    return Server(folder, command, health="/ping", environment=settings)
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -236,8 +236,9 @@ class NASTuner(TrialTrainer):
                 logger.warning("Interrupted. Run the same program again to go on.")
             raise
         finally:
-            # A worker that is done does not end the search of the others.
-            if not is_worker():
+            if is_worker():  # one that is done does not end the search of the others
+                self._trackers.flush()
+            else:
                 costing.save_refusals(self)
                 leave_report(self.project_dir, self._trackers)
                 self._trackers.search_ended(status)

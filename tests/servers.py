@@ -49,6 +49,8 @@ class Server:
         self._health = health
         self._environment = environment or {}
         self._process: subprocess.Popen | None = None
+        #: Where it keeps its runs, if that is a file.
+        self.database: Path | None = None
         self.uri = f"http://127.0.0.1:{self._port}"
 
     @property
@@ -88,7 +90,7 @@ class Server:
 
     def stop(self) -> None:
         """Ask the program to end, as a service manager does; kill it where it does not."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self._process is not None:
                 self._process.wait(_STOPS_WITHIN)
@@ -96,12 +98,13 @@ class Server:
 
     def kill(self) -> None:
         """Kill the program and its workers, if they run."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
             self._process = None
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the program and its workers, if they run."""
         if self._process is not None:
             # The group outlives its leader as long as it has a worker.
             with contextlib.suppress(ProcessLookupError):
@@ -139,7 +142,9 @@ def mlflow_server(
         return [*words, "--artifacts-destination", str(folder / "artifacts"), *options]
 
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **(environment or {})}
-    return Server(folder, command, environment=settings)
+    server = Server(folder, command, environment=settings)
+    server.database = None if store else folder / "mlflow.db"
+    return server
 
 
 ADMIN, ADMIN_PASSWORD = "admin", "correct horse battery"

@@ -40,6 +40,12 @@ class Tracker:
     def search_ended(self, status: Status) -> None:
         """The search came to its end, failed, or was interrupted."""
 
+    def flush(self) -> None:
+        """Wait until all that was told is where it belongs, or kept for later.
+
+        A worker calls this when it is done, since the chief ends the search.
+        """
+
     def run_id(self, trial_id: str) -> str | None:
         """Id of a trial's run where it is logged; None when there is none."""
         return None

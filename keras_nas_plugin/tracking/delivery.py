@@ -197,6 +197,10 @@ class Delivery:
         """Send what waits and end the search's run, and those that nobody goes on with."""
         others = self._enter_other_workers()
         self._active.clear()
+        if self._alone:  # what a worker left that was killed and did not come back
+            left = {record.trial_id: record for record in self._outbox.records()}
+            self._kept.update(left)
+            self._pending = left | self._pending
         self.flush()
         if self._link.online and (self._link.unsure or self._runs.resumed or others):
             self._link.attempt("a look for lost runs", self._settle)

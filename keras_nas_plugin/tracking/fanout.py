@@ -71,6 +71,10 @@ class Fanout(Tracker):
         """See `Tracker.search_ended`."""
         self._tell("search_ended", status)
 
+    def flush(self) -> None:
+        """See `Tracker.flush`."""
+        self._tell("flush")
+
     def run_id(self, trial_id: str) -> str | None:
         """See `Tracker.run_id`; the first tracker that knows one."""
         for tracker in self.trackers:

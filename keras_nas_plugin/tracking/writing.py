@@ -136,7 +136,7 @@ class RunWriter:
         by_mlflow = hasattr(error, "error_code")  # and not by a store of files behind it
         if by_mlflow and is_server(self._client.tracking_uri) and lost(error):
             raise error
-        _log.warning("MLflow's artifact store did not take %s: %s", names, error)
+        _log.warning("MLflow's artifact store did not take `%s`: %s", names, error)
 
 
 def tag_value(value: Any) -> str:

@@ -110,8 +110,9 @@ class _Tracked:
             status = KILLED
             raise
         finally:
-            # A worker that is done does not end the search of the others.
-            if not is_worker():
+            if is_worker():  # one that is done does not end the search of the others
+                self._trackers.flush()
+            else:
                 leave_report(tuner.project_dir, self._trackers)
                 self._trackers.search_ended(status)
                 note_runs(self._trackers, tuner.project_dir)

@@ -1,0 +1,283 @@
+"""Searches whose processes and servers are killed at random, and what is wrong afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from keras_nas_plugin.tracking.payload import points_of
+from keras_nas_plugin.tracking.records import SearchInfo, load_records
+from tests.integration.forkserver import Child, ForkServer, new_store
+from tests.integration.fuzzed import DONE, EXPERIMENT, PROJECT
+from tests.servers import Server, free_port, mlflow_server
+
+TARGET = "tests.integration.fuzzed:search"
+COMMAND = "tests.integration.forkserver:command_line"
+FAULTS = ("duplicated", "lost", "repeated", "wrong", "running")
+
+_KILLS_PER_SEARCH = 5
+_LIMIT = 180.0  # seconds until a process hangs
+
+
+@dataclasses.dataclass
+class Tally:
+    """What came of some searches.
+
+    Attributes:
+        kills: How often something was killed.
+        searches: How many there were.
+        expected: Runs that there should be: one per trial, one per search.
+        found: Those of them that are there.
+        duplicated: Runs that are there beside them.
+        points: Values of metrics that there should be.
+        lost: Those of them that are not there.
+        repeated: Values that are there twice, or should not be.
+        wrong: Runs whose status is not how the trial or the search ended.
+        running: Runs that are RUNNING.
+    """
+
+    kills: int = 0
+    searches: int = 0
+    expected: int = 0
+    found: int = 0
+    duplicated: int = 0
+    points: int = 0
+    lost: int = 0
+    repeated: int = 0
+    wrong: int = 0
+    running: int = 0
+
+    def __iadd__(self, other: Tally) -> Tally:
+        for field in dataclasses.fields(self):
+            mine, others = getattr(self, field.name), getattr(other, field.name)
+            setattr(self, field.name, mine + others)
+        return self
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """Everything that should be 0."""
+        return {name: getattr(self, name) for name in FAULTS} | {
+            "missing": self.expected - self.found
+        }
+
+
+def audit(database: Path, project: Path, trials: int) -> Tally:
+    """Compare the runs in a database with the records in a project folder, value by value."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{database}")
+    search = SearchInfo.load(project)
+    records = {record.trial_id: record for record in load_records(project)}
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    runs = client.search_runs(
+        [experiment.experiment_id], f"tags.`nas.search_id` = '{search.search_id}'"
+    )
+    parents = [run for run in runs if run.data.tags["nas.kind"] == "search"]
+    children = [run for run in runs if run.data.tags["nas.kind"] == "trial"]
+    ids = Counter(run.data.tags["nas.trial_id"] for run in children)
+    tally = Tally(searches=1, expected=1 + trials, found=len(ids) + bool(parents))
+    tally.duplicated = len(children) - len(ids) + max(0, len(parents) - 1)
+    tally.running = sum(run.info.status == "RUNNING" for run in runs)
+    tally.wrong = sum(run.info.status != "FINISHED" for run in parents)
+    expected, there = Counter(), Counter()
+    for trial_id, record in records.items():
+        points, _ = points_of(record, search)
+        expected.update((trial_id, p.key, p.step, p.value) for p in points)
+    for run in children:
+        trial_id = run.data.tags["nas.trial_id"]
+        tally.wrong += run.info.status != records[trial_id].status
+        tally.wrong += run.data.tags["mlflow.parentRunId"] != parents[0].info.run_id
+        for key in run.data.metrics:
+            history = client.get_metric_history(run.info.run_id, key)
+            there.update((trial_id, key, p.step, p.value) for p in history)
+    ended = len(records)
+    expected.update(("search", step) for step in range(1, ended + 1))
+    best = client.get_metric_history(parents[0].info.run_id, "best_objective")
+    there.update(("search", point.step) for point in best)
+    # Trials that failed before the first that finished have no best to tell.
+    first = min(p.step for p in best)
+    expected.subtract(("search", step) for step in range(1, first))
+    tally.points = sum((+expected).values())
+    tally.lost = sum((expected - there).values())
+    tally.repeated = sum((there - +expected).values())
+    return tally
+
+
+class Fuzz:
+    """Kills searches, workers and servers at random moments.
+
+    Args:
+        forks: Starts processes.
+        root: An empty folder.
+        seed: Of the moments.
+        trials: Trials per search.
+    """
+
+    def __init__(self, forks: ForkServer, root: Path, *, seed: int, trials: int = 8) -> None:
+        self._forks = forks
+        self._root = root
+        self._trials = trials
+        self._rng = np.random.default_rng(seed)
+        self._count = 0
+        self._seconds: dict[str, float] = {}
+
+    def on_sqlite(self) -> Path:
+        """A folder with a fresh database."""
+        folder = self._new_folder()
+        new_store(folder)
+        return folder
+
+    def server(self) -> Server:
+        """`mlflow server` over a database of its own, not started."""
+        return mlflow_server(self.on_sqlite())
+
+    def searches(self, kills: int, server: Server | None = None) -> Tally:
+        """Kill the search itself; each time it is started again."""
+        total = Tally()
+        while total.kills < kills:
+            folder, store, database = self._place(server)
+            seconds = self._lifetime(store)
+            for number in range(_KILLS_PER_SEARCH + 1):
+                child = self._start(folder, store)
+                if number < _KILLS_PER_SEARCH and total.kills < kills:
+                    time.sleep(self._rng.uniform(0, seconds))
+                    total.kills += _killed(child)
+                if _ended(child) == 0:
+                    break
+            total += self._audit(folder, database)
+        return total
+
+    def workers(self, kills: int, server: Server | None = None) -> Tally:
+        """Kill one of two workers; each time it is started again under its name."""
+        total = Tally()
+        while total.kills < kills:
+            folder, store, database = self._place(server)
+            seconds = self._lifetime(store)
+            address = {
+                "KERASTUNER_ORACLE_IP": "127.0.0.1",
+                "KERASTUNER_ORACLE_PORT": str(free_port()),
+            }
+            processes = {
+                name: self._start(folder, store, {**address, "KERASTUNER_TUNER_ID": name})
+                for name in ("chief", "tuner0", "tuner1")
+            }
+            for _ in range(_KILLS_PER_SEARCH):
+                time.sleep(self._rng.uniform(0, seconds))
+                name = f"tuner{self._rng.integers(2)}"
+                if total.kills < kills and _killed(processes[name]):
+                    total.kills += 1
+                    environment = {**address, "KERASTUNER_TUNER_ID": name}
+                    processes[name] = self._start(folder, store, environment)
+            for child in processes.values():
+                _check(child, _ended(child))
+            total += self._audit(folder, database)
+        return total
+
+    def servers(self, kills: int, server: Server) -> Tally:
+        """Kill the server; it comes back while the search runs, or after it."""
+        return self._outages(kills, server, self._kill)
+
+    def freezes(self, count: int, server: Server) -> Tally:
+        """Let the server hang until requests give up, and then carry out what it was sent."""
+        return self._outages(count, server, self._freeze)
+
+    def _outages(self, kills: int, server: Server, outage: Callable[[Server], None]) -> Tally:
+        total = Tally()
+        while total.kills < kills:
+            folder, store, database = self._place(server)
+            # Long enough for a server to come back while it runs.
+            child = self._start(folder, store, {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}, pace=0.25)
+            while child.poll() is None and total.kills < kills:
+                time.sleep(self._rng.uniform(0, 4))
+                if child.poll() is None:
+                    outage(server)
+                    total.kills += 1
+            _check(child, _ended(child))
+            if not server.is_up():
+                server.start()
+            words = ["sync", "--directory", "searches"]
+            done = self._forks.run(COMMAND, cwd=folder, words=words)
+            _check(done, done.returncode)
+            total += self._audit(folder, database)
+        return total
+
+    def _kill(self, server: Server) -> None:
+        server.kill()
+        if self._rng.random() < 0.6:
+            time.sleep(self._rng.uniform(0, 2))
+            server.start()
+
+    def _freeze(self, server: Server) -> None:
+        server.signal(signal.SIGSTOP)
+        time.sleep(self._rng.uniform(0, 5))
+        server.signal(signal.SIGCONT)
+
+    def _place(self, server: Server | None) -> tuple[Path, str, Path]:
+        """Folder of a new search, address of its store, and the database behind that."""
+        if server is None:
+            folder = self.on_sqlite()
+            return folder, f"sqlite:///{folder}/mlflow.db", folder / "mlflow.db"
+        return self._new_folder(), server.uri, server.database
+
+    def _new_folder(self) -> Path:
+        self._count += 1
+        folder = self._root / f"search{self._count}"
+        folder.mkdir()
+        return folder
+
+    def _start(
+        self,
+        folder: Path,
+        store: str,
+        environment: dict[str, str] | None = None,
+        pace: float = 0.0,
+    ) -> Child:
+        return self._forks.start(
+            TARGET,
+            cwd=folder,
+            environment={"OMP_NUM_THREADS": "1", **(environment or {})},
+            store=store,
+            max_trials=self._trials,
+            seed=self._count,
+            pace=pace,
+        )
+
+    def _lifetime(self, store: str) -> float:
+        """Seconds that a search takes when nobody disturbs it."""
+        kind = store.partition(":")[0]
+        if kind not in self._seconds:
+            folder = self.on_sqlite() if kind == "sqlite" else self._new_folder()
+            place = f"sqlite:///{folder}/mlflow.db" if kind == "sqlite" else store
+            began = time.monotonic()
+            child = self._start(folder, place)
+            _check(child, _ended(child))
+            self._seconds[kind] = time.monotonic() - began
+        return self._seconds[kind]
+
+    def _audit(self, folder: Path, database: Path) -> Tally:
+        assert (folder / DONE).exists(), folder
+        assert not list((folder / "searches" / PROJECT / "outbox").glob("*.json"))
+        return audit(database, folder / "searches" / PROJECT, self._trials)
+
+
+def _killed(child: Child) -> bool:
+    """Kill a process; False where it had ended."""
+    if child.poll() is not None:
+        return False
+    child.signal(signal.SIGKILL)
+    return child.wait() == -signal.SIGKILL
+
+
+def _ended(child: Child) -> int:
+    return child.wait(_LIMIT)
+
+
+def _check(child: Child, code: int) -> None:
+    if code:
+        raise AssertionError(f"a process ended with {code}:\n{child.err[-4000:]}")

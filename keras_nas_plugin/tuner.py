@@ -21,6 +21,7 @@ from keras_nas_plugin.evaluation.datasets import sample_rows
 from keras_nas_plugin.evaluation.results import result_of
 from keras_nas_plugin.files import write_json
 from keras_nas_plugin.oracles.base import NASOracle
+from keras_nas_plugin.roles import is_chief, is_worker
 from keras_nas_plugin.space.discovery import discover
 from keras_nas_plugin.tracking.autolog import autolog_disabled
 from keras_nas_plugin.tracking.base import Tracker
@@ -40,7 +41,6 @@ from keras_nas_plugin.training.checks import belongs_to, check_arguments, check_
 from keras_nas_plugin.training.closing import leave_report
 from keras_nas_plugin.training.describe import print_summary, search_info, warn_of_other_data
 from keras_nas_plugin.training.proxying import prepare_proxies
-from keras_nas_plugin.training.roles import is_chief, is_worker
 from keras_nas_plugin.training.running import FATAL, RunningTrial
 from keras_nas_plugin.training.trainer import TrialTrainer
 from keras_nas_plugin.training.weights import with_built_optimizer

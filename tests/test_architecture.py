@@ -19,6 +19,7 @@ STEPS = {
     "files": 1,
     "lazy": 1,
     "project": 2,
+    "roles": 2,
     "space": 2,
     "strategies": 3,
     "evaluation": 3,

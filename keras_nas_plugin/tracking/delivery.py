@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.tracking import connection
@@ -27,6 +27,8 @@ from keras_nas_plugin.tracking.views import write_view
 
 # The search's run, which everybody looks at, is at most this far behind.
 _PARENT_SECONDS = 1.0
+# How often a chief looks what its workers have finished.
+_FOLLOW_SECONDS = 1.0
 
 _log = logging.getLogger("keras_nas_plugin")
 
@@ -44,8 +46,10 @@ class Delivery:
         experiment: Name of the MLflow experiment.
         run_name: Name of the search's run.
         tags: The user's own tags for every run.
-        alone: Whether no other process works on this search, so that what is RUNNING without
+        alone: Whether no other process drives this search, so that what is RUNNING without
             this one's doing does not run.
+        part: ``"worker"``, which leaves the search's run to the chief; ``"chief"``, which
+            follows what its workers leave in the project folder; None for one that is both.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Delivery:
         run_name: str,
         tags: Mapping[str, str],
         alone: bool = False,
+        part: Literal["chief", "worker"] | None = None,
     ) -> None:
         self.uri = uri
         self.experiment_id: str | None = None
@@ -68,6 +73,7 @@ class Delivery:
         self._tags = tags
         self._search = search
         self._alone = alone
+        self._part = part
         self._standing = Standing(search)
         self._outbox = Outbox(search.directory)
         self._runs: SearchRuns | None = None
@@ -82,6 +88,8 @@ class Delivery:
         # Trials that train here, and those of them whose runs are open.
         self._active: set[str] = set()
         self._started: dict[str, TrialRun] = {}
+        # When the records of trials were written that were looked at in the project folder.
+        self._seen: dict[str, int] = {}
         # Runs that the store shows as RUNNING.
         self._left_running: dict[str, str] = {}
         # Trials whose run may have been made by a call whose answer was lost.
@@ -120,8 +128,7 @@ class Delivery:
         self._link.connect()
         if self._link.online:
             self._flush()
-        if self._link.online:
-            self._update_parent()
+        self._update_parent()
 
     def start(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """Open the run of a trial; without a store, its end will do that."""
@@ -154,6 +161,8 @@ class Delivery:
 
     def end(self, record: TrialRecord) -> None:
         """Send a trial that ended, or leave it on disk until that works."""
+        if self._part == "worker":
+            self._enter_others()  # its place is one among all
         self._standing.enter(record)
         self._active.discard(record.trial_id)
         # Last in the order, even where an earlier attempt at the trial still waits.
@@ -170,32 +179,37 @@ class Delivery:
         Returns:
             Seconds until there may be more to do; None for nothing.
         """
-        now = time.monotonic()
+        if self._part == "chief":
+            self._enter_others()
+        wait = self._idle()
+        return _FOLLOW_SECONDS if self._part == "chief" and wait is None else wait
+
+    def _idle(self) -> float | None:
         if not self._link.online:
-            if not (self._pending or self._standing.changed):
+            if not (self._pending or self._is_behind()):
                 return None
             self._link.reconnect()
             if self._link.online:
                 self._flush()
             return self._link.seconds_to_reprobe
-        if not self._standing.changed:
+        if not self._is_behind():
             return None
+        now = time.monotonic()
         if now < self._updated + _PARENT_SECONDS:
             return self._updated + _PARENT_SECONDS - now
         self._update_parent()
-        return _PARENT_SECONDS if self._standing.changed else None
+        return _PARENT_SECONDS if self._is_behind() else None
 
     def flush(self) -> None:
         """Send everything now, or know that it has to wait."""
         self._link.reconnect(now=True)
         if self._link.online:
             self._flush()
-        if self._link.online and self._standing.changed:
-            self._update_parent()
+        self._update_parent()
 
     def close(self, status: Status) -> None:
         """Send what waits and end the search's run, and those that nobody goes on with."""
-        others = self._enter_other_workers()
+        others = self._enter_others()
         self._active.clear()
         if self._alone:  # what a worker left that was killed and did not come back
             left = {record.trial_id: record for record in self._outbox.records()}
@@ -291,21 +305,27 @@ class Delivery:
         except (OSError, StateError) as error:
             _log.debug("The run of trial %s was not noted: %s", trial_id, error)
 
-    def _enter_other_workers(self) -> bool:
-        """Enter trials that other workers of this search ended; whether there are any."""
-        others = False
-        for folder in sorted(Path(self._search.directory).glob("trial_*")):
-            if folder.name.removeprefix("trial_") in self._standing.board:
-                continue
+    def _enter_others(self) -> bool:
+        """Enter trials that other processes of this search ended; whether there are any."""
+        new = []
+        for path in Path(self._search.directory).glob("trial_*"):
+            trial_id = path.name.removeprefix("trial_")
+            if self._part is None and trial_id in self._standing.board:
+                continue  # nobody else trains it again
             try:
-                record = TrialRecord.load(folder)
+                changed = TrialRecord.changed(path)
+                if changed is None or changed == self._seen.get(trial_id):
+                    continue
+                record = TrialRecord.load(path)
             except (StateError, OSError, KeyError, TypeError) as error:
-                _log.warning("The record of %s cannot be read: %s", folder.name, error)
+                _log.warning("The record of %s cannot be read: %s", path.name, error)
                 continue
-            if record is not None:
-                self._standing.enter_elsewhere(record)
-                others = True
-        return others
+            self._seen[trial_id] = changed
+            if record is not None and not self._standing.knows(record):
+                new.append(record)
+        for record in sorted(new, key=lambda record: (record.ended_ms, record.trial_id)):
+            self._standing.enter(record)
+        return bool(new)
 
     def _flush(self) -> None:
         """Send the trials that wait, oldest first."""
@@ -346,6 +366,10 @@ class Delivery:
         self._left_running.pop(trial_id, None)
         return True
 
+    def _is_behind(self) -> bool:
+        """Whether the search's run lacks something that is for this process to add."""
+        return self._standing.changed and self._part != "worker"
+
     def _kill(self, trial_id: str) -> None:
         if self._link.online:
             run_id = self._left_running[trial_id]
@@ -355,6 +379,8 @@ class Delivery:
 
     def _update_parent(self) -> None:
         """Bring the search's run up to date."""
+        if not (self._link.online and self._is_behind()):
+            return
         points, tags = self._standing.summary(self._run_ids)
         self._updated = time.monotonic()
         self._link.attempt("the search's summary", self._runs.update_parent, points, tags)

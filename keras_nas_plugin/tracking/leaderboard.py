@@ -70,8 +70,8 @@ class Leaderboard:
         """Enter a trial that ended, in place of an earlier attempt at the same trial.
 
         Returns:
-            The best score so far, or None while there is none or when the trial did not
-            come to an end of its own.
+            The best score so far, or None while there is none, and for a trial that did not
+            finish: it changes nothing, and may be trained again in the same place.
         """
         self._forget(record.trial_id)
         self._statuses[record.trial_id] = record.status
@@ -87,7 +87,7 @@ class Leaderboard:
         if record.status == KILLED:
             return None
         self._ended += 1
-        if self.best is None:
+        if record.status == FAILED or self.best is None:
             return None
         return Progress(self._ended, self.best.score, record.ended_ms)
 

@@ -13,6 +13,7 @@ from typing import Any
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.project import drives
+from keras_nas_plugin.roles import is_chief, is_worker
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.connection import (
     absolute_uri,
@@ -178,10 +179,13 @@ class MLflowTracker(Tracker):
             run_name=self._run_name or search.name,
             tags=self._tags,
             alone=drives(search.directory),
+            part="worker" if is_worker() else "chief" if is_chief() else None,
         )
         delivery.open(records)
         self._delivery = delivery
         self._sender = Sender(delivery.idle)
+        if is_chief():
+            self._sender.submit(delivery.idle)  # no trial of its own would start the thread
         self._note(search.directory, None)
         self._directory = search.directory
 

@@ -211,6 +211,14 @@ class TrialRecord:
         return cls(**{**data, "curves": curves, "parents": tuple(data.get("parents", ()))})
 
     @staticmethod
+    def changed(directory: str | os.PathLike) -> int | None:
+        """When the record was written, to be compared only; None where there is none."""
+        try:
+            return os.stat(Path(directory) / _RECORD_FILE).st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+    @staticmethod
     def discard(directory: str | os.PathLike) -> None:
         """Forget the record of an earlier attempt, if there is one."""
         (Path(directory) / _RECORD_FILE).unlink(missing_ok=True)

@@ -32,10 +32,12 @@ class Standing:
         self._volume = _volume_of(search)
         self._points: list[Point] = []
         self._places: dict[str, float] = {}
+        self._entered: dict[str, tuple[int, int]] = {}
 
     def enter(self, record: TrialRecord) -> None:
         """Enter a trial that ended; each has its own step in the curves."""
         self.changed = True
+        self._entered[record.trial_id] = (record.started_ms, record.ended_ms)
         progress = self.board.add(record)
         place = self._calibration.add(record)
         volume = self._volume.add(record) if self._volume else None
@@ -54,10 +56,9 @@ class Standing:
             Point(key, value, progress.time_ms, progress.step) for key, value in values.items()
         ]
 
-    def enter_elsewhere(self, record: TrialRecord) -> None:
-        """Enter a trial of another worker, whose points are that worker's to send."""
-        self.changed = True
-        self.board.add(record)
+    def knows(self, record: TrialRecord) -> bool:
+        """Whether a trial was entered as it is."""
+        return self._entered.get(record.trial_id) == (record.started_ms, record.ended_ms)
 
     def placed(self, record: TrialRecord) -> TrialRecord:
         """The record with its place among the trials with proxies, if it has one."""

@@ -96,16 +96,16 @@ def audit(database: Path, project: Path, trials: int) -> Tally:
         for key in run.data.metrics:
             history = client.get_metric_history(run.info.run_id, key)
             there.update((trial_id, key, p.step, p.value) for p in history)
-    ended = len(records)
-    expected.update(("search", step) for step in range(1, ended + 1))
+    # The curve of the search has a point for each trial that finished, and no step twice.
     best = client.get_metric_history(parents[0].info.run_id, "best_objective")
-    there.update(("search", point.step) for point in best)
-    # Trials that failed before the first that finished have no best to tell.
-    first = min(p.step for p in best)
-    expected.subtract(("search", step) for step in range(1, first))
-    tally.points = sum((+expected).values())
+    scores = [record.score for record in records.values() if record.status == "FINISHED"]
+    expected.update(("search", number) for number in range(len(scores)))
+    there.update(("search", number) for number in range(len({point.step for point in best})))
+    tally.repeated += len(best) - len({point.step for point in best})
+    tally.wrong += max(best, key=lambda point: point.step).value != min(scores)
+    tally.points = sum(expected.values())
     tally.lost = sum((expected - there).values())
-    tally.repeated = sum((there - +expected).values())
+    tally.repeated += sum((there - expected).values())
     return tally
 
 

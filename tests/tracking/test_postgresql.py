@@ -94,7 +94,6 @@ def test_a_search_is_logged_once(uri, track, store, make_record, capfd):
     assert read.points(read.parent(), "best_objective") == [
         (1, 0.5),
         (2, 0.51),
-        (3, 0.51),
         (4, 0.53),
     ]
     assert capfd.readouterr().out == ""

@@ -43,8 +43,11 @@ def test_counts_and_progress(make_search, make_record):
     assert board.add(make_record(0, status="FAILED")) is None
     assert board.add(make_record(1)) == (2, 0.51, make_record(1).ended_ms)
     assert board.add(make_record(2, status="KILLED")) is None
-    assert board.add(make_record(3, status="FAILED")).step == 3
+    assert board.add(make_record(3, status="FAILED")) is None
     assert board.counts == {"FINISHED": 1, "FAILED": 2, "KILLED": 1}
+    # The step counts all that ended; a trial that is trained again has the same step.
+    assert board.add(make_record(4)).step == 4
+    assert board.add(make_record(3)).step == 4
 
 
 def test_another_attempt_replaces_the_first(make_search, make_record):

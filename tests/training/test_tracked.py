@@ -52,7 +52,7 @@ def runs(uri):
 def random_search(folder, hypermodel=build, **options):
     return keras_tuner.RandomSearch(
         hypermodel,
-        **{"objective": "val_loss", "max_trials": 3, "seed": 0, **options},
+        **{"objective": "val_loss", "max_trials": 3, "seed": 1, **options},
         directory=folder,
         project_name="stock",
     )
@@ -156,9 +156,69 @@ def test_a_tuner_with_a_training_of_its_own(tmp_path, uri, runs):
     assert len(runs("search")) == 1  # by no trial: both searches
 
 
+class Automatic(keras_tuner.Tuner):
+    """Shaped as AutoKeras' tuner: its search has arguments of its own, learns the space when it
+    has the data, trains without `HyperModel.fit`, and trains the winner once more at the end.
+    """
+
+    finished = False
+
+    def _populate_initial_space(self):
+        pass
+
+    def _build_and_fit_model(self, trial, *args, **kwargs):
+        return self._try_build(trial.hyperparameters).fit(*args, **kwargs)
+
+    def search(self, *, epochs, fit_on_val_data, callbacks=None, **data):
+        if self.finished:
+            return None
+        hp = self.oracle.get_space()
+        self._try_build(hp)
+        self.oracle.update_space(hp)
+        super().search(epochs=epochs, callbacks=callbacks or [], **data)
+        assert fit_on_val_data
+        final = self._try_build(self.get_best_hyperparameters()[0])
+        history = final.fit(*data["validation_data"], epochs=1, verbose=0)
+        self.finished = True
+        return history
+
+
+class Model:
+    """Shaped as `autokeras.AutoModel`: holds a tuner and searches in `fit`."""
+
+    def __init__(self, tuner):
+        self.tuner = tuner
+
+    def fit(self, **data):
+        return self.tuner.search(fit_on_val_data=True, verbose=0, **data)
+
+
+def test_a_tuner_shaped_as_that_of_autokeras(tmp_path, data, uri, runs):
+    oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=3, seed=1)
+    own = Automatic(oracle=oracle, hypermodel=build, directory=tmp_path, project_name="auto")
+    model = track(Model(own), tracking_uri=uri)
+    assert isinstance(model, Model)
+    assert set(model.fit(**data, epochs=2).history) == {"accuracy", "loss"}
+    found = runs()
+    assert found.keys() == own.oracle.trials.keys() and len(found) == 3  # not the last training
+    for run in found.values():
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["cost/parameters"] == 7 * int(run.data.params["units"]) + 2
+        assert run.data.metrics["cost/train_seconds"] > 0
+    assert [part["name"] for part in SearchInfo.load(own.project_dir).space] == ["units", "broken"]
+    # Nothing more is searched, and nothing more is logged.
+    model.fit(**data, epochs=2)
+    assert {t: run.info.run_id for t, run in runs().items()} == {
+        t: run.info.run_id for t, run in found.items()
+    }
+    assert runs("search")[None].info.status == "FINISHED"
+
+
 def test_what_cannot_be_tracked_says_so(tmp_path, uri):
     with pytest.raises(TrackingError, match="`tuner` needs a KerasTuner tuner; received int"):
         track(3)
+    with pytest.raises(TrackingError, match="received Model"):
+        track(Model(3))
     tuner = track(random_search(tmp_path), tracking_uri=uri)
     with pytest.raises(TrackingError, match="not tracked yet"):
         track(tuner)

@@ -3,11 +3,12 @@
     python benchmarks/kill_fuzz.py                # 60 kills and 6 freezes, about ten minutes
     python benchmarks/kill_fuzz.py --kills 12 --seed 3
 
-Searches of eight trials, each of four epochs, log to SQLite and to a real `mlflow server`. A search,
-one of two workers behind KerasTuner's chief, or the server is killed with SIGKILL at a random moment
-and started again; a freeze stops the server (SIGSTOP) until requests give up, and lets it carry out
-what it was sent. When the searches are through, every run and every value of every metric is compared
-with the records in the project folders. Exits with 1 if anything is not as it should be.
+Searches of eight trials, each of four epochs, log to SQLite and to a real `mlflow server`. A
+search, one of two workers behind KerasTuner's chief, or the server is killed with SIGKILL at a
+random moment and started again; a freeze stops the server (SIGSTOP) until requests give up, and
+lets it carry out what it was sent. When the searches are through, every run and every value of
+every metric is compared with the records in the project folders. Exits with 1 if anything is not
+as it should be.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def main() -> int:
                 total += tally
     print_row(["all", "", *(getattr(total, name) for name in COLUMNS)])
     faults = {name: count for name, count in total.faults.items() if count}
-    print(f"\n{'no faults' if not faults else faults}; {time.monotonic() - began:.0f} s")
+    print(f"\n{faults or 'no faults'}; {time.monotonic() - began:.0f} s")
     return 1 if faults else 0
 
 

@@ -9,7 +9,9 @@ import click
 import keras_nas_plugin
 from keras_nas_plugin.cli.best import best
 from keras_nas_plugin.cli.promote import promote
+from keras_nas_plugin.cli.register import register
 from keras_nas_plugin.cli.report import report
+from keras_nas_plugin.cli.retrain import retrain
 from keras_nas_plugin.cli.rollback import rollback
 from keras_nas_plugin.cli.search import search
 from keras_nas_plugin.cli.sync import sync
@@ -36,7 +38,7 @@ def cli() -> None:
     """Neural architecture search with KerasTuner oracles and MLflow tracking."""
 
 
-for command in (search, trials, best, report, sync, promote, rollback):
+for command in (search, trials, best, report, sync, retrain, register, promote, rollback):
     cli.add_command(command)
 
 

@@ -208,10 +208,14 @@ class _Content:
 
     def label(self) -> str:
         """The run's name of at most ten characters, such as ``r07s0 0.97``."""
-        label = payload.run_label(self.record.trial_id).replace("t", "r", 1) + f"s{self.model.seed}"
+        label = (
+            payload.run_label(self.record.trial_id).replace("t", "r", 1) + f"s{self.model.seed}"
+        )
         score = self.model.scores.get(self.retraining.metric)
         room = payload.LABEL_LIMIT - len(label) - 1
-        return label if score is None or room < 4 else f"{label} {payload.short_number(score, room)}"
+        return (
+            label if score is None or room < 4 else f"{label} {payload.short_number(score, room)}"
+        )
 
     def digest(self) -> str:
         """Changes with anything that is logged."""

@@ -100,7 +100,9 @@ def rows_of(data: Any, name: str) -> Rows | None:
     if not isinstance(data, tuple | list) or (isinstance(data, list) and len(data) > 3):
         found = Rows(data)
     elif not 1 <= len(data) <= 3:
-        raise RetrainingError(f"`{name}` needs (x, y) or (x, y, sample_weight); it has {len(data)}")
+        raise RetrainingError(
+            f"`{name}` needs (x, y) or (x, y, sample_weight); it has {len(data)}"
+        )
     else:
         found = Rows(*data)
     if not _is_dataset(found.x) and found.y is not None:
@@ -160,7 +162,7 @@ def count_rows(data: Any) -> int:
         RetrainingError: It has no rows that can be counted.
     """
     first = data
-    while isinstance(first, Mapping | list | tuple) and _is_nested(first):
+    while _is_nested(first):
         first = next(iter(first.values() if isinstance(first, Mapping) else first))
     try:
         return len(first)
@@ -171,9 +173,11 @@ def count_rows(data: Any) -> int:
 
 
 def _is_nested(data: Any) -> bool:
-    """Whether a list or mapping holds arrays, and not numbers."""
+    """Whether it is a mapping, list or tuple of arrays; a list of numbers is not."""
     if isinstance(data, Mapping):
         return bool(data)
+    if not isinstance(data, list | tuple):
+        return False
     return bool(data) and (hasattr(data[0], "shape") or isinstance(data[0], Mapping))
 
 
@@ -217,7 +221,7 @@ def _taken(rows: Rows, which: np.ndarray) -> Rows:
             return None
         if isinstance(data, Mapping):
             return {key: take(value) for key, value in data.items()}
-        if isinstance(data, list | tuple) and _is_nested(data):
+        if _is_nested(data):
             return type(data)(take(value) for value in data)
         return np.asarray(data)[which]
 
@@ -273,7 +277,7 @@ def _mixed(one: Any, other: Any, seed: int) -> Any:
 def _joined(name: str, one: Any, other: Any) -> Any:
     if one is None and other is None:
         return None
-    nested = [isinstance(data, Mapping | list | tuple) and _is_nested(data) for data in (one, other)]
+    nested = [_is_nested(data) for data in (one, other)]
     if all(nested) and isinstance(one, Mapping) and isinstance(other, Mapping):
         if one.keys() == other.keys():
             return {key: _joined(f"{name}[{key!r}]", one[key], other[key]) for key in one}

@@ -177,8 +177,8 @@ class SearchResults(TrialTrainer):
             retraining = None
         if retrained and retraining is None:
             raise RetrainingError(
-                f"`retrained=True` needs trial {trial.trial_id} to be retrained; received a search "
-                "in which it is not. Call `retrain_best`, or `keras-nas retrain`."
+                f"`retrained=True` needs trial {trial.trial_id} to be retrained; received a "
+                "search in which it is not. Call `retrain_best`, or `keras-nas retrain`."
             )
 
         def model() -> keras.Model:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("keras_nas_plugin")
 
 _KEY_LENGTH = 12
-_OTHER_DATA = "It was retrained on other data than it was searched on."
+_OTHER_DATA = "The data are others than those that were searched on: scores cannot be compared."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ class _Work:
         self.remarks: list[str] = []
         if _differs(search, datasets_of(tuner.dataset, args, kwargs)):
             self.remarks.append(_OTHER_DATA)
-            logger.warning("%s Its scores cannot be compared with those of the search.", _OTHER_DATA)
+            logger.warning(_OTHER_DATA)
         self.epochs, self.kwargs = self._fit_arguments(self.data, wanted.epochs)
         self.datasets = self._datasets()
         self.settings = {
@@ -173,9 +173,10 @@ class _Work:
         kwargs = dict(data.kwargs)
         kwargs["callbacks"] = self._useful(kwargs.pop("callbacks", None) or ())
         own_fit = type(self.tuner.hypermodel).fit is not keras_tuner.HyperModel.fit
-        if wanted is None and own_fit and "epochs" not in kwargs:
+        given = kwargs.get("epochs", self.search.settings.get("epochs"))
+        if wanted is None and own_fit and given is None:
             return None, kwargs  # its own affair, as in the search
-        epochs = wanted or epochs_of_best(self.record, self.search) or kwargs.get("epochs") or 1
+        epochs = wanted or epochs_of_best(self.record, self.search) or given or 1
         return epochs, {**kwargs, "epochs": epochs}
 
     def _useful(self, callbacks: Sequence[Any]) -> list[Any]:

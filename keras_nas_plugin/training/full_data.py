@@ -136,6 +136,7 @@ def full_data(
     if named.get("x") is None:
         raise RetrainingError("`x` needs the data of the search; received none")
     training = Rows(named["x"], named.get("y"), named.get("sample_weight"))
+    _ = training.count  # which refuses what has no rows
     validation = rows_of(named.get("validation_data"), "validation_data")
     if validation is None and named.get("validation_split"):
         training, validation = _divided(training, float(named["validation_split"]))
@@ -164,12 +165,12 @@ def count_rows(data: Any) -> int:
     first = data
     while _is_nested(first):
         first = next(iter(first.values() if isinstance(first, Mapping) else first))
-    try:
-        return len(first)
-    except TypeError as error:
+    # Generators cannot be joined, nor can `keras.utils.PyDataset`.
+    if not hasattr(first, "__len__") or hasattr(first, "num_batches"):
         raise RetrainingError(
             f"the data need to be arrays or a tf.data.Dataset; received {type(first).__name__}"
-        ) from error
+        )
+    return len(first)
 
 
 def _is_nested(data: Any) -> bool:
@@ -264,7 +265,9 @@ def _mixed(one: Any, other: Any, seed: int) -> Any:
         )
     weights = [size / sum(sizes) for size in sizes] if min(sizes) > 0 else None
     try:
-        return tf.data.Dataset.sample_from_datasets(
+        if not _alike(one.element_spec, other.element_spec):
+            raise ValueError("shapes or types differ")
+        mixed = tf.data.Dataset.sample_from_datasets(
             [one, other], weights, seed=seed, rerandomize_each_iteration=True
         )
     except (TypeError, ValueError) as error:
@@ -272,6 +275,18 @@ def _mixed(one: Any, other: Any, seed: int) -> Any:
             "`x` and `validation_data` need elements of one kind; received "
             f"{one.element_spec} and {other.element_spec}"
         ) from error
+    # Else Keras takes the end of each epoch for data that ran out.
+    return mixed.apply(tf.data.experimental.assert_cardinality(sum(sizes))) if weights else mixed
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether elements differ in the size of their batches at most."""
+    import tensorflow as tf
+
+    pairs = zip(tf.nest.flatten(one), tf.nest.flatten(other), strict=True)
+    return all(
+        a.dtype == b.dtype and a.shape[1:].is_compatible_with(b.shape[1:]) for a, b in pairs
+    )
 
 
 def _joined(name: str, one: Any, other: Any) -> Any:

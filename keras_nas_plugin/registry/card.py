@@ -22,6 +22,7 @@ DESCRIPTION_LIMIT = 5_000
 _NAMES = 12
 _ARCHITECTURE = 1_200
 _LINE = 200
+_VALUES = 400
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -222,7 +223,8 @@ def _costs(subject: Subject) -> str:
 def _architecture(subject: Subject) -> str:
     values = ", ".join(f"{name}={_number(value)}" for name, value in subject.record.values.items())
     shown = shorten(subject.architecture, _ARCHITECTURE, whole_in="architecture.json")
-    return f"## Architecture\n\n{_inline(values)}\n\n```\n{shown}\n```"
+    values = shorten(_inline(values), _VALUES, whole_in="architecture.json")
+    return f"## Architecture\n\n{values}\n\n```\n{shown}\n```"
 
 
 def _list(lines: Iterable[str]) -> str:
@@ -242,6 +244,8 @@ def _shapes(profile: Any) -> str:
 def _number(value: Any) -> str:
     if value is None:
         return "not known"
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:,.0f}"
     return f"{value:,.6g}" if isinstance(value, float) else str(value)
 
 

@@ -202,7 +202,8 @@ class _About:
             "nas.cost.train_seconds": repr(again.kept.seconds),
             "nas.measured_on": again.measured_on or "nothing",
         }
-        if again.scores:
+        # What `fit` reports and `evaluate` does not has no value here.
+        if again.scores and again.objective.removeprefix("val_") == again.metric:
             tags["nas.value"] = repr(again.scores[0])
         return tags
 

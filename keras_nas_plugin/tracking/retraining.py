@@ -18,7 +18,7 @@ RETRAINED = "retrained"
 TEST, HELD_OUT = "test", "hold-out"
 
 _SUMMARY = "retraining.json"
-_VALIDATION = "val_"
+_VALIDATION, _LOSS = "val_", "loss"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,8 @@ class Retraining:
         search_id: The search.
         trial_id: The trial.
         key: Digest of all that decides what comes of it, but for the seed.
-        objective: Metric that was searched for, for example ``"val_accuracy"``.
+        objective: Metric that was searched for, for example ``"val_accuracy"``; of several, the
+            first that training reports.
         direction: ``"max"`` or ``"min"``.
         epochs: How long each was trained; None where the hypermodel decides.
         rows: Rows that each learned from; None where they were not counted (`tf.data`).
@@ -139,8 +140,12 @@ class Retraining:
 
     @property
     def metric(self) -> str:
-        """The objective as it is called on rows that are not for validation."""
-        return self.objective.removeprefix(_VALIDATION)
+        """The objective as it is called on rows that are not for validation.
+
+        A hypermodel's `fit` may report what `evaluate` does not; then it is the loss.
+        """
+        name, scores = self.objective.removeprefix(_VALIDATION), self.kept.scores
+        return _LOSS if name not in scores and _LOSS in scores else name
 
     @property
     def scores(self) -> tuple[float, ...]:

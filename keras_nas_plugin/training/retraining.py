@@ -24,6 +24,7 @@ from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.errors import NASError, RetrainingError, StateError
 from keras_nas_plugin.evaluation.datasets import describe_data
+from keras_nas_plugin.evaluation.names import COSTS
 from keras_nas_plugin.evaluation.results import scalars
 from keras_nas_plugin.files import file_lock
 from keras_nas_plugin.space.fidelity import configuration
@@ -231,12 +232,13 @@ class _Work:
                 )
                 model = self._train(seed)
             models.append(self._measured(model))
+        objective, direction = trained_objective(self.search)
         done = Retraining(
             search_id=self.search.search_id,
             trial_id=self.record.trial_id,
             key=self.key,
-            objective=self.search.objective,
-            direction=self.search.direction,
+            objective=objective,
+            direction=direction,
             epochs=self.epochs,
             rows=self.data.rows.count,
             datasets=self.datasets,
@@ -350,6 +352,13 @@ def epochs_of_best(record: TrialRecord, search: SearchInfo) -> int | None:
     if record.best_step or reported:
         return record.best_step + 1
     return record.first_epoch + longest
+
+
+def trained_objective(search: SearchInfo) -> tuple[str, str]:
+    """Name and direction of the first objective that training decides."""
+    several = search.objectives or ((search.objective, search.direction),)
+    trained = [one for one in several if one[0] not in COSTS]
+    return trained[0] if trained else ("val_loss", "min")
 
 
 def _differs(search: SearchInfo, now: Sequence[DatasetInfo]) -> bool:

@@ -21,7 +21,7 @@ from keras_nas_plugin.space.fidelity import Fidelity
 from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 from keras_nas_plugin.tracking.retraining import Retraining
 from keras_nas_plugin.training.ended import EndedOracle
-from keras_nas_plugin.training.retraining import epochs_of_best
+from keras_nas_plugin.training.retraining import epochs_of_best, trained_objective
 from tests.integration import forkserver
 
 X, Y = load_digits(return_X_y=True)
@@ -266,6 +266,19 @@ INFO = SearchInfo(
 )
 def test_epochs_by_the_curve(record, search_info, epochs):
     assert epochs_of_best(record, search_info) == epochs
+
+
+@pytest.mark.parametrize(
+    ("objectives", "expected"),
+    [
+        ((), ("val_loss", "min")),
+        ((("flops", "min"), ("val_accuracy", "max")), ("val_accuracy", "max")),
+        ((("flops", "min"), ("parameters", "min")), ("val_loss", "min")),
+    ],
+)
+def test_scores_are_compared_by_what_training_decides(objectives, expected):
+    found = trained_objective(dataclasses.replace(INFO, objectives=objectives))
+    assert found == expected
 
 
 def test_a_promoted_trial_starts_afresh(tuner, retrained):

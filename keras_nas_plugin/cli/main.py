@@ -22,8 +22,8 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    the search failed, or a promotion was refused
-  2    wrong usage, or a file, model or alias that cannot be used
+  1    the search failed, a promotion was refused, or MLflow does not answer or permit
+  2    wrong usage, or a file, trial, model or alias that cannot be used
   3    no trial finished
   130  interrupted (143 when terminated); finished trials are kept
 """

@@ -109,12 +109,10 @@ def _limits(subject: Subject) -> str:
     """What the scores do not say, as far as a program can know it."""
     search, again = subject.search, subject.retraining
     finished = sum(record.status == FINISHED for record in subject.trials)
+    worse = "higher" if search.direction == "max" else "lower"
     lines = [
-        f"The validation score is the best of {finished} trials on the rows that chose it, and so "
-        "higher than on new rows"
-        if search.direction == "max"
-        else f"The validation score is the best of {finished} trials on the rows that chose it, "
-        "and so lower than on new rows",
+        f"The validation score is the best of {finished} trials on the rows that chose it, and "
+        f"so as a rule {worse} than on new rows",
     ]
     lines += _measured_where(subject)
     if again is not None and again.deviation is None:

@@ -19,6 +19,8 @@ _EXPORTS = {
     "NASError": "keras_nas_plugin.errors",
     "NASTuner": "keras_nas_plugin.tuner",
     "PromotionError": "keras_nas_plugin.registry",
+    "Retraining": "keras_nas_plugin.tracking.retraining",
+    "RetrainingError": "keras_nas_plugin.errors",
     "Tracker": "keras_nas_plugin.tracking",
     "count_flops": "keras_nas_plugin.evaluation.flops",
     "count_parameters": "keras_nas_plugin.evaluation.flops",
@@ -36,6 +38,7 @@ __all__ = ["__version__", *_EXPORTS]
 
 if TYPE_CHECKING:
     from keras_nas_plugin.errors import NASError as NASError
+    from keras_nas_plugin.errors import RetrainingError as RetrainingError
     from keras_nas_plugin.evaluation.constraints import Constraint as Constraint
     from keras_nas_plugin.evaluation.flops import count_flops as count_flops
     from keras_nas_plugin.evaluation.flops import count_parameters as count_parameters
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from keras_nas_plugin.reports import write_report as write_report
     from keras_nas_plugin.tracking import MLflowTracker as MLflowTracker
     from keras_nas_plugin.tracking import Tracker as Tracker
+    from keras_nas_plugin.tracking.retraining import Retraining as Retraining
     from keras_nas_plugin.training.median_stopping import (
         MedianStoppingCallback as MedianStoppingCallback,
     )

@@ -61,3 +61,7 @@ class BudgetExhaustedError(NASError, RuntimeError):
 
 class WarmStartError(NASError, ValueError):
     """Earlier trials that a search was to start from cannot be read."""
+
+
+class RetrainingError(NASError, ValueError):
+    """A retraining that cannot be done as asked: its data, its settings or its trial."""

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin import project
-from keras_nas_plugin.errors import BudgetExhaustedError, TrackingError
+from keras_nas_plugin.errors import BudgetExhaustedError
 from keras_nas_plugin.evaluation.datasets import sample_rows
 from keras_nas_plugin.evaluation.results import result_of
 from keras_nas_plugin.files import write_json
@@ -39,18 +38,17 @@ from keras_nas_plugin.training import costing, runtime, session
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.checks import belongs_to, check_arguments, check_space
 from keras_nas_plugin.training.closing import leave_report
-from keras_nas_plugin.training.describe import print_summary, search_info, warn_of_other_data
+from keras_nas_plugin.training.describe import search_info, warn_of_other_data
 from keras_nas_plugin.training.proxying import prepare_proxies
+from keras_nas_plugin.training.results import SearchResults
 from keras_nas_plugin.training.running import FATAL, RunningTrial
-from keras_nas_plugin.training.trainer import TrialTrainer
-from keras_nas_plugin.training.weights import with_built_optimizer
 
 logger = logging.getLogger("keras_nas_plugin")
 
 _IDLE_SECONDS = 0.2  # between questions; KerasTuner asks without a pause
 
 
-class NASTuner(TrialTrainer):
+class NASTuner(SearchResults):
     """Runs a search: a `keras_tuner.Tuner` for any oracle, with tracking.
 
     ```python
@@ -130,7 +128,6 @@ class NASTuner(TrialTrainer):
         self.resume_command = resume_command
         #: Why the last search ended before its trials were used up, or None.
         self.stopped_by: str | None = None
-        self._sample: Any = None
         self._named = tuner_id
         self._plan = costing.cost_plan(oracle, measure)
         runtime.prepare_devices()
@@ -196,6 +193,7 @@ class NASTuner(TrialTrainer):
         self._plan_epochs(fit_args, fit_kwargs)
         self.stopped_by = None
         self._sample = sample_rows(fit_args[0] if fit_args else fit_kwargs.get("x"))
+        self._searched_with = fit_args, fit_kwargs
         prepare_proxies(self, fit_args, fit_kwargs)
         with (
             project.driven(self.project_dir, alone=not is_worker()),
@@ -308,66 +306,6 @@ class NASTuner(TrialTrainer):
         finally:
             self._running = None
         return running.record(FINISHED, result=result, returned=returned)
-
-    # ------------------------------------------------------------------ results
-
-    def _best_trials(self, count: int) -> list[Trial]:
-        """Completed trials only: stock oracles fill up with failed ones."""
-        trials = self.oracle.get_best_trials(count)
-        return [trial for trial in trials if trial.status == TrialStatus.COMPLETED]
-
-    def get_best_models(self, num_models: int = 1) -> list[keras.Model]:
-        """Trained models of the best trials, best first; fewer when fewer completed."""
-        return [self.load_model(trial) for trial in self._best_trials(num_models)]
-
-    def get_best_hyperparameters(self, num_trials: int = 1) -> list[keras_tuner.HyperParameters]:
-        """Hyperparameters of the best trials, best first; fewer when fewer completed."""
-        return [trial.hyperparameters for trial in self._best_trials(num_trials)]
-
-    def results_summary(self, num_trials: int = 10) -> None:
-        """Print the best trials: score, hyperparameters, parameters, seconds."""
-        print_summary(self, self._best_trials(num_trials))
-
-    def register_best(
-        self,
-        name: str,
-        *,
-        alias: str = "challenger",
-        tags: Mapping[str, str] | None = None,
-    ) -> Any:
-        """Log the best model to its trial's run and register it in MLflow.
-
-        Registering the same trial under the same name again returns the version that exists.
-
-        Args:
-            name: Name in the model registry.
-            alias: Alias of the new version.
-            tags: Further tags of the version.
-
-        Returns:
-            A `keras_nas_plugin.registry.RegisteredModel`.
-
-        Raises:
-            TrackingError: There is no MLflow tracker, no finished trial, or the registry
-                does not answer.
-        """
-        from keras_nas_plugin.registry import register_trial
-
-        best = self._best_trials(1)
-        if not best:
-            raise TrackingError("`register_best` needs a finished trial; received none")
-        record = TrialRecord.load(self.get_trial_dir(best[0].trial_id))
-
-        return register_trial(
-            lambda: with_built_optimizer(self.load_model(best[0])),
-            name=name,
-            record=record,
-            search=SearchInfo.load(self.project_dir),
-            tracker=self.tracker,
-            alias=alias,
-            tags=tags,
-            sample=self._sample,
-        )
 
     # ------------------------------------------------------------------ state
 

@@ -28,7 +28,7 @@ def held_out_data(target: str, *, function: str, split: str) -> tuple[Any, Any]:
     if target.endswith(".npz"):
         return _from_arrays(Path(target))
     recipe = Recipe(target, function)
-    part = _split(recipe.load(), split)
+    part = part_of(recipe.load(), split)
     if part is None:
         hint = ""
         if split == "test":
@@ -59,8 +59,8 @@ def _from_arrays(path: Path) -> tuple[Any, Any]:
     return arrays["x"], arrays["y"]
 
 
-def _split(loaded: Any, split: str) -> Any:
-    """A part of what a data function returned; None where there is no such part."""
+def part_of(loaded: Any, split: str) -> Any:
+    """The test or validation part of what a data function returned; None where it has none."""
     if isinstance(loaded, Mapping):
         return loaded.get(f"{split}_data")
     if not isinstance(loaded, tuple | list) or len(loaded) not in (2, 3):

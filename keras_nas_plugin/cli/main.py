@@ -9,7 +9,9 @@ import click
 import keras_nas_plugin
 from keras_nas_plugin.cli.best import best
 from keras_nas_plugin.cli.promote import promote
+from keras_nas_plugin.cli.register import register
 from keras_nas_plugin.cli.report import report
+from keras_nas_plugin.cli.retrain import retrain
 from keras_nas_plugin.cli.rollback import rollback
 from keras_nas_plugin.cli.search import search
 from keras_nas_plugin.cli.sync import sync
@@ -20,8 +22,8 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    the search failed, or a promotion was refused
-  2    wrong usage, or a file, model or alias that cannot be used
+  1    the search failed, a promotion was refused, or MLflow does not answer or permit
+  2    wrong usage, or a file, trial, model or alias that cannot be used
   3    no trial finished
   130  interrupted (143 when terminated); finished trials are kept
 """
@@ -36,7 +38,7 @@ def cli() -> None:
     """Neural architecture search with KerasTuner oracles and MLflow tracking."""
 
 
-for command in (search, trials, best, report, sync, promote, rollback):
+for command in (search, trials, best, report, sync, retrain, register, promote, rollback):
     cli.add_command(command)
 
 

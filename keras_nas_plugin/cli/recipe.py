@@ -32,6 +32,8 @@ class Recipe:
 
     def __init__(self, target: str, data: str = _DATA) -> None:
         self.path, name = locate(target)
+        #: Names in the file, as they were asked for; the builder's is empty for the default.
+        self.builder, self.data = name, data
         self._module = _load(self.path)
         self.hypermodel = _hypermodel(self._get(name or _BUILD))
         self._load_data: Callable[[], Any] = self._get(data)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,8 @@ from keras_nas_plugin.tracking.records import (
     load_refusals,
     load_registration,
     load_run_id,
+    ranked,
 )
-
-
-def ranked(search: SearchInfo, records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Ranked trials from the best to the worst; equal scores in the order of their ends."""
-    standings = ((search.standing(record), record) for record in records)
-    found = [(standing, record) for standing, record in standings if standing is not None]
-    return [one for _, one in sorted(found, key=lambda pair: (pair[0], pair[1].ended_ms))]
 
 
 def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:

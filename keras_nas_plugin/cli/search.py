@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from keras_nas_plugin.cli.options import DIRECTORY, Duration
+from keras_nas_plugin.cli.origin import save_origin
 from keras_nas_plugin.cli.recipe import Recipe, locate
 from keras_nas_plugin.cli.results import (
     number_text,
@@ -25,13 +23,14 @@ from keras_nas_plugin.cli.results import (
     trial_result,
     values_text,
 )
+from keras_nas_plugin.cli.running import exit_code, interruptible, set_up_logging
 from keras_nas_plugin.cli.strategy import build_oracle, parse_objectives, strategy_options
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.tracking.connection import public_uri
 from keras_nas_plugin.tracking.records import REPORT, Refused, SearchInfo, TrialRecord
 
-_FAILED, _NO_TRIAL, _INTERRUPTED, _TERMINATED = 1, 3, 130, 143
+_FAILED, _NO_TRIAL = 1, 3
 _ENDS = {
     "budget": ", the budget is used up",
     "infeasible": ", nothing else that keeps the constraints was found",
@@ -121,8 +120,8 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
     if settings.register and not settings.tracking:
         raise click.UsageError("`--register` needs MLflow; received `--no-tracking`")
     command = _resume_command(context)
-    _set_up_logging()
-    with _interruptible() as signals:
+    set_up_logging()
+    with interruptible() as signals:
         try:
             # Keras and user code print; standard output belongs to the result.
             with contextlib.redirect_stdout(sys.stderr):
@@ -133,7 +132,7 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
                 f"  {command}",
                 err=True,
             )
-            return _TERMINATED if signal.SIGTERM in signals else _INTERRUPTED
+            return exit_code(signals)
     if settings.as_json:
         click.echo(json.dumps(plain(result), indent=2))
     else:
@@ -192,6 +191,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         project_name=project_name,
         overwrite=settings.overwrite,
     )
+    save_origin(tuner.project_dir, recipe, distribute=settings.distribute)
     arguments = {"epochs": settings.epochs, "verbose": 0, **data}
     if settings.batch_size is not None:
         arguments["batch_size"] = settings.batch_size
@@ -257,30 +257,3 @@ def _print_result(result: dict[str, Any]) -> None:
         click.echo(f"  charts: {result['view_url']}")
     if result["report"]:
         click.echo(f"Report: {result['report']}")
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """Interrupt the program on SIGINT and SIGTERM; yields the signals that came."""
-    received: list[int] = []
-
-    def interrupt(number: int, frame: Any) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    former = {kind: signal.signal(kind, interrupt) for kind in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for kind, handler in former.items():
-            signal.signal(kind, handler)
-
-
-def _set_up_logging() -> None:
-    logger = logging.getLogger("keras_nas_plugin")
-    if not logger.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-        logger.propagate = False
-    logger.setLevel(logging.INFO)

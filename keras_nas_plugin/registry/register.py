@@ -10,6 +10,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import TrackingError
@@ -19,10 +20,11 @@ from keras_nas_plugin.registry.custom_objects import (
     pickled_by_value,
 )
 from keras_nas_plugin.registry.requirements import pinned_requirements
-from keras_nas_plugin.registry.signature import infer
+from keras_nas_plugin.registry.signature import example_of, infer
 from keras_nas_plugin.tracking.connection import connect, public_uri, quiet_requests
 from keras_nas_plugin.tracking.payload import safe_key, text_of
 from keras_nas_plugin.tracking.records import DatasetInfo
+from keras_nas_plugin.tracking.retrained import why
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,6 +71,9 @@ def register_model(
     metrics: Mapping[str, float] | None = None,
     dataset: DatasetInfo | None = None,
     code_paths: Sequence[str | os.PathLike] | None = None,
+    input_example: bool = False,
+    files: Mapping[str, str] | None = None,
+    description: str | None = None,
 ) -> RegisteredModel:
     """Log a Keras model to its run, register it and point an alias to the new version.
 
@@ -93,6 +98,9 @@ def register_model(
         dataset: What those metrics were measured on.
         code_paths: Files and folders of Python code to copy with the model and import from,
             instead of storing the custom classes in them whole.
+        input_example: Whether to store the rows of ``sample`` with the model.
+        files: Texts to store with the model, by file name.
+        description: Of the version, in Markdown.
 
     Returns:
         The new version.
@@ -101,19 +109,22 @@ def register_model(
         TrackingError: A name or alias that MLflow refuses, a store that does not answer, or
             a model that cannot be saved.
     """
-    _check_name(name)
-    _check_alias(alias)
+    check_name(name)
+    check_alias(alias)
     client = connect(tracking_uri, registry_uri)
-    with _as_tracking_error(name, tracking_uri), quiet_requests():
+    with as_tracking_error(name, tracking_uri), quiet_requests():
         logged = _create_logged_model(client, run_id)
         try:
-            _upload(client, model, logged, sample, code_paths or ())
+            example = example_of(model, sample) if input_example else None
+            _upload(client, model, logged, sample, code_paths or (), example, files or {})
         except BaseException:
             client.finalize_logged_model(logged.model_id, "FAILED")
             raise
         client.finalize_logged_model(logged.model_id, "READY")
         _link(client, logged, metrics or {}, dataset)
-        version = _create_version(client, name, logged, tags or {}, registry_uri or tracking_uri)
+        version = _create_version(
+            client, name, logged, tags or {}, registry_uri or tracking_uri, description
+        )
         if alias is not None:
             client.set_registered_model_alias(name, alias, version)
     return RegisteredModel(
@@ -126,7 +137,12 @@ def register_model(
     )
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse a name that MLflow does not take.
+
+    Raises:
+        TrackingError: It is such a name.
+    """
     if not isinstance(name, str) or not name.strip() or set("/:") & set(name) or name[0] == ".":
         raise TrackingError(
             "`name` needs text that does not begin with a dot and holds no slash or colon; "
@@ -134,7 +150,12 @@ def _check_name(name: str) -> None:
         )
 
 
-def _check_alias(alias: str | None) -> None:
+def check_alias(alias: str | None) -> None:
+    """Refuse an alias that MLflow does not take.
+
+    Raises:
+        TrackingError: It is such an alias.
+    """
     if alias is None:
         return
     if (
@@ -149,15 +170,15 @@ def _check_alias(alias: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _as_tracking_error(name: str, tracking_uri: str) -> Iterator[None]:
+def as_tracking_error(name: str, tracking_uri: str) -> Iterator[None]:
+    """Turn what MLflow, Keras, pickle and artifact stores raise into one sentence."""
     try:
         yield
     except TrackingError:
         raise
-    except Exception as error:  # MLflow, Keras, pickle and artifact stores raise their own
-        raise TrackingError(
-            f"registering `{name}` at {public_uri(tracking_uri)} failed: {error}"
-        ) from error
+    except Exception as error:  # each of them raises its own
+        how = why(error) if hasattr(error, "error_code") else f"failed: {error}"
+        raise TrackingError(f"registering `{name}` at {public_uri(tracking_uri)} {how}") from error
 
 
 def _create_logged_model(client: MlflowClient, run_id: str) -> LoggedModel:
@@ -176,6 +197,8 @@ def _upload(
     logged: LoggedModel,
     sample: Any,
     code_paths: Sequence[str | os.PathLike],
+    example: Any,
+    files: Mapping[str, str],
 ) -> None:
     import mlflow.tensorflow
     from mlflow.models import Model
@@ -202,8 +225,11 @@ def _upload(
             custom_objects=objects or None,
             code_paths=[os.fspath(code) for code in code_paths] or None,
             signature=signature,
+            input_example=example,
             pip_requirements=pinned_requirements(objects.values(), distributions),
         )
+        for file, text in files.items():
+            Path(path, file).write_text(text, encoding="utf-8")
         client.log_model_artifacts(logged.model_id, path)
 
 
@@ -243,6 +269,7 @@ def _create_version(
     logged: LoggedModel,
     tags: Mapping[str, Any],
     registry_uri: str,
+    description: str | None,
 ) -> str:
     from mlflow.exceptions import MlflowException
 
@@ -261,6 +288,7 @@ def _create_version(
         tags={safe_key(key): text_of(value) for key, value in tags.items()}
         | {"nas.model_id": logged.model_id},  # MLflow's own field stays empty here
         model_id=logged.model_id,
+        description=description,
         await_creation_for=_VERSION_SECONDS if remote else 0,
     )
     return str(version.version)

@@ -50,6 +50,27 @@ def infer(model: Any, sample: Any) -> ModelSignature | None:
         return None
 
 
+def example_of(model: Any, sample: Any) -> Any:
+    """Rows of input in the form that MLflow stores and `mlflow.pyfunc` takes.
+
+    Args:
+        model: A Keras model.
+        sample: See `infer`.
+
+    Returns:
+        One array, or arrays by name; None without rows, or for rows that do not fit the model.
+    """
+    if sample is None:
+        return None
+    inputs = _arrays(sample)
+    try:
+        model.predict(inputs, verbose=0)
+    except Exception as error:  # as in `infer`
+        _log.info("The model is registered without an input example: %s", error)
+        return None
+    return _named(inputs, [tensor.name for tensor in getattr(model, "inputs", None) or ()])
+
+
 def _zeros(model: Any) -> Any:
     """One row of zeros; None for a model that does not say what it takes."""
     tensors = getattr(model, "inputs", None) or []

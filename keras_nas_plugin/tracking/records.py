@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -264,6 +264,13 @@ def load_records(directory: str | os.PathLike) -> Iterator[TrialRecord]:
         record = TrialRecord.load(folder)
         if record is not None:
             yield record
+
+
+def ranked(search: SearchInfo, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Ranked trials from the best to the worst; equal scores in the order of their ends."""
+    standings = ((search.standing(record), record) for record in records)
+    found = [(standing, record) for standing, record in standings if standing is not None]
+    return [one for _, one in sorted(found, key=lambda pair: (pair[0], pair[1].ended_ms))]
 
 
 def save_run_id(directory: str | os.PathLike, run_id: str) -> None:

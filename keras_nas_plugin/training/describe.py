@@ -41,7 +41,7 @@ def search_info(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> S
         space=describe_space(tuner.oracle.get_space()),
         settings=_settings(tuner, kwargs),
         environment=runtime.describe(tuner.precision, tuner.distribution_strategy),
-        datasets=_datasets(tuner.dataset, args, kwargs),
+        datasets=datasets_of(tuner.dataset, args, kwargs),
         constraints=tuple(map(dataclasses.asdict, getattr(oracle, "constraints", ()))),
         objectives=tuple((one.name, one.direction) for one in _several(tuner)),
         directory=str(tuner.project_dir),
@@ -82,9 +82,10 @@ def _settings(tuner: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _datasets(
+def datasets_of(
     name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[DatasetInfo, ...]:
+    """Training and validation data among the arguments of `search`."""
     named = dict(zip(("x", "y"), args, strict=False)) | dict(kwargs)
     x, y = named.get("x"), named.get("y")
     described = []

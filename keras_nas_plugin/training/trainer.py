@@ -194,6 +194,20 @@ class TrialTrainer(keras_tuner.Tuner):
         save_architecture(self.hypermodel, values, Path(self.get_trial_dir(trial.trial_id)))
         return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
+    def fit_from_scratch(
+        self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> keras.Model | None:
+        """Build and fit the model of a trial, outside of any search.
+
+        Returns:
+            The model after its last epoch; None where a subclass built it elsewhere.
+        """
+        try:
+            self._build_and_fit_model(trial, *args, **kwargs)
+        finally:
+            built, self._built = self._built, None
+        return built[0] if built else None
+
     def _save_model(self, model: keras.Model, trial: Trial, best: BestWeights) -> None:
         try:
             best.save(model)

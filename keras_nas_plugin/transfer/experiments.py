@@ -23,6 +23,7 @@ from keras_nas_plugin.tracking.connection import (
 )
 from keras_nas_plugin.tracking.opening import sqlite_path
 from keras_nas_plugin.tracking.payload import BEST, COST, objective_key, safe_key
+from keras_nas_plugin.tracking.retraining import RETRAINED
 from keras_nas_plugin.tracking.runs import KIND, SEARCH_ID, SPACE_ARTIFACT, VALUES_ARTIFACT
 from keras_nas_plugin.transfer.trials import (
     Account,
@@ -95,7 +96,8 @@ def _read(
     trials = [
         _trial(client, run, searches.get(run.data.tags.get(SEARCH_ID)))
         for run in runs
-        if run.data.tags.get(KIND) != "search" and run.data.params
+        # What was retrained on all data has been a trial before.
+        if run.data.tags.get(KIND) not in ("search", RETRAINED) and run.data.params
     ]
     if not trials:
         raise WarmStartError(

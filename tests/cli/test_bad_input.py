@@ -167,7 +167,7 @@ def test_a_server_that_nobody_runs_costs_no_trial(write, nas, tmp_path):
     # Registering needs the server; the search stays what it is.
     done = nas(words, "--register name")
     assert done.returncode == 1
-    assert "`register_best` needs" in done.err and "--resume" in done.err
+    assert "needs a server that answers" in done.err and "--resume" in done.err
     assert "Traceback" not in done.err
     result = json.loads(done.out)
     assert result["trials"]["finished"] == 2 and result["model"] is None

@@ -62,6 +62,12 @@ def test_the_exit_codes_are_documented():
         ("search x.py --no-tracking --register name", "`--register` needs MLflow"),
         ("trials --directory nowhere", "`--directory` needs a folder with searches"),
         ("best --project-name nothing", "`--project-name` needs a search"),
+        ("retrain --directory nowhere", "`--directory` needs a folder with searches"),
+        ("retrain --seeds 0", "--seeds"),
+        ("retrain --epochs 0", "--epochs"),
+        ("retrain --hold-out much", "'much' is not a valid float"),
+        ("register", "Missing argument 'NAME'"),
+        ("register name --project-name nothing", "`--project-name` needs a search"),
         ("unknown", "No such command"),
     ],
 )

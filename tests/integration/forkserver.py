@@ -184,7 +184,8 @@ def _import_everything() -> None:
         "mlflow.tensorflow sklearn.datasets h5py rich.live keras_nas_plugin.tuner "
         "keras_nas_plugin.cli.main keras_nas_plugin.cli.progress keras_nas_plugin.cli.recipe "
         "keras_nas_plugin.oracles.evolution keras_nas_plugin.oracles.random "
-        "keras_nas_plugin.tracking.mlflow_tracker keras_nas_plugin.registry"
+        "keras_nas_plugin.tracking.mlflow_tracker keras_nas_plugin.registry "
+        "keras_nas_plugin.cli.reopening keras_nas_plugin.training.ended"
     ).split():
         importlib.import_module(module)
     # Frozen objects are not touched by the children's collections, so their pages stay shared.

@@ -1,0 +1,288 @@
+"""Runs of retrained models in MLflow: one for each seed, below the search's run, exactly once.
+
+A run is found again by its tags, and what is written to it depends on the training alone, so
+that a process that died while it logged is followed by one that finishes the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import getpass
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.tracking import payload
+from keras_nas_plugin.tracking.connection import (
+    bounded_requests,
+    connect,
+    first_line,
+    lost,
+    public_uri,
+)
+from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
+from keras_nas_plugin.tracking.retraining import RETRAINED, RetrainedModel, Retraining
+from keras_nas_plugin.tracking.runs import KIND, PARENT, SEARCH_ID, TRIAL_ID, VALUES_ARTIFACT
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+#: Tags of a retrained model's run. Not `nas.trial_id`: that finds the run of the trial.
+OF_TRIAL, SEED, KEY = "nas.retrained_trial_id", "nas.seed", "nas.retraining"
+SEARCHED_METRIC, RETRAINED_METRIC = "searched/", "retrained/"
+
+_SETTING = "retrain/"
+_REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED")
+
+
+def log_retraining(
+    retraining: Retraining, record: TrialRecord, search: SearchInfo, tracker: Any
+) -> Retraining:
+    """Log what was not logged yet, and note it in the project folder.
+
+    Args:
+        retraining: The trainings.
+        record: The trial that they are of.
+        search: Its search.
+        tracker: An `MLflowTracker`, which need not have followed the search.
+
+    Returns:
+        The same with the ids of the runs.
+
+    Raises:
+        TrackingError: The store does not answer or refuses, or does not know the search.
+    """
+    uri = tracker.tracking_uri
+    contents = [_Content(retraining, model, record) for model in retraining.models]
+    marks = [f"{public_uri(uri)} {content.digest()}" for content in contents]
+    models = list(retraining.models)
+    if all(model.logged == mark for model, mark in zip(models, marks, strict=True)):
+        return retraining
+    with reaching(f"logging trial {record.trial_id}, retrained,", uri):
+        client = connect(uri, tracker.registry_uri)
+        experiment_id = _experiment_id(client, tracker.experiment, uri)
+        parent = _find(client, experiment_id, {KIND: "search", SEARCH_ID: search.search_id})
+        if parent is None:
+            raise TrackingError(
+                f"`tracking_uri` needs the run of the search {search.name!r}; received "
+                f"'{public_uri(uri)}', where experiment {tracker.experiment!r} has none. "
+                "`keras-nas sync` sends a search that could not be logged."
+            )
+        for number, (content, mark) in enumerate(zip(contents, marks, strict=True)):
+            run_id = _log(client, experiment_id, parent, content)
+            models[number] = dataclasses.replace(models[number], run_id=run_id, logged=mark)
+            models[number].save(retraining.directory)
+    logged = dataclasses.replace(retraining, models=tuple(models))
+    logged.save()
+    return logged
+
+
+def run_of_trial(tracker: Any, search: SearchInfo, trial_id: str) -> str | None:
+    """The run of a trial; also where the tracker has not followed the search in this process.
+
+    Raises:
+        TrackingError: The store does not answer, or refuses.
+    """
+    known = tracker.run_id(trial_id)
+    if known is not None or not hasattr(tracker, "experiment"):
+        return known
+    with reaching(f"looking for trial {trial_id}", tracker.tracking_uri):
+        client = connect(tracker.tracking_uri, tracker.registry_uri)
+        experiment = client.get_experiment_by_name(tracker.experiment)
+        if experiment is None:
+            return None
+        tags = {TRIAL_ID: trial_id, KIND: "trial", SEARCH_ID: search.search_id}
+        found = _find(client, experiment.experiment_id, tags)
+    return None if found is None else found.info.run_id
+
+
+@contextlib.contextmanager
+def reaching(doing: str, uri: str) -> Iterator[None]:
+    """Turn what MLflow and the network raise into one sentence.
+
+    Args:
+        doing: What is being done.
+        uri: Where.
+
+    Raises:
+        TrackingError: In place of what the block raised.
+    """
+    try:
+        with bounded_requests():
+            yield
+    except TrackingError:
+        raise
+    except Exception as error:  # MLflow's classes are not imported for this
+        if not hasattr(error, "error_code") and not lost(error):
+            raise
+        raise TrackingError(f"{doing} at {public_uri(uri)} {why(error)}") from error
+
+
+def why(error: Exception) -> str:
+    """How a call of a store failed, in words: a refusal is told apart from an outage."""
+    code = getattr(error, "error_code", None)
+    if code in _REFUSED:
+        who = "this user has no permission" if code == _REFUSED[0] else "nobody is logged in"
+        return f"was refused: {who} ({first_line(error)})"
+    return f"failed: {first_line(error)}"
+
+
+def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        raise TrackingError(
+            f"`experiment` needs the one that the search was logged to; received {name!r}, which "
+            f"is not at '{public_uri(uri)}'"
+        )
+    return experiment.experiment_id
+
+
+def _find(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
+    """The oldest run with all of these tags."""
+    quoted = {key: str(value).replace("'", "''") for key, value in tags.items()}
+    found = client.search_runs(
+        [experiment_id],
+        " and ".join(f"tags.`{key}` = '{value}'" for key, value in quoted.items()),
+        max_results=1,
+        order_by=["attributes.start_time ASC"],
+    )
+    return found[0] if found else None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """All that the run of one retrained model holds."""
+
+    retraining: Retraining
+    model: RetrainedModel
+    record: TrialRecord
+
+    def identity(self) -> dict[str, str]:
+        """Tags that no other run has."""
+        return {
+            OF_TRIAL: self.record.trial_id,
+            KIND: RETRAINED,
+            SEARCH_ID: self.retraining.search_id,
+            KEY: self.retraining.key,
+            SEED: str(self.model.seed),
+        }
+
+    def params(self) -> dict[str, str]:
+        """The trial's hyperparameters, and how it was retrained."""
+        values, _ = payload.params_of(self.record.values, whole_in=VALUES_ARTIFACT)
+        settings = {f"{_SETTING}{name}": v for name, v in self.retraining.settings.items()}
+        settings[f"{_SETTING}seed"] = self.model.seed
+        return {**values, **payload.params_of(settings, whole_in="")[0]}
+
+    def points(self) -> list[payload.Point]:
+        """Metrics by epoch, and both models' scores side by side."""
+        model, end = self.model, self.model.ended_ms
+        span, epochs = end - model.started_ms, len(model.curve)
+        found = [
+            payload.Point(name, value, model.started_ms + span * (epoch + 1) // epochs, epoch)
+            for epoch, logs in enumerate(model.curve)
+            for name, value in logs.items()
+        ]
+        searched = {**self.retraining.searched, **self.retraining.searched_scores}
+        costs = {**self.record.costs, "train_seconds": model.seconds}
+        for prefix, metrics in (
+            (SEARCHED_METRIC, searched),
+            (RETRAINED_METRIC, model.scores),
+            (payload.COST, costs),
+        ):
+            found += [payload.Point(prefix + name, v, end, 0) for name, v in metrics.items()]
+        return [
+            point._replace(
+                key=payload.safe_key(point.key),
+                # MLflow stores an infinite value as the largest double.
+                value=math.nan if math.isinf(point.value) else float(point.value),
+            )
+            for point in found
+        ]
+
+    def label(self) -> str:
+        """The run's name of at most ten characters, such as ``r07s0 0.97``."""
+        label = (
+            payload.run_label(self.record.trial_id).replace("t", "r", 1) + f"s{self.model.seed}"
+        )
+        score = self.model.scores.get(self.retraining.metric)
+        room = payload.LABEL_LIMIT - len(label) - 1
+        return (
+            label if score is None or room < 4 else f"{label} {payload.short_number(score, room)}"
+        )
+
+    def digest(self) -> str:
+        """Changes with anything that is logged."""
+        text = json.dumps([self.identity(), self.params(), self.points(), self.label()])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _log(client: MlflowClient, experiment_id: str, parent: Run, content: _Content) -> str:
+    """Fill the run of a retrained model, which is made if there is none; its id."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    found = _find(client, experiment_id, content.identity())
+    if found is None:
+        found = client.create_run(
+            experiment_id,
+            start_time=content.model.started_ms,
+            tags={**_origin(), **content.identity(), PARENT: parent.info.run_id},
+            run_name=content.label(),
+        )
+    run_id = found.info.run_id
+    tags = {"mlflow.runName": content.label()}
+    tags |= {key: parent.data.tags[key] for key in _SHARED if key in parent.data.tags}
+    points = content.points()
+    for start in range(0, len(points), _POINTS):
+        client.log_batch(
+            run_id,
+            metrics=[Metric(*point) for point in points[start : start + _POINTS]],
+        )
+    client.log_batch(
+        run_id,
+        params=[Param(key, value) for key, value in content.params().items()],
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+    inputs = _inputs(payload.dataset_fields(content.retraining))
+    if inputs:
+        client.log_inputs(run_id, inputs)
+    client.set_terminated(run_id, "FINISHED", content.model.ended_ms)
+    return run_id
+
+
+_POINTS = 900  # MLflow takes 1,000 in one call
+_SHARED = ("nas.device", "nas.precision")
+
+
+def _inputs(fields: Sequence[Mapping[str, Any]]) -> list[DatasetInput]:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = json.dumps({"tags": _origin()})
+    return [
+        DatasetInput(
+            Dataset(
+                name=one["name"],
+                digest=one["digest"],
+                source_type="code",
+                source=source,
+                schema=one["schema"],
+                profile=one["profile"],
+            ),
+            [InputTag("mlflow.data.context", one["context"])],
+        )
+        for one in fields
+    ]
+
+
+def _origin() -> dict[str, str]:
+    """Who logged, as MLflow's own system tags."""
+    tags = {"mlflow.source.name": sys.argv[0] or "python", "mlflow.source.type": "LOCAL"}
+    with contextlib.suppress(KeyError, OSError):  # the system has no name for this user
+        tags["mlflow.user"] = getpass.getuser()
+    return tags

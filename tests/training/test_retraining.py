@@ -1,0 +1,426 @@
+"""A winner trained again on all data."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import shutil
+import signal
+from pathlib import Path
+
+import keras
+import keras_tuner
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from keras_nas_plugin import MLflowTracker, NASTuner, RandomOracle, RetrainingError
+from keras_nas_plugin.errors import StateError
+from keras_nas_plugin.files import file_lock, read_json
+from keras_nas_plugin.space.fidelity import Fidelity
+from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
+from keras_nas_plugin.tracking.retraining import Retraining
+from keras_nas_plugin.training.ended import EndedOracle
+from keras_nas_plugin.training.retraining import epochs_of_best, trained_objective
+from tests.integration import forkserver
+
+X, Y = load_digits(return_X_y=True)
+X = (X / 16).astype("float32")
+TRAINING, VALIDATION, TEST = (slice(0, 300), slice(300, 400), slice(400, 700))
+EPOCHS = 3
+
+
+def rows(which):
+    return X[which], Y[which]
+
+
+def build(hp):
+    hidden = keras.layers.Dense(hp.Int("units", 4, 16), activation="relu")
+    model = keras.Sequential([keras.Input((64,)), hidden, keras.layers.Dense(10)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    optimizer = keras.optimizers.Adam(0.01)
+    # Tracing would take longer than all of the training.
+    model.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=True)
+    return model
+
+
+def search(folder, hypermodel=build, **fit):
+    tracker = MLflowTracker("digits", tracking_uri=forkserver.new_store(folder))
+    oracle = RandomOracle("val_accuracy", max_trials=2, seed=5)
+    tuner = NASTuner(hypermodel, oracle, tracker=tracker, directory=folder, project_name="digits")
+    x, y = rows(TRAINING)
+    fit = {"validation_data": rows(VALIDATION), "epochs": EPOCHS, "batch_size": 50, **fit}
+    keras.utils.set_random_seed(5)
+    tuner.search(x, y, verbose=0, **fit)
+    return tuner
+
+
+@pytest.fixture(scope="module")
+def tuner(tmp_path_factory):
+    """A search that is over. What a test retrains stays for the tests after it."""
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("search")
+        patch.chdir(folder)
+        yield search(folder)
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def retrained(tuner):
+    return tuner.retrain_best(seeds=2, test_data=rows(TEST))
+
+
+def test_it_learns_from_all_rows_as_long_as_the_best_epoch(tuner, retrained):
+    best = tuner.oracle.get_best_trials()[0]
+    record = TrialRecord.load(tuner.get_trial_dir(best.trial_id))
+    assert (retrained.trial_id, retrained.epochs) == (best.trial_id, record.best_step + 1)
+    assert retrained.rows == 400
+    assert [model.seed for model in retrained.models] == [5, 6]
+    for model in retrained.models:
+        assert len(model.curve) == retrained.epochs
+        assert model.curve[0].keys() == {"accuracy", "loss"}
+    assert [(data.context, data.profile["x"]["shape"]) for data in retrained.datasets] == [
+        ("training", [400, 64]),
+        ("test", [300, 64]),
+    ]
+
+
+def test_both_scores_are_of_the_same_rows(tuner, retrained):
+    x, y = rows(TEST)
+    best = tuner.oracle.get_best_trials()[0]
+    models = [tuner.load_retrained(best, model) for model in retrained.models]
+    models.insert(0, tuner.get_best_models()[0])
+    accuracies = [np.mean(m.predict(x, verbose=0).argmax(axis=-1) == y) for m in models]
+    scores = [retrained.searched_scores["accuracy"], *retrained.scores]
+    assert scores == pytest.approx(accuracies)
+    assert retrained.searched["val_accuracy"] == best.score
+    assert retrained.mean == pytest.approx(np.mean(accuracies[1:]))
+    assert retrained.deviation == pytest.approx(np.std(accuracies[1:], ddof=1))
+    assert retrained.kept is retrained.models[0]
+    assert (retrained.measured_on, retrained.measured_rows) == ("test", 300)
+    losses = [model.scores["loss"] for model in retrained.models]
+    assert losses[0] != losses[1], "seeds differ"
+
+
+def test_nothing_is_trained_twice(tuner, retrained):
+    assert tuner.retrain_best(seeds=2, test_data=rows(TEST)) == retrained
+    assert Retraining.load(tuner.project_dir) == retrained
+    more = tuner.retrain_best(seeds=3, test_data=rows(TEST))
+    assert more.models[:2] == retrained.models and more.models[2].seed == 7
+    fewer = tuner.retrain_best(test_data=rows(TEST))
+    assert fewer.models == retrained.models[:1] and fewer.deviation is None
+
+
+def test_other_test_rows_are_measured_without_training(tuner, retrained):
+    x, y = rows(TEST)
+    other = tuner.retrain_best(test_data=(x[:50], y[:50]))
+    assert other.kept.curve == retrained.kept.curve
+    assert other.kept.started_ms == retrained.kept.started_ms
+    assert other.measured_rows == 50 and other.kept.scores != retrained.kept.scores
+    assert other.searched_scores != retrained.searched_scores
+
+
+def test_other_settings_and_other_data_are_other_trainings(tuner, retrained):
+    longer = tuner.retrain_best(epochs=1, test_data=rows(TEST))
+    assert longer.key != retrained.key and len(longer.kept.curve) == 1
+    x, y = rows(TRAINING)
+    other = tuner.retrain_best(x, y, validation_data=(X[300:399], Y[300:399]), epochs=1)
+    assert other.key != longer.key and other.rows == 399
+    assert any("others than those" in remark for remark in other.remarks)
+    assert not any("others than those" in remark for remark in longer.remarks)
+
+
+def test_without_test_rows_nothing_is_known(tuner):
+    unknown = tuner.retrain_best()
+    assert unknown.measured_on is None
+    assert unknown.scores == () and unknown.mean is None and unknown.searched_scores == {}
+
+
+def test_held_out_rows_are_measured_and_not_learned(tuner):
+    held = tuner.retrain_best(hold_out=0.3, epochs=1)
+    assert (held.measured_on, held.measured_rows, held.rows) == ("hold-out", 30, 370)
+    assert len(held.scores) == 1 and "accuracy" in held.searched_scores
+    with pytest.raises(RetrainingError, match="`hold_out` needs data without test rows"):
+        tuner.retrain_best(hold_out=0.3, test_data=rows(TEST))
+
+
+def test_the_same_seed_trains_the_same(tuner, retrained):
+    again = tuner.retrain_best(test_data=rows(TEST), overwrite=True)
+    assert again.kept.started_ms > retrained.kept.started_ms
+    for one, other in zip(again.kept.curve, retrained.kept.curve, strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+    assert len(list(Path(tuner.project_dir, "retrained").glob("*/*.h5"))) == 1
+
+
+def test_data_sets_are_retrained_on(tuner):
+    import tensorflow as tf
+
+    def data(which):
+        return tf.data.Dataset.from_tensor_slices(rows(which)).batch(50)
+
+    found = tuner.retrain_best(
+        data(TRAINING), validation_data=data(VALIDATION), test_data=data(TEST), epochs=2
+    )
+    assert found.rows is None and len(found.kept.curve) == 2
+    assert found.kept.scores["accuracy"] > 0.2, "it has learned"
+
+
+def test_callbacks_that_watch_validation_are_left_out(tuner):
+    watching = [
+        keras.callbacks.EarlyStopping(monitor="val_loss", patience=0),
+        keras.callbacks.LearningRateScheduler(lambda epoch: 0.0),
+    ]
+    found = tuner.retrain_best(callbacks=watching, epochs=2)
+    assert found.remarks == ("Trained without EarlyStopping, for want of validation data.",)
+    losses = [logs["loss"] for logs in found.kept.curve]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5), "a rate of 0 was kept"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"seeds": 0}, "`seeds` needs at least 1; received 0"),
+        ({"epochs": 0}, "`epochs` needs at least 1"),
+        ({"seed": -1}, "`seed` needs at least 0"),
+        ({"trial_id": "99"}, "received '99'. Those that did: 0, 1"),
+        ({"test_data": (X[:9, :3], Y[:9])}, "`test_data` needs rows that the model"),
+        ({"test_data": (X[:9], Y[:8])}, "`test_data` needs as many targets"),
+    ],
+)
+def test_what_cannot_be_asked_for(tuner, options, said):
+    with pytest.raises(RetrainingError, match=said):
+        tuner.retrain_best(**options)
+
+
+def test_data_that_do_not_suit_the_model_are_named(tuner):
+    with pytest.raises(RetrainingError, match="`hypermodel` needs to train on these data"):
+        tuner.retrain_best(X[:, :3], Y, validation_split=0.2)
+
+
+def test_one_process_at_a_time(tuner):
+    lock = Path(tuner.project_dir) / ".retrained.lock"
+    with file_lock(lock), pytest.raises(StateError, match="no other process retrains"):
+        tuner.retrain_best()
+
+
+class OwnFit(keras_tuner.HyperModel):
+    """Validates by itself, and decides how long to train."""
+
+    def build(self, hp):
+        return build(hp)
+
+    def fit(self, hp, model, data, labels, *, validation_data=None, needs=False, **options):
+        if needs and validation_data is None:
+            raise ValueError("no validation data")
+        return model.fit(data, labels, validation_data=validation_data, epochs=2, **options)
+
+
+def test_a_hypermodel_with_its_own_fit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = rows(TRAINING)
+    oracle = RandomOracle("val_accuracy", max_trials=1, seed=5)
+    tuner = NASTuner(OwnFit(), oracle, directory=tmp_path, project_name="own")
+    with pytest.raises(RetrainingError, match="needs the data of the search"):
+        tuner.retrain_best()
+    with pytest.raises(RetrainingError, match="the search has none"):
+        tuner.retrain_best(x, y)
+    tuner.search(x, y, validation_data=rows(VALIDATION), verbose=0)
+    found = tuner.retrain_best()
+    assert found.epochs is None and len(found.kept.curve) == 2
+    with pytest.raises(RetrainingError, match="without validation data; .* no validation data"):
+        tuner.retrain_best(needs=True)
+
+
+def ended(**fields):
+    return TrialRecord(trial_id="3", values={}, status="FINISHED", score=1.0, **fields)
+
+
+INFO = SearchInfo(
+    search_id="s", name="n", objective="val_loss", direction="min", strategy="S", max_trials=1
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "search_info", "epochs"),
+    [
+        (ended(curves=(({"val_loss": 1.0},) * 4,), best_step=2), INFO, 3),
+        (ended(curves=(({"val_loss": 1.0},) * 4,)), INFO, 1),
+        # The best epoch of a promotion lies before it.
+        (ended(curves=(({"val_loss": 1.0},),), first_epoch=6, best_step=4), INFO, 5),
+        # `fit` returned a number, which no epoch reported.
+        (ended(curves=(({"loss": 1.0},) * 4,)), INFO, 4),
+        (ended(curves=(({"loss": 1.0},) * 4,), first_epoch=2), INFO, 6),
+        (ended(), INFO, None),
+        (
+            ended(curves=(({"val_loss": 1.0},) * 4,)),
+            dataclasses.replace(
+                INFO,
+                objective="multi_objective",
+                objectives=(("val_loss", "min"), ("flops", "min")),
+            ),
+            1,
+        ),
+    ],
+)
+def test_epochs_by_the_curve(record, search_info, epochs):
+    assert epochs_of_best(record, search_info) == epochs
+
+
+@pytest.mark.parametrize(
+    ("objectives", "expected"),
+    [
+        ((), ("val_loss", "min")),
+        ((("flops", "min"), ("val_accuracy", "max")), ("val_accuracy", "max")),
+        ((("flops", "min"), ("parameters", "min")), ("val_loss", "min")),
+    ],
+)
+def test_scores_are_compared_by_what_training_decides(objectives, expected):
+    found = trained_objective(dataclasses.replace(INFO, objectives=objectives))
+    assert found == expected
+
+
+def test_a_promoted_trial_starts_afresh(tuner, retrained):
+    """The retraining neither loads nor needs the weights of the trial that was promoted."""
+    trial = tuner.oracle.get_best_trials()[0]
+    record = TrialRecord.load(tuner.get_trial_dir(trial.trial_id))
+    rung = Fidelity(epochs=5, initial_epoch=3, rung=1, parent="no such trial").to_values()
+    trial.hyperparameters.values.update(rung)
+    try:
+        found = tuner.retrain_best(epochs=record.best_step + 1)
+    finally:
+        for name in rung:
+            del trial.hyperparameters.values[name]
+    assert found.kept.curve[0] == pytest.approx(retrained.kept.curve[0], rel=1e-4)
+
+
+def test_a_search_is_opened_without_its_oracle(tuner, retrained):
+    info = SearchInfo.load(tuner.project_dir)
+    before = {path: path.read_bytes() for path in Path(tuner.project_dir).glob("*.json")}
+    folder = Path(tuner.project_dir)
+    opened = NASTuner(build, EndedOracle(info), directory=folder.parent, project_name=folder.name)
+    best = [t.trial_id for t in opened.oracle.get_best_trials(5)]
+    assert best == [t.trial_id for t in tuner.oracle.get_best_trials(5)]
+    x, y = rows(TRAINING)
+    data = {"validation_data": rows(VALIDATION), "test_data": rows(TEST), "batch_size": 50}
+    assert opened.retrain_best(x, y, **data, verbose=0).kept.curve[0] == pytest.approx(
+        retrained.kept.curve[0], rel=1e-4
+    )
+    after = {path: path.read_bytes() for path in Path(tuner.project_dir).glob("*.json")}
+    assert after == before
+
+
+# What is in MLflow
+
+
+def client_of(tuner):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tuner.tracker.tracking_uri)
+
+
+def test_a_run_that_was_cut_off_is_finished_by_the_next_call(tuner):
+    """What a process leaves that dies while it logs: a run that goes on, and no note of it."""
+    client = client_of(tuner)
+    model = tuner.retrain_best(seed=30, epochs=2).kept
+    before = len(retrained_runs(client))
+    client.update_run(model.run_id, status="RUNNING")
+    dataclasses.replace(model, run_id=None, logged=None).save(tuner.project_dir)
+    again = tuner.retrain_best(seed=30, epochs=2).kept
+    assert again == model
+    assert len(retrained_runs(client)) == before
+    assert client.get_run(model.run_id).info.status == "FINISHED"
+    assert len(client.get_metric_history(model.run_id, "loss")) == 2
+
+
+def test_a_retrained_run_is_no_trial(tuner, retrained):
+    from keras_nas_plugin import earlier_trials
+
+    found = earlier_trials(
+        experiment="digits", tracking_uri=tuner.tracker.tracking_uri, objective="val_accuracy"
+    )
+    assert len(found) == 2
+    assert len(retrained_runs(client_of(tuner))) > 2
+    for trial_id in ("0", "1"):
+        run = client_of(tuner).get_run(tuner.tracker.run_id(trial_id))
+        assert run.data.tags["nas.kind"] == "trial"
+
+
+def test_a_refusal_is_told_apart_from_an_outage():
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+
+    from keras_nas_plugin.errors import TrackingError
+    from keras_nas_plugin.tracking.retrained import reaching
+
+    def said(error):
+        with pytest.raises(TrackingError) as found, reaching("logging it", "http://u:secret@host"):
+            raise error
+        return str(found.value)
+
+    refused = MlflowException("Permission denied", error_code=PERMISSION_DENIED)
+    start = "logging it at http://host "
+    assert said(refused) == f"{start}was refused: this user has no permission (Permission denied)"
+    assert said(MlflowException("busy")) == f"{start}failed: busy"
+    assert said(ConnectionError("gone")) == f"{start}failed: gone"
+    with pytest.raises(KeyError), reaching("logging it", "http://host"):
+        raise KeyError("a fault of ours")
+
+
+# A process that is killed
+
+
+def retrain_and_die(*, seeds, die_at=None):
+    """Retrain in the working directory; die when a file of this name was replaced."""
+    import os
+
+    if die_at is not None:
+        replace = os.replace
+
+        def last(source, target, **options):
+            replace(source, target, **options)
+            if Path(target).name == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.replace = last
+    info = SearchInfo.load("digits")
+    tracker = MLflowTracker("digits", tracking_uri="sqlite:///mlflow.db")
+    opened = NASTuner(
+        build, EndedOracle(info), tracker=tracker, directory=".", project_name="digits"
+    )
+    x, y = rows(TRAINING)
+    opened.retrain_best(
+        x, y, validation_data=rows(VALIDATION), test_data=rows(TEST), seeds=seeds, epochs=1
+    )
+
+
+def test_a_kill_costs_the_training_that_runs(tuner, tmp_path):
+    from mlflow import MlflowClient
+
+    shutil.copytree(tuner.project_dir, tmp_path / "digits")
+    shutil.rmtree(tmp_path / "digits/retrained", ignore_errors=True)
+    shutil.copy(Path(tuner.project_dir).parent / "mlflow.db", tmp_path / "mlflow.db")
+
+    def run(**options):
+        server = forkserver.fork_server()
+        child = server.run(f"{__name__}:retrain_and_die", cwd=tmp_path, seeds=3, **options)
+        results = sorted((tmp_path / "digits/retrained").glob("*/seed_*.json"))
+        return child, {path.name: read_json(path) for path in results}
+
+    # Its weights are there, but nothing says that they are whole.
+    child, results = run(die_at="seed_6.weights.h5")
+    assert child.returncode == -signal.SIGKILL, child.err
+    assert results.keys() == {"seed_5.json"}
+    child, again = run()
+    assert child.returncode == 0, child.err
+    assert again.keys() == {"seed_5.json", "seed_6.json", "seed_7.json"}
+    assert again["seed_5.json"]["ended_ms"] == results["seed_5.json"]["ended_ms"]
+    runs = retrained_runs(MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"))
+    of_this = [run for run in runs if run.data.tags["nas.retraining"] in str(again)]
+    assert sorted(run.data.tags["nas.seed"] for run in of_this) == ["5", "6", "7"]
+
+
+def retrained_runs(client):
+    experiment = client.get_experiment_by_name("digits").experiment_id
+    return list(client.search_runs([experiment], "tags.`nas.kind` = 'retrained'"))

@@ -38,14 +38,14 @@ class Ledger:
         """Whether some trial has this configuration."""
         return self._tried[key] > 0 if key in self._tried else False
 
-    def end(self, trial_id: str, score: float | None, *, maximise: bool, rung: int = 0) -> int:
+    def end(self, trial_id: str, score: float | None, *, maximise: bool, length: int = 0) -> int:
         """Note that a trial ended.
 
         Args:
             trial_id: The trial.
             score: Its score, or None when it failed.
             maximise: Whether larger scores are better.
-            rung: How long it was trained, from 0, where that differs: scores of a longer
+            length: Epochs that it was trained for, where that differs: scores of a longer
                 training rank before all of a shorter one.
 
         Returns:
@@ -53,7 +53,7 @@ class Ledger:
         """
         place = self._ended.setdefault(trial_id, len(self._ended))
         if score is not None and math.isfinite(score):
-            rank = (-rung, -score if maximise else score, place, trial_id)
+            rank = (-length, -score if maximise else score, place, trial_id)
             at = bisect.bisect_left(self._ranking, rank)
             if self._ranking[at : at + 1] != [rank]:
                 self._ranking.insert(at, rank)

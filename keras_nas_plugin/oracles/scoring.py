@@ -73,11 +73,12 @@ def enter_ranking(oracle: NASOracle, trial: Trial) -> None:
 
     What a multi-fidelity search trained further stands before what it trained less.
     """
+    fidelity = fidelity_of(trial.hyperparameters.values)
     oracle.ledger.end(
         trial.trial_id,
         ranked_score(oracle, trial),
         maximise=oracle.objective.direction == "max",
-        rung=rung_of(trial),
+        length=fidelity.epochs if fidelity else 0,
     )
 
 

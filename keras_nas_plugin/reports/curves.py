@@ -113,7 +113,7 @@ def _random_trials(
 ) -> tuple[list[TrialRecord], str | None]:
     """The trials whose values were drawn at random, or why they are not known."""
     ended = [record for record in records if record.status != "KILLED"]
-    if any(record.rung for record in ended):
+    if len({record.length for record in ended}) > 1:
         return [], "trials were trained for different numbers of epochs"
     if search.strategy in _RANDOM:
         return ended, None

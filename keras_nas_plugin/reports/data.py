@@ -143,17 +143,17 @@ def _architecture(folder: Path) -> dict[str, Any] | None:
 def _importance(
     search: SearchInfo, records: Sequence[TrialRecord], best: Sequence[TrialRecord]
 ) -> dict[str, Any]:
-    """Of trials that were trained for equally long: the rung that most of them have."""
-    rungs = collections.Counter(one.rung for one in best)
-    most = max(rungs, key=lambda rung: (rungs[rung], -rung), default=0)
-    chosen = [one for one in best if one.rung == most]
+    """Of trials that were trained for equally long: as long as most of them."""
+    lengths = collections.Counter(one.length for one in best)
+    most = max(lengths, key=lambda length: (lengths[length], -length), default=0)
+    chosen = [one for one in best if one.length == most]
     found = importance(
         space_of(search, records),
         [one.values for one in chosen],
         [one.score for one in chosen],
         maximise=search.direction == "max",
     )
-    return {**found, "rung": most if len(rungs) > 1 else None}
+    return {**found, "epochs": most if len(lengths) > 1 else None}
 
 
 def costs(records: Sequence[TrialRecord], best: TrialRecord | None) -> list[dict[str, Any]]:

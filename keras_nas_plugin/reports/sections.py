@@ -156,8 +156,8 @@ def _importance(data: Data) -> Section:
     if found["clipped"]:
         many = counted(found["clipped"], "score")
         text += f" Brought in, for being far worse than the rest: {many}."
-    if found["rung"] is not None:
-        text += f" Only trials that were trained as long as those of rung {found['rung']} count."
+    if found["epochs"] is not None:
+        text += f" Only trials that were trained for {counted(found['epochs'], 'epoch')} count."
     rows = [
         (
             one["name"],

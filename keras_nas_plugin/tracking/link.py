@@ -38,6 +38,7 @@ class Link:
         self._opening = opening
         self._opened = False
         self._warned = False
+        self._reasons: set[str] = set()
         self._asked = float("-inf")
 
     @property
@@ -90,8 +91,15 @@ class Link:
             if connection.lost(error):
                 self.lose(error)
             else:
-                _log.warning("MLflow refused %s: %s", what, error)
+                self._refused(what, error)
             return None
+
+    def _refused(self, what: str, error: Exception) -> None:
+        """Say what the store does not take; of the same reason, once."""
+        reason = connection.first_line(error)
+        level = logging.DEBUG if reason in self._reasons else logging.WARNING
+        self._reasons.add(reason)
+        _log.log(level, "MLflow refused %s: %s", what, error)
 
     def lose(self, error: Exception) -> None:
         """Go offline; the first time, say so."""

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.errors import StateError, TrackingError
 from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.project import drives
 from keras_nas_plugin.roles import is_chief, is_worker
@@ -141,10 +141,13 @@ class MLflowTracker(Tracker):
         return view_url(self.experiment_url, key) if key else None
 
     def ui_command(self) -> str:
-        """The shell command that opens the MLflow UI, or the address where a server shows it."""
+        """The shell command that opens the MLflow UI, or the address where a server shows it.
+
+        A database's password is left out: `mlflow ui` finds it where the database's client does.
+        """
         if is_server(self.tracking_uri):
             return self.experiment_url
-        store = shlex.quote(self.tracking_uri)
+        store = shlex.quote(public_uri(self.tracking_uri))
         return f"mlflow ui --backend-store-uri {store} --port {_UI_PORT}"
 
     def run_id(self, trial_id: str) -> str | None:
@@ -240,7 +243,10 @@ class MLflowTracker(Tracker):
 
 
 def _noted(directory: str | os.PathLike, what: str) -> Any:
+    path = Path(directory) / NOTE_FILE
     try:
-        return read_json(Path(directory) / NOTE_FILE)[what]
+        return read_json(path)[what]
     except FileNotFoundError:
         return None
+    except (KeyError, TypeError) as error:
+        raise StateError(f"`{path}` needs the fields settings and status; lacks {what}") from error

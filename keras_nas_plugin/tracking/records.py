@@ -122,7 +122,7 @@ class SearchInfo:
         """
         if record.status != FINISHED or record.score is None or self.breaks(record):
             return None
-        return -record.rung, -record.score if self.direction == "max" else record.score
+        return -record.length, -record.score if self.direction == "max" else record.score
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -169,12 +169,21 @@ class TrialRecord:
 
     @property
     def rung(self) -> int:
-        """How far a multi-fidelity search trained it, from 0; what is higher ranks first."""
+        """Its round in a multi-fidelity search, from 0; each bracket of Hyperband begins anew."""
+        fidelity = self._fidelity()
+        return fidelity.rung if fidelity else 0
+
+    @property
+    def length(self) -> int:
+        """Epochs that a multi-fidelity search trained it in all; 0 in other searches."""
+        fidelity = self._fidelity()
+        return fidelity.epochs if fidelity else 0
+
+    def _fidelity(self) -> Any:
         # Imports numpy, which a command that only prints its help must not wait for.
         from keras_nas_plugin.space.fidelity import fidelity_of
 
-        fidelity = fidelity_of(self.values)
-        return fidelity.rung if fidelity else 0
+        return fidelity_of(self.values)
 
     @property
     def seconds(self) -> float:

@@ -128,7 +128,7 @@ def test_of_a_search_in_rungs_those_trained_equally_long_are_compared(tmp_path):
     last = record_of(30, {**first[7].values, **further}, first[7].score - 0.1)
     found = report_data(save(search, [*first, last]))
     assert found["best"]["trial_id"] == "0030"
-    assert (found["importance"]["trials"], found["importance"]["rung"]) == (30, 0)
+    assert (found["importance"]["trials"], found["importance"]["epochs"]) == (30, 3)
     assert found["lineage"]["steps"][-1]["kind"] == "promotion"
     assert not any(name.startswith("tuner/") for name in found["trials"]["values"])
 

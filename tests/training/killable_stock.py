@@ -75,7 +75,7 @@ def search(*, kind: str, store: str, epoch: int | None = None, ended: int | None
     data = {"x": x[:16], "y": y[:16], "validation_data": (x[16:], y[16:])}
     tuner.search(**data, epochs=2, callbacks=[Killing(epoch)], verbose=0)
     trials = {
-        trial_id: [trial.score, trial.hyperparameters.values.get("tuner/round", 0)]
+        trial_id: [trial.score, trial.hyperparameters.values.get("tuner/epochs", 0)]
         for trial_id, trial in tuner.oracle.trials.items()
     }
     Path("trials.json").write_text(json.dumps(trials))

@@ -216,6 +216,7 @@ class Delivery:
             self._kept.update(left)
             self._pending = left | self._pending
         self.flush()
+        others = others or self._part == "chief"
         if self._link.online and (self._link.unsure or self._runs.resumed or others):
             self._link.attempt("a look for lost runs", self._settle)
         for trial_id in list(self._left_running):

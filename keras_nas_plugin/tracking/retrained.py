@@ -27,7 +27,15 @@ from keras_nas_plugin.tracking.connection import (
 )
 from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 from keras_nas_plugin.tracking.retraining import RETRAINED, RetrainedModel, Retraining
-from keras_nas_plugin.tracking.runs import KIND, PARENT, SEARCH_ID, TRIAL_ID, VALUES_ARTIFACT
+from keras_nas_plugin.tracking.runs import (
+    KIND,
+    PARENT,
+    SCHEMA,
+    SCHEMA_VERSION,
+    SEARCH_ID,
+    TRIAL_ID,
+    VALUES_ARTIFACT,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -167,6 +175,7 @@ class _Content:
         """Tags that no other run has."""
         return {
             OF_TRIAL: self.record.trial_id,
+            SCHEMA: SCHEMA_VERSION,
             KIND: RETRAINED,
             SEARCH_ID: self.retraining.search_id,
             KEY: self.retraining.key,

@@ -208,3 +208,20 @@ def test_a_full_disk_costs_the_place_to_wait_in_and_nothing_else(
     assert "Trial 00 cannot wait on disk" in caplog.text
     assert store(database).trial("00").info.status == "FINISHED"
     os.remove(outbox)
+
+
+def test_a_trial_that_is_sent_again_goes_to_the_run_that_has_its_metrics(
+    database, project, track, store, make_record, copy_of
+):
+    """A worker died before the end of the run, after its first request was made again."""
+    first = track(database, [make_record(0)], search=project, status=None)
+    client = store(database).client
+    original = store(database).trial("00")
+    client.update_run(original.info.run_id, status="RUNNING")
+    late = copy_of(client, original)
+    resumed = track(database, [], search=project, earlier=[make_record(0)], status=None)
+    read = store(database)
+    assert read.trial("00").info.run_id == first.run_id("00") == resumed.run_id("00")
+    assert read.trial("00").info.status == "FINISHED"
+    assert [step for step, _ in read.points(read.trial("00"), "loss")] == [0, 1, 2]
+    assert client.get_run(late).info.lifecycle_stage == "deleted"

@@ -98,7 +98,7 @@ class MLflowTracker(Tracker):
         self._tags = dict(tags or {})
         self._delivery: Delivery | None = None
         self._sender: Sender | None = None
-        self._starting: Future | None = None
+        self._starting: dict[str, Future] = {}
         self._directory = "."
 
     @property
@@ -194,14 +194,16 @@ class MLflowTracker(Tracker):
 
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         if self._delivery:
-            self._starting = self._sender.submit(self._delivery.start, trial_id, dict(values))
+            self._starting[trial_id] = self._sender.submit(
+                self._delivery.start, trial_id, dict(values)
+            )
 
     def trial_ended(self, record: TrialRecord) -> None:
         if self._delivery:
             self._delivery.keep(record)
-            if self._starting:
+            if record.trial_id in self._starting:
                 # A trial that is over before its start was told is told in one go.
-                self._starting.cancel()
+                self._starting.pop(record.trial_id).cancel()
             self._sender.submit(self._delivery.end, record)
 
     def search_ended(self, status: Status) -> None:

@@ -71,13 +71,15 @@ def test_what_has_ended_before_it_was_told_is_told_in_one_go(
     from mlflow import MlflowClient
 
     tracker = track(database, [], status=None)
+    parent = tracker.parent_run_id
     calls, go_on = [], threading.Event()
     for name in ("search_runs", "create_run", "log_inputs", "log_batch", "set_terminated"):
         original = getattr(MlflowClient, name)
 
         def counted(self, *args, _name=name, _original=original, **kwargs):
             go_on.wait()
-            calls.append(_name)
+            if args[0] != parent:  # whose turn comes when a second has passed
+                calls.append(_name)
             return _original(self, *args, **kwargs)
 
         monkeypatch.setattr(MlflowClient, name, counted)
@@ -88,8 +90,7 @@ def test_what_has_ended_before_it_was_told_is_told_in_one_go(
     go_on.set()
     tracker.flush()
     in_one_go = ["create_run", "log_inputs", "log_batch", "set_terminated"]
-    # The first three had begun, or had another trial's start behind them.
-    assert calls[-5:] == [*in_one_go, "log_batch"]
+    assert calls[-12:] == in_one_go * 3  # the start of the first one may have begun
     assert calls.count("create_run") == calls.count("set_terminated") == 4
 
 

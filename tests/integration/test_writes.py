@@ -19,7 +19,6 @@ WRITTEN = [
     "checkpoint.weights.h5",
     "build_config.json",
     "record.json",
-    "run.json",
     "search.json",
     "tuner0.json",
 ]
@@ -34,33 +33,33 @@ def undisturbed(server, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-def test_a_full_disk_loses_no_finished_trial(server, new_store, tmp_path, undisturbed, name):
-    store = new_store(tmp_path) if name == "run.json" else None
-    child = server.run(TARGET, cwd=tmp_path, attempt=0, max_trials=TRIALS, store=store, full=name)
+def test_a_full_disk_loses_no_finished_trial(server, tmp_path, undisturbed, name):
+    child = server.run(TARGET, cwd=tmp_path, attempt=0, max_trials=TRIALS, full=name)
     assert child.returncode == 1
     assert "No space left on device" in child.err.splitlines()[-1]
     project = tmp_path / "searches" / "digits"
     kept = list(load_records(project))
     assert {record.status for record in kept} <= {FINISHED}
     before = len(harvest.completed(tmp_path))
-    child = server.run(TARGET, cwd=tmp_path, attempt=1, max_trials=TRIALS, store=store)
+    child = server.run(TARGET, cwd=tmp_path, attempt=1, max_trials=TRIALS)
     assert child.returncode == 0, child.err
     result = read_json(tmp_path / "result.json")
     assert result["trials"] == undisturbed["trials"]
     assert result["best"] == undisturbed["best"]
     after = len(harvest.completed(tmp_path)) - before
     assert after == TRIALS - len(kept), "finished trials are not trained again"
-    if store:
-        assert len(harvest.trial_runs(store, tmp_path)) == TRIALS
 
 
-def test_a_full_outbox_only_warns(server, new_store, tmp_path, undisturbed):
+@pytest.mark.parametrize(
+    ("name", "warning"), [("1.json", "Trial 1 cannot wait on disk"), ("run.json", "")]
+)
+def test_a_disk_that_is_full_for_the_tracker_ends_no_search(
+    server, new_store, tmp_path, undisturbed, name, warning
+):
     store = new_store(tmp_path)
-    child = server.run(
-        TARGET, cwd=tmp_path, attempt=0, max_trials=TRIALS, store=store, full="1.json"
-    )
+    child = server.run(TARGET, cwd=tmp_path, attempt=0, max_trials=TRIALS, store=store, full=name)
     assert child.returncode == 0, child.err
-    assert "Trial 1 cannot wait on disk" in child.err
+    assert warning in child.err
     assert read_json(tmp_path / "result.json")["trials"] == undisturbed["trials"]
     assert len(harvest.trial_runs(store, tmp_path)) == TRIALS
 

@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import gc
 import pathlib
 import shutil
 import tempfile
@@ -22,3 +23,14 @@ def memory_folder(tmp_path_factory):
     folder = pathlib.Path(tempfile.mkdtemp(dir=shared, prefix="keras-nas-tests-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_imports():
+    """Keep what is there before a file's tests out of the collections that searches make.
+
+    Stock tuners collect garbage three times for each trial, and to walk all that TensorFlow,
+    Keras and MLflow imported takes most of a second. Models are built later, and collected.
+    """
+    gc.collect()
+    gc.freeze()

@@ -3,13 +3,12 @@
 import concurrent.futures
 import json
 import math
-import os
-from pathlib import Path
 
 import pytest
 
 from keras_nas_plugin.oracles import STRATEGIES
-from keras_nas_plugin.testing import run_cluster
+from tests.contracts.clusters import run_forked
+from tests.integration import forkserver
 
 _TRIALS = 6
 _FAULTY = "FaultyOracle"
@@ -19,22 +18,13 @@ _TARGETS = {name: f"keras_nas_plugin.oracles:{name}" for name in STRATEGIES.valu
 @pytest.fixture(scope="module")
 def clusters(tmp_path_factory):
     """A future per oracle; the chief sleeps up to 20 s, so they run side by side."""
-    former = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), former]))
-    targets = {_FAULTY: "faulty:FaultyOracle", **_TARGETS}
-    try:
-        with concurrent.futures.ThreadPoolExecutor(max_workers=3) as pool:
-            yield {
-                name: pool.submit(
-                    run_cluster, target, tmp_path_factory.mktemp(name), trials=_TRIALS
-                )
-                for name, target in targets.items()
-            }
-    finally:
-        if former is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = former
+    targets = {_FAULTY: "tests.contracts.faulty:FaultyOracle", **_TARGETS}
+    forkserver.fork_server()
+    with concurrent.futures.ThreadPoolExecutor(max_workers=6) as pool:
+        yield {
+            name: pool.submit(run_forked, target, tmp_path_factory.mktemp(name), trials=_TRIALS)
+            for name, target in targets.items()
+        }
 
 
 @pytest.fixture

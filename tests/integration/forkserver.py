@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -83,12 +84,14 @@ class ForkServer:
             text=True,
         )
         self._count = 0
+        self._asking = threading.Lock()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send one line, read one line."""
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        with self._asking:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
 
     def start(
         self,

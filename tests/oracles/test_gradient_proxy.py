@@ -24,6 +24,7 @@ from keras_nas_plugin.space import (
     ValueChoice,
 )
 from keras_nas_plugin.tracking.records import load_records
+from tests.integration import forkserver
 
 NAMES = ["synflow", "naswot", "jacob_cov", "params", "flops"]
 PLACES = ["predicted_rank"]
@@ -90,7 +91,7 @@ def lines(folder):
 
 @pytest.mark.parametrize("strategy", ["ranker", "gradient"])
 def test_a_search_is_scored_logged_and_calibrated(tmp_path, data, strategy):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = forkserver.new_store(tmp_path)
     tracker = MLflowTracker(experiment="proxies", tracking_uri=uri)
     search = tuner(tmp_path, build, tracker=tracker, strategy=strategy)
     search.search(epochs=1, verbose=0, **data)

@@ -10,6 +10,7 @@ from keras_nas_plugin import MLflowTracker, NASTuner, RandomOracle
 from keras_nas_plugin.space import Layer, LayerChoice, Sequential, SpaceHyperModel
 from keras_nas_plugin.space.architecture import Architecture
 from keras_nas_plugin.training.architectures import save_architecture
+from tests.integration import forkserver
 
 
 def hypermodel():
@@ -26,7 +27,7 @@ def hypermodel():
 def test_a_trial_has_its_architecture_on_disk_and_in_mlflow(tmp_path):
     x = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
     y = x.sum(axis=1, keepdims=True)
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = forkserver.new_store(tmp_path)
     tracker = MLflowTracker("architectures", tracking_uri=uri)
     tuner = NASTuner(
         hypermodel(),

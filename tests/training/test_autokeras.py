@@ -10,6 +10,7 @@ import pytest
 from keras_nas_plugin import MLflowTracker, track
 from keras_nas_plugin.registry import register_model
 from keras_nas_plugin.tracking.records import SearchInfo, load_records
+from tests.integration import forkserver
 
 autokeras = pytest.importorskip("autokeras", reason="needs AutoKeras: pip install autokeras")
 
@@ -30,7 +31,7 @@ def plain_shapes(monkeypatch):
 
 
 def test_each_trial_is_a_run_and_the_last_training_is_none(tmp_path):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = forkserver.new_store(tmp_path)
     x = np.random.default_rng(0).normal(size=(80, 4)).astype("float32")
     y = (x[:, 0] > 0).astype("int32")
     tracker = MLflowTracker("auto", tracking_uri=uri)

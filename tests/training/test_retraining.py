@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import shutil
 import signal
 from pathlib import Path
@@ -58,13 +57,10 @@ def search(folder, hypermodel=build, **fit):
 @pytest.fixture(scope="module")
 def tuner(tmp_path_factory):
     """A search that is over. What a test retrains stays for the tests after it."""
-    gc.collect()
-    gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("search")
         patch.chdir(folder)
         yield search(folder)
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

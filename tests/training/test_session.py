@@ -81,7 +81,15 @@ def test_the_dtype_policy_survives(policy):
         keras.config.set_dtype_policy(former)
 
 
-def test_objects_are_frozen_for_the_search_only():
+@pytest.fixture
+def thawed():
+    """Nothing is frozen, unlike in other tests."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+def test_objects_are_frozen_for_the_search_only(thawed):
     assert gc.get_freeze_count() == 0
     with pytest.raises(RuntimeError, match="in a trial"), session.search_session():
         assert gc.get_freeze_count() > 0
@@ -89,7 +97,7 @@ def test_objects_are_frozen_for_the_search_only():
     assert gc.get_freeze_count() == 0
 
 
-def test_what_the_program_froze_itself_stays_frozen():
+def test_what_the_program_froze_itself_stays_frozen(thawed):
     gc.freeze()
     try:
         with session.search_session():

@@ -11,6 +11,7 @@ import pytest
 from keras_nas_plugin import NASTuner, RandomOracle, track
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.tracking.records import SearchInfo, load_records
+from tests.integration import forkserver
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def build(hp):
 
 @pytest.fixture
 def uri(tmp_path):
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return forkserver.new_store(tmp_path)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 import os
 
 import numpy as np
@@ -56,17 +55,6 @@ def dense(hp, **options):
     options = {"optimizer": "sgd", "metrics": ["accuracy"], "run_eagerly": True} | options
     model.compile(loss="sparse_categorical_crossentropy", **options)
     return model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _frozen_imports():
-    """Spare the searches the collections that walk all of TensorFlow: 1.5 s for each."""
-    import keras_nas_plugin.tuner  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

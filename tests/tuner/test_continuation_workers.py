@@ -3,11 +3,11 @@
 import json
 import math
 
-from keras_nas_plugin.testing import run_cluster
+from tests.contracts.clusters import run_forked
 
 
 def test_workers_go_on_with_each_others_trials(tmp_path):
-    cluster = run_cluster(
+    cluster = run_forked(
         "keras_nas_plugin.oracles:SuccessiveHalvingOracle", tmp_path, trials=6, epochs=3
     )
     output = "\n".join(f"---- {name}\n{text}" for name, text in cluster.output.items())

@@ -11,17 +11,14 @@ then `champion`, then the end of `challenger`. A process that dies leaves one of
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import getpass
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.registry.gates.base import PromotionError
-from keras_nas_plugin.tracking.connection import first_line, forbidden, lost, public_uri
 from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, text_of
 
 if TYPE_CHECKING:
@@ -40,28 +37,6 @@ class Aliases:
 
     champion: str | None
     challenger: str | None
-
-
-@contextlib.contextmanager
-def as_tracking_error(doing: str, tracking_uri: str) -> Iterator[None]:
-    """Turn what MLflow, its stores and the network raise into one sentence."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        raise _explained(doing, tracking_uri, error) from error
-    except Exception as error:
-        if not lost(error):  # a database's own errors count as lost
-            raise
-        raise _explained(doing, tracking_uri, error) from error
-
-
-def _explained(doing: str, tracking_uri: str, error: Exception) -> TrackingError:
-    reason = "it is not permitted: " if forbidden(error) else ""
-    return TrackingError(
-        f"{doing} at {public_uri(tracking_uri)} failed: {reason}{first_line(error)}"
-    )
 
 
 def read_aliases(client: MlflowClient, name: str) -> Aliases:

@@ -13,13 +13,13 @@ from keras_nas_plugin.registry.card import CARD, DESCRIPTION_LIMIT, Subject, ren
 from keras_nas_plugin.registry.described import architecture_of
 from keras_nas_plugin.registry.register import (
     RegisteredModel,
-    as_tracking_error,
     check_alias,
     check_name,
     register_model,
 )
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.connection import bounded_requests, connect, public_uri
+from keras_nas_plugin.tracking.failures import explained
 from keras_nas_plugin.tracking.payload import shorten
 from keras_nas_plugin.tracking.records import (
     ARCHITECTURE,
@@ -141,7 +141,7 @@ def _existing(
 ) -> RegisteredModel | None:
     """The version of this model, with the alias; None where there is none."""
     client = connect(tracker.tracking_uri, tracker.registry_uri)
-    with as_tracking_error(name, tracker.tracking_uri), bounded_requests():
+    with explained(f"registering `{name}`", tracker.tracking_uri), bounded_requests():
         versions = [
             version
             for version in client.search_model_versions(f"run_id = '{run_id}'")

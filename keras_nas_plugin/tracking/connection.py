@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import logging
 import os
+import re
 import socket
 import ssl
 import threading
@@ -30,6 +31,8 @@ _BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _SILENCE = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 _FORBIDDEN = ("error code 401", "error code 403", "401 Client Error", "403 Client Error")
+
+_CREDENTIALS = re.compile(r"(://)[^\s@'\"]*@")
 
 _DATABASE_LOG = "mlflow.store.db.utils"
 
@@ -293,8 +296,9 @@ def open_experiment(client: MlflowClient, name: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """What went wrong, in one line, without the passwords of addresses."""
     lines = str(error).strip().splitlines()
     # SQLAlchemy begins with what it was doing, in brackets.
     told = [line for line in lines if line.strip() and not line.startswith("(raised as a result")]
-    return (told or lines or [type(error).__name__])[0]
+    # MLflow names the address of a request that failed, with the password in it.
+    return _CREDENTIALS.sub(r"\1", (told or lines or [type(error).__name__])[0])

@@ -54,7 +54,7 @@ def read_aliases(client: MlflowClient, name: str) -> Aliases:
             raise
         raise PromotionError(
             f"`name` needs a registered model; received {name!r}. Register one with "
-            "`keras-nas search --register NAME`."
+            "`keras-nas register NAME`."
         ) from error
     versions = [found.get(alias) for alias in (CHAMPION, CHALLENGER)]
     return Aliases(*(None if version is None else str(version) for version in versions))

@@ -187,7 +187,7 @@ def _check_aliases(name: str, found: Aliases, terms: Terms) -> None:
     if found.challenger is None:
         raise PromotionError(
             f"`name` needs a model with the alias {CHALLENGER!r}; received {name!r}, which has "
-            "none. `keras-nas search --register NAME` sets it."
+            "none. `keras-nas register NAME` sets it, on a version that was not judged yet."
         )
     if found.challenger == found.champion:
         raise PromotionError(

@@ -114,8 +114,9 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set variables that are not set."""
     with _overlapping_lock:
         ours = [name for name in values if _overlapping[name] or name not in os.environ]
+        # Only once: other threads read the environment, which is not made for that.
+        os.environ.update({name: values[name] for name in ours if not _overlapping[name]})
         _overlapping.update(ours)
-        os.environ.update({name: values[name] for name in ours})
     try:
         yield
     finally:

@@ -78,13 +78,13 @@ def log_retraining(
 
 
 def run_of_trial(tracker: Any, search: SearchInfo, trial_id: str) -> str | None:
-    """The run of a trial; also where the tracker has not followed the search in this process.
+    """The run of a trial; also where the tracker has followed no search yet, or another one.
 
     Raises:
         TrackingError: The store does not answer, or refuses.
     """
     known = tracker.run_id(trial_id)
-    if known is not None or not hasattr(tracker, "experiment"):
+    if not hasattr(tracker, "experiment"):
         return known
     doing = f"looking for trial {trial_id}"
     with explained(doing, tracker.tracking_uri), bounded_requests():
@@ -93,8 +93,9 @@ def run_of_trial(tracker: Any, search: SearchInfo, trial_id: str) -> str | None:
         if experiment is None:
             return None
         tags = {TRIAL_ID: trial_id, KIND: "trial", SEARCH_ID: search.search_id}
-        found = _find(client, experiment.experiment_id, tags)
-    return None if found is None else found.info.run_id
+        found = [run.info.run_id for run in _all(client, experiment.experiment_id, tags)]
+    # Trials of two searches have the same ids, and one tracker may follow both.
+    return known if known in found else next(iter(found), None)
 
 
 def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
@@ -109,14 +110,17 @@ def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
 
 def _find(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
     """The oldest run with all of these tags."""
+    return next(iter(_all(client, experiment_id, tags)), None)
+
+
+def _all(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> list[Run]:
+    """The runs with all of these tags, the oldest first."""
     quoted = {key: str(value).replace("'", "''") for key, value in tags.items()}
-    found = client.search_runs(
+    return client.search_runs(
         [experiment_id],
         " and ".join(f"tags.`{key}` = '{value}'" for key, value in quoted.items()),
-        max_results=1,
         order_by=["attributes.start_time ASC"],
     )
-    return found[0] if found else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +195,9 @@ def _log(client: MlflowClient, experiment_id: str, parent: Run, content: _Conten
     """Fill the run of a retrained model, which is made if there is none; its id."""
     from mlflow.entities import Metric, Param, RunTag
 
-    found = _find(client, experiment_id, content.identity())
+    # Trained again after `overwrite=True`, it is another training, which shares no run.
+    runs = _all(client, experiment_id, content.identity())
+    found = next((one for one in runs if one.info.start_time == content.model.started_ms), None)
     if found is None:
         found = client.create_run(
             experiment_id,

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.registry.gates.base import PromotionError
+from keras_nas_plugin.tracking.connection import public_uri
 from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, text_of
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def read_aliases(client: MlflowClient, name: str) -> Aliases:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise PromotionError(
-            f"`name` needs a registered model; received {name!r}. Register one with "
-            "`keras-nas register NAME`."
+            f"`name` needs a registered model; received {name!r}, which is not at "
+            f"'{public_uri(client.tracking_uri)}'. `keras-nas register NAME` makes one, "
+            "`--tracking-uri` looks elsewhere."
         ) from error
     versions = [found.get(alias) for alias in (CHAMPION, CHALLENGER)]
     return Aliases(*(None if version is None else str(version) for version in versions))

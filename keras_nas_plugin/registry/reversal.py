@@ -102,7 +102,8 @@ def _previous(client: aliases.MlflowClient, name: str, version: str) -> str:
     if not previous:
         raise PromotionError(
             f"`name` needs a champion that replaced another one; received {name!r}, whose version "
-            f"{version} did not, as far as its tags say"
+            f"{version} did not, as far as its tags say. Any version becomes champion by "
+            f"`MlflowClient.set_registered_model_alias({name!r}, {CHAMPION!r}, VERSION)`."
         )
     try:
         client.get_model_version(name, previous)

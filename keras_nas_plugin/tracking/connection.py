@@ -32,6 +32,9 @@ _SILENCE = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 _FORBIDDEN = ("error code 401", "error code 403", "401 Client Error", "403 Client Error")
 
+# What a gateway answers to a request that it never lets pass; MLflow takes it for an outage.
+_TOO_MUCH = re.compile(r"failed with error code (405|413|414|431) ")
+
 _CREDENTIALS = re.compile(r"(://)[^\s@'\"]*@")
 
 _DATABASE_LOG = "mlflow.store.db.utils"
@@ -189,7 +192,7 @@ def lost(error: Exception) -> bool:
     """
     code = getattr(error, "error_code", None)  # MLflow's; its wrapped network errors say INTERNAL
     if code is not None:
-        return code in _TRANSIENT
+        return code in _TRANSIENT and not _TOO_MUCH.search(str(error))
     return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy")
 
 

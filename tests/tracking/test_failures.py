@@ -7,6 +7,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from keras_nas_plugin.errors import StateError, TrackingError
+from keras_nas_plugin.tracking.connection import lost
 from keras_nas_plugin.tracking.failures import explained
 
 START = "logging it at http://host failed: "
@@ -53,3 +54,18 @@ def test_what_is_no_failure_of_a_store_stays_what_it_is(error):
 
 def test_what_keras_raises_is_explained_where_it_is_asked_for():
     assert said(TypeError("cannot pickle"), foreign=True) == f"{START}cannot pickle"
+
+
+@pytest.mark.parametrize(
+    ("status", "outage"), [(413, False), (431, False), (429, True), (500, True), (502, True)]
+)
+def test_what_a_gateway_never_lets_pass_is_no_outage(status, outage):
+    """Else the trial that is too large would be sent again for ever, before all others."""
+    import requests
+    from mlflow.utils.rest_utils import verify_rest_response
+
+    answer = requests.Response()
+    answer.status_code, answer._content = status, b"<html>No.</html>"
+    with pytest.raises(MlflowException) as found:
+        verify_rest_response(answer, "/api/2.0/mlflow/runs/log-batch")
+    assert lost(found.value) is outage

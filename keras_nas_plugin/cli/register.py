@@ -51,8 +51,14 @@ def register(
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(model), indent=2))
     else:
-        alias = f"models:/{model.name}@{model.alias} " if model.alias else ""
-        click.echo(f"Registered: {alias}({model.model_uri})")
+        alias = f"models:/{model.name}@{model.alias} ({model.model_uri})"
+        click.echo(f"Registered: {alias if model.alias else model.model_uri}")
+        if model.alias is None:
+            click.echo(
+                f"It did not become {options['alias']}, since `keras-nas promote` has judged it "
+                "already. MLflow's UI, or `MlflowClient.set_registered_model_alias`, has it "
+                "judged again."
+            )
     return 0
 
 

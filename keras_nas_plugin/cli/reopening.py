@@ -93,9 +93,10 @@ def tracker_of(search: SearchInfo, tracking_uri: str | None) -> MLflowTracker:
     """The tracker of a search, with its address or another one.
 
     Raises:
-        TrackingError: The search was not tracked.
+        TrackingError: The search was not tracked, or nobody says where.
     """
     from keras_nas_plugin import MLflowTracker
+    from keras_nas_plugin.tracking.sync import check_known
 
     settings = MLflowTracker.settings_of(search.directory)
     if settings is None:
@@ -105,6 +106,7 @@ def tracker_of(search: SearchInfo, tracking_uri: str | None) -> MLflowTracker:
         )
     if tracking_uri is not None:
         settings = {**settings, "tracking_uri": tracking_uri}
+    check_known(settings)
     return MLflowTracker(**settings)
 
 

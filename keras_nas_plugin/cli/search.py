@@ -144,11 +144,17 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
 
 
 def _resume_command(context: click.Context) -> str:
-    """What goes on with this search; an address from the environment becomes part of it."""
+    """What goes on with this search; an address from the environment becomes part of it.
+
+    A password in an address does not: terminals keep logs.
+    """
     words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
     source = context.get_parameter_source("tracking_uri")
-    if source is click.core.ParameterSource.ENVIRONMENT:
-        words += ["--tracking-uri", context.params["tracking_uri"]]
+    uri = context.params["tracking_uri"]
+    if source is click.core.ParameterSource.ENVIRONMENT and public_uri(uri) == uri:
+        words += ["--tracking-uri", uri]
+    if uri:
+        words = [word.replace(uri, public_uri(uri)) for word in words]
     return shlex.join(["keras-nas", *words, "--resume"])
 
 
@@ -183,7 +189,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         budget=settings.budget,
         dataset=data.pop("dataset", recipe.name),
         # Stored where others read it: without a password.
-        resume_command=_without_password(command, settings.tracking_uri),
+        resume_command=command,
         executions_per_trial=settings.executions_per_trial,
         max_model_size=settings.max_model_size,
         distribution_strategy=settings.distribute,
@@ -197,10 +203,6 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         arguments["batch_size"] = settings.batch_size
     tuner.search(**arguments)
     return _result(settings, tuner, tracker)
-
-
-def _without_password(command: str, tracking_uri: str | None) -> str:
-    return command.replace(tracking_uri, public_uri(tracking_uri)) if tracking_uri else command
 
 
 def _result(settings: Settings, tuner: Any, tracker: Any) -> dict[str, Any]:

@@ -11,17 +11,15 @@ then `champion`, then the end of `challenger`. A process that dies leaves one of
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import getpass
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.registry.gates.base import PromotionError
-from keras_nas_plugin.tracking.connection import first_line, forbidden, lost, public_uri
+from keras_nas_plugin.tracking.connection import public_uri
 from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, text_of
 
 if TYPE_CHECKING:
@@ -42,28 +40,6 @@ class Aliases:
     challenger: str | None
 
 
-@contextlib.contextmanager
-def as_tracking_error(doing: str, tracking_uri: str) -> Iterator[None]:
-    """Turn what MLflow, its stores and the network raise into one sentence."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        raise _explained(doing, tracking_uri, error) from error
-    except Exception as error:
-        if not lost(error):  # a database's own errors count as lost
-            raise
-        raise _explained(doing, tracking_uri, error) from error
-
-
-def _explained(doing: str, tracking_uri: str, error: Exception) -> TrackingError:
-    reason = "it is not permitted: " if forbidden(error) else ""
-    return TrackingError(
-        f"{doing} at {public_uri(tracking_uri)} failed: {reason}{first_line(error)}"
-    )
-
-
 def read_aliases(client: MlflowClient, name: str) -> Aliases:
     """Where the aliases are.
 
@@ -78,8 +54,9 @@ def read_aliases(client: MlflowClient, name: str) -> Aliases:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise PromotionError(
-            f"`name` needs a registered model; received {name!r}. Register one with "
-            "`keras-nas search --register NAME`."
+            f"`name` needs a registered model; received {name!r}, which is not at "
+            f"'{public_uri(client.tracking_uri)}'. `keras-nas register NAME` makes one, "
+            "`--tracking-uri` looks elsewhere."
         ) from error
     versions = [found.get(alias) for alias in (CHAMPION, CHALLENGER)]
     return Aliases(*(None if version is None else str(version) for version in versions))

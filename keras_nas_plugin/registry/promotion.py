@@ -23,6 +23,7 @@ from keras_nas_plugin.registry.metrics import Direction
 from keras_nas_plugin.registry.terms import MetricLike, Terms
 from keras_nas_plugin.registry.verdict import Verdict
 from keras_nas_plugin.tracking.connection import bounded_requests, connect, resolve_uri
+from keras_nas_plugin.tracking.failures import explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -124,7 +125,7 @@ def promote(
     inputs, targets = check_data(x, y)
     tracking_uri = resolve_uri(tracking_uri)
     client = connect(tracking_uri, registry_uri)
-    with aliases.as_tracking_error(f"promoting `{name}`", tracking_uri), bounded_requests():
+    with explained(f"promoting `{name}`", tracking_uri), bounded_requests():
         before = aliases.read_aliases(client, name)
         if aliases.was_interrupted(client, name, before):
             return _finish(client, name, before, dry_run=dry_run)
@@ -145,7 +146,7 @@ def promote(
     )
     if dry_run:
         return outcome
-    with aliases.as_tracking_error(f"promoting `{name}`", tracking_uri), bounded_requests():
+    with explained(f"promoting `{name}`", tracking_uri), bounded_requests():
         verdict.store(client, outcome)
         if outcome.passed:
             aliases.move(client, name, before=before)
@@ -161,7 +162,7 @@ def _download(client: MlflowClient, tracking_uri: str, name: str, version: str, 
     import mlflow.artifacts
 
     doing = f"downloading version {version} of `{name}`"
-    with aliases.as_tracking_error(doing, tracking_uri), bounded_requests():
+    with explained(doing, tracking_uri), bounded_requests():
         place = client.get_model_version_download_uri(name, version)
         files = mlflow.artifacts.download_artifacts(
             artifact_uri=place, dst_path=str(to), tracking_uri=tracking_uri
@@ -186,7 +187,7 @@ def _check_aliases(name: str, found: Aliases, terms: Terms) -> None:
     if found.challenger is None:
         raise PromotionError(
             f"`name` needs a model with the alias {CHALLENGER!r}; received {name!r}, which has "
-            "none. `keras-nas search --register NAME` sets it."
+            "none. `keras-nas register NAME` sets it, on a version that was not judged yet."
         )
     if found.challenger == found.champion:
         raise PromotionError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +20,10 @@ from keras_nas_plugin.registry.custom_objects import (
 )
 from keras_nas_plugin.registry.requirements import pinned_requirements
 from keras_nas_plugin.registry.signature import example_of, infer
-from keras_nas_plugin.tracking.connection import connect, public_uri, quiet_requests
+from keras_nas_plugin.tracking.connection import connect, quiet_requests
+from keras_nas_plugin.tracking.failures import explained
 from keras_nas_plugin.tracking.payload import safe_key, text_of
 from keras_nas_plugin.tracking.records import DatasetInfo
-from keras_nas_plugin.tracking.retrained import why
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,7 +111,7 @@ def register_model(
     check_name(name)
     check_alias(alias)
     client = connect(tracking_uri, registry_uri)
-    with as_tracking_error(name, tracking_uri), quiet_requests():
+    with explained(f"registering `{name}`", tracking_uri, foreign=True), quiet_requests():
         logged = _create_logged_model(client, run_id)
         try:
             example = example_of(model, sample) if input_example else None
@@ -167,18 +166,6 @@ def check_alias(alias: str | None) -> None:
             "`alias` needs letters, digits, '_' and '-', and is not 'latest' or 'v1', which "
             f"MLflow keeps for itself; received {alias!r}"
         )
-
-
-@contextlib.contextmanager
-def as_tracking_error(name: str, tracking_uri: str) -> Iterator[None]:
-    """Turn what MLflow, Keras, pickle and artifact stores raise into one sentence."""
-    try:
-        yield
-    except TrackingError:
-        raise
-    except Exception as error:  # each of them raises its own
-        how = why(error) if hasattr(error, "error_code") else f"failed: {error}"
-        raise TrackingError(f"registering `{name}` at {public_uri(tracking_uri)} {how}") from error
 
 
 def _create_logged_model(client: MlflowClient, run_id: str) -> LoggedModel:

@@ -8,6 +8,7 @@ from keras_nas_plugin.registry import aliases, verdict
 from keras_nas_plugin.registry.aliases import CHAMPION, PREVIOUS, ROLLBACK
 from keras_nas_plugin.registry.gates.base import PromotionError
 from keras_nas_plugin.tracking.connection import bounded_requests, connect, resolve_uri
+from keras_nas_plugin.tracking.failures import explained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def rollback(
     """
     tracking_uri = resolve_uri(tracking_uri)
     client = connect(tracking_uri, registry_uri)
-    with aliases.as_tracking_error(f"rolling back `{name}`", tracking_uri), bounded_requests():
+    with explained(f"rolling back `{name}`", tracking_uri), bounded_requests():
         found = aliases.read_aliases(client, name)
         done = Rollback(
             name=name,
@@ -101,7 +102,8 @@ def _previous(client: aliases.MlflowClient, name: str, version: str) -> str:
     if not previous:
         raise PromotionError(
             f"`name` needs a champion that replaced another one; received {name!r}, whose version "
-            f"{version} did not, as far as its tags say"
+            f"{version} did not, as far as its tags say. Any version becomes champion by "
+            f"`MlflowClient.set_registered_model_alias({name!r}, {CHAMPION!r}, VERSION)`."
         )
     try:
         client.get_model_version(name, previous)

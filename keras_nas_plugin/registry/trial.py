@@ -13,13 +13,13 @@ from keras_nas_plugin.registry.card import CARD, DESCRIPTION_LIMIT, Subject, ren
 from keras_nas_plugin.registry.described import architecture_of
 from keras_nas_plugin.registry.register import (
     RegisteredModel,
-    as_tracking_error,
     check_alias,
     check_name,
     register_model,
 )
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.connection import bounded_requests, connect, public_uri
+from keras_nas_plugin.tracking.failures import explained
 from keras_nas_plugin.tracking.payload import shorten
 from keras_nas_plugin.tracking.records import (
     ARCHITECTURE,
@@ -27,7 +27,6 @@ from keras_nas_plugin.tracking.records import (
     SearchInfo,
     TrialRecord,
     load_records,
-    load_registration,
     save_registration,
 )
 from keras_nas_plugin.tracking.retrained import log_retraining, run_of_trial
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 _KIND, _MODEL_ID = "nas.kind", "nas.model_id"
 _TRIAL = "trial"
-_FIELDS = dataclasses.fields(RegisteredModel)
 
 
 def register_trial(
@@ -83,9 +81,6 @@ def register_trial(
     check_alias(alias)
     run_id = _run_id(tracker, search, record, retraining if retrained else None)
     kind = RETRAINED if retrained else _TRIAL
-    earlier = load_registration(search.directory) or {}
-    if (earlier.get("name"), earlier.get("alias"), earlier.get("run_id")) == (name, alias, run_id):
-        return RegisteredModel(**{f.name: earlier[f.name] for f in _FIELDS})
     registered = _existing(tracker, name, run_id, kind, alias)
     if registered is None:
         about = _About(name, alias, search, record, retraining, retrained, input_example)
@@ -141,7 +136,7 @@ def _existing(
 ) -> RegisteredModel | None:
     """The version of this model, with the alias; None where there is none."""
     client = connect(tracker.tracking_uri, tracker.registry_uri)
-    with as_tracking_error(name, tracker.tracking_uri), bounded_requests():
+    with explained(f"registering `{name}`", tracker.tracking_uri), bounded_requests():
         versions = [
             version
             for version in client.search_model_versions(f"run_id = '{run_id}'")

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import logging
 import os
+import re
 import socket
 import ssl
 import threading
@@ -30,6 +31,11 @@ _BOUNDS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 _SILENCE = {"MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 
 _FORBIDDEN = ("error code 401", "error code 403", "401 Client Error", "403 Client Error")
+
+# What a gateway answers to a request that it never lets pass; MLflow takes it for an outage.
+_TOO_MUCH = re.compile(r"failed with error code (405|413|414|431) ")
+
+_CREDENTIALS = re.compile(r"(://)[^\s@'\"]*@")
 
 _DATABASE_LOG = "mlflow.store.db.utils"
 
@@ -111,8 +117,9 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
     """Set variables that are not set."""
     with _overlapping_lock:
         ours = [name for name in values if _overlapping[name] or name not in os.environ]
+        # Only once: other threads read the environment, which is not made for that.
+        os.environ.update({name: values[name] for name in ours if not _overlapping[name]})
         _overlapping.update(ours)
-        os.environ.update({name: values[name] for name in ours})
     try:
         yield
     finally:
@@ -185,7 +192,7 @@ def lost(error: Exception) -> bool:
     """
     code = getattr(error, "error_code", None)  # MLflow's; its wrapped network errors say INTERNAL
     if code is not None:
-        return code in _TRANSIENT
+        return code in _TRANSIENT and not _TOO_MUCH.search(str(error))
     return isinstance(error, OSError) or type(error).__module__.startswith("sqlalchemy")
 
 
@@ -293,8 +300,9 @@ def open_experiment(client: MlflowClient, name: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """What went wrong, in one line, without the passwords of addresses."""
     lines = str(error).strip().splitlines()
     # SQLAlchemy begins with what it was doing, in brackets.
     told = [line for line in lines if line.strip() and not line.startswith("(raised as a result")]
-    return (told or lines or [type(error).__name__])[0]
+    # MLflow names the address of a request that failed, with the password in it.
+    return _CREDENTIALS.sub(r"\1", (told or lines or [type(error).__name__])[0])

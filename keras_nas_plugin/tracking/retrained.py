@@ -13,18 +13,13 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.tracking import payload
-from keras_nas_plugin.tracking.connection import (
-    bounded_requests,
-    connect,
-    first_line,
-    lost,
-    public_uri,
-)
+from keras_nas_plugin.tracking.connection import bounded_requests, connect, public_uri
+from keras_nas_plugin.tracking.failures import explained
 from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 from keras_nas_plugin.tracking.retraining import RETRAINED, RetrainedModel, Retraining
 from keras_nas_plugin.tracking.runs import (
@@ -46,7 +41,6 @@ OF_TRIAL, SEED, KEY = "nas.retrained_trial_id", "nas.seed", "nas.retraining"
 SEARCHED_METRIC, RETRAINED_METRIC = "searched/", "retrained/"
 
 _SETTING = "retrain/"
-_REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED")
 
 
 def log_retraining(
@@ -72,7 +66,7 @@ def log_retraining(
     models = list(retraining.models)
     if all(model.logged == mark for model, mark in zip(models, marks, strict=True)):
         return retraining
-    with reaching(f"logging trial {record.trial_id}, retrained,", uri):
+    with explained(f"logging trial {record.trial_id}, retrained,", uri), bounded_requests():
         client = connect(uri, tracker.registry_uri)
         experiment_id = _experiment_id(client, tracker.experiment, uri)
         parent = _find(client, experiment_id, {KIND: "search", SEARCH_ID: search.search_id})
@@ -92,53 +86,24 @@ def log_retraining(
 
 
 def run_of_trial(tracker: Any, search: SearchInfo, trial_id: str) -> str | None:
-    """The run of a trial; also where the tracker has not followed the search in this process.
+    """The run of a trial; also where the tracker has followed no search yet, or another one.
 
     Raises:
         TrackingError: The store does not answer, or refuses.
     """
     known = tracker.run_id(trial_id)
-    if known is not None or not hasattr(tracker, "experiment"):
+    if not hasattr(tracker, "experiment"):
         return known
-    with reaching(f"looking for trial {trial_id}", tracker.tracking_uri):
+    doing = f"looking for trial {trial_id}"
+    with explained(doing, tracker.tracking_uri), bounded_requests():
         client = connect(tracker.tracking_uri, tracker.registry_uri)
         experiment = client.get_experiment_by_name(tracker.experiment)
         if experiment is None:
             return None
         tags = {TRIAL_ID: trial_id, KIND: "trial", SEARCH_ID: search.search_id}
-        found = _find(client, experiment.experiment_id, tags)
-    return None if found is None else found.info.run_id
-
-
-@contextlib.contextmanager
-def reaching(doing: str, uri: str) -> Iterator[None]:
-    """Turn what MLflow and the network raise into one sentence.
-
-    Args:
-        doing: What is being done.
-        uri: Where.
-
-    Raises:
-        TrackingError: In place of what the block raised.
-    """
-    try:
-        with bounded_requests():
-            yield
-    except TrackingError:
-        raise
-    except Exception as error:  # MLflow's classes are not imported for this
-        if not hasattr(error, "error_code") and not lost(error):
-            raise
-        raise TrackingError(f"{doing} at {public_uri(uri)} {why(error)}") from error
-
-
-def why(error: Exception) -> str:
-    """How a call of a store failed, in words: a refusal is told apart from an outage."""
-    code = getattr(error, "error_code", None)
-    if code in _REFUSED:
-        who = "this user has no permission" if code == _REFUSED[0] else "nobody is logged in"
-        return f"was refused: {who} ({first_line(error)})"
-    return f"failed: {first_line(error)}"
+        found = [run.info.run_id for run in _all(client, experiment.experiment_id, tags)]
+    # Trials of two searches have the same ids, and one tracker may follow both.
+    return known if known in found else next(iter(found), None)
 
 
 def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
@@ -153,14 +118,17 @@ def _experiment_id(client: MlflowClient, name: str, uri: str) -> str:
 
 def _find(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
     """The oldest run with all of these tags."""
+    return next(iter(_all(client, experiment_id, tags)), None)
+
+
+def _all(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> list[Run]:
+    """The runs with all of these tags, the oldest first."""
     quoted = {key: str(value).replace("'", "''") for key, value in tags.items()}
-    found = client.search_runs(
+    return client.search_runs(
         [experiment_id],
         " and ".join(f"tags.`{key}` = '{value}'" for key, value in quoted.items()),
-        max_results=1,
         order_by=["attributes.start_time ASC"],
     )
-    return found[0] if found else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,7 +204,9 @@ def _log(client: MlflowClient, experiment_id: str, parent: Run, content: _Conten
     """Fill the run of a retrained model, which is made if there is none; its id."""
     from mlflow.entities import Metric, Param, RunTag
 
-    found = _find(client, experiment_id, content.identity())
+    # Trained again after `overwrite=True`, it is another training, which shares no run.
+    runs = _all(client, experiment_id, content.identity())
+    found = next((one for one in runs if one.info.start_time == content.model.started_ms), None)
     if found is None:
         found = client.create_run(
             experiment_id,

@@ -164,6 +164,11 @@ class Retraining:
         """Standard deviation of `scores` over the seeds; None for fewer than two."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
+    def not_logged(self) -> Retraining:
+        """The same, said to lack runs: an earlier one may know less than what was measured."""
+        models = tuple(dataclasses.replace(one, run_id=None, logged=None) for one in self.models)
+        return dataclasses.replace(self, models=models)
+
     def save(self) -> None:
         """Write this to the project folder, in place of an earlier one."""
         folder = Path(self.directory) / RETRAINED

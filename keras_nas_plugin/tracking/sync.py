@@ -63,7 +63,7 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
             f"{str(directory)!r}"
         )
     settings = {**(settings or {}), **({"tracking_uri": tracking_uri} if tracking_uri else {})}
-    _check_known(settings)
+    check_known(settings)
     tracker = MLflowTracker(**settings)
     outbox = Outbox(directory)
     note = Path(directory) / NOTE_FILE
@@ -94,8 +94,12 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
     )
 
 
-def _check_known(settings: Mapping[str, Any]) -> None:
-    """An address with a password is not written down; MLflow's default is another place."""
+def check_known(settings: Mapping[str, Any]) -> None:
+    """An address with a password is not written down; MLflow's default is another place.
+
+    Raises:
+        TrackingError: The address is neither in the settings nor in the environment.
+    """
     import mlflow
 
     if settings.get("tracking_uri") is None and not mlflow.is_tracking_uri_set():

@@ -130,6 +130,7 @@ class SearchResults(TrialTrainer):
                     self.project_dir,
                     error,
                 )
+                done = done.not_logged()
         return done
 
     def register_best(

@@ -81,7 +81,8 @@ class Wanted:
             raise RetrainingError(f"`seed` needs at least 0; received {self.seed}")
         if self.hold_out is not None and self.test_data is not None:
             raise RetrainingError(
-                "`hold_out` needs data without test rows, which measure better; received both"
+                "`hold_out` needs data without test rows, which measure better; received both. "
+                "Leave it out."
             )
 
 

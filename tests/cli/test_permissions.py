@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from keras_nas_plugin.tracking.outbox import Outbox
+from tests.cli.conftest import TARGET
 from tests.cli.test_promote import RECIPE, aliases, assert_one_error
+from tests.cli.test_retrain import RECIPE as SEARCHED
+from tests.cli.test_retrain import SEARCH
 from tests.servers import ADMIN, ADMIN_PASSWORD, guarded_server, signed_in
 
 READER = signed_in("reader", "may only read")
@@ -119,6 +122,81 @@ def test_trials_wait_until_somebody_may_send_them(nas, write, guarded, owned, tm
     experiment = owned.get_experiment_by_name("models").experiment_id
     runs = owned.search_runs([experiment], "tags.`nas.kind` = 'trial'")
     assert sorted(run.data.tags["nas.trial_id"] for run in runs) == ["0", "1"]
+
+
+@pytest.fixture(scope="module")
+def searched(server, guarded, tmp_path_factory):
+    """A folder with a search that the administrator logged at the guarded server."""
+    folder = tmp_path_factory.mktemp("searched")
+    (folder / "recipe.py").write_text(SEARCHED, encoding="utf-8")
+    words = SEARCH.format(store=guarded.uri).split()
+    done = server.run(TARGET, cwd=folder, words=words, environment=OWNER)
+    assert done.returncode == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def runs(owned):
+    """All runs of retrained models at the server."""
+
+    def read():
+        experiment = owned.get_experiment_by_name("tiny").experiment_id
+        return owned.search_runs([experiment], "tags.`nas.kind` = 'retrained'")
+
+    return read
+
+
+@pytest.mark.parametrize("user", [READER, STRANGER], ids=["reader", "stranger"])
+def test_a_model_that_may_not_be_registered_is_not(nas, searched, guarded, owned, user):
+    address = guarded.uri.replace("//", "//somebody:guess@")
+    for uri in (guarded.uri, address):
+        words = "register forbidden --tracking-uri"
+        done = nas(words, uri, cwd=searched, environment=user)
+        assert_one_error(done, 1, f" at {guarded.uri} failed: it is not permitted: ")
+        assert user["MLFLOW_TRACKING_PASSWORD"] not in done.err and "guess" not in done.err
+    assert owned.search_registered_models("name = 'forbidden'") == []
+    assert not (searched / "searches/tiny/registered_model.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("user", "seed"), [(READER, 5), (STRANGER, 6)], ids=["reader", "stranger"]
+)
+def test_what_is_retrained_waits_until_somebody_may_log_it(
+    nas, searched, guarded, runs, user, seed
+):
+    before = len(runs())
+    words = f"retrain --seed {seed} --tracking-uri {guarded.uri}"
+    done = nas(words, cwd=searched, environment=user)
+    assert done.returncode == 1 and "Traceback" not in done.err, done.err
+    assert f" at {guarded.uri} failed: it is not permitted: " in done.err
+    assert done.err.count("not permitted") == 1
+    assert user["MLFLOW_TRACKING_PASSWORD"] not in done.err
+    assert "retrained, accuracy" in done.out, "the result is there nevertheless"
+    assert len(list(searched.glob(f"searches/tiny/retrained/*/seed_{seed}.weights.h5"))) == 1
+    assert len(runs()) == before
+
+    done = nas(words, cwd=searched, environment=OWNER)
+    assert done.returncode == 0, done.err
+    assert "Retraining trial" not in done.err
+    assert len(runs()) == before + 1
+
+
+def test_from_the_search_to_a_champion_over_http(nas, searched, guarded, owned, runs):
+    """As production has it: everything goes through the server, artifacts included."""
+    at = f"--tracking-uri {guarded.uri}"
+    done = nas("retrain --seeds 2 --json", at, cwd=searched, environment=OWNER)
+    assert done.returncode == 0, done.err
+    models = json.loads(done.out)["models"]
+    assert {model["run_id"] for model in models} <= {run.info.run_id for run in runs()}
+    done = nas("register wired --retrained --json", at, cwd=searched, environment=OWNER)
+    assert done.returncode == 0, done.err
+    assert json.loads(done.out)["run_id"] == models[0]["run_id"]
+    words = "promote wired --data recipe.py --no-smoke-test --require accuracy>=0"
+    done = nas(words, at, cwd=searched, environment=OWNER)
+    assert done.returncode == 0, done.err
+    version = owned.get_model_version_by_alias("wired", "champion")
+    assert version.run_id == models[0]["run_id"]
+    assert version.description.startswith("# ") and "retrained from scratch" in version.description
 
 
 def test_a_permission_that_is_taken_away_in_the_middle_costs_no_trial(

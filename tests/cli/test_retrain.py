@@ -267,6 +267,11 @@ def test_a_fresh_process_loads_both(original, tmp_path):
 def test_the_same_model_is_registered_once(folder):
     first = json.loads(folder.nas("register tiny-model --json").out)
     assert first["version"] == "1" and first["alias"] == "challenger"
+    # Another search may have taken the alias meanwhile.
+    folder.client().set_registered_model_alias("tiny-model", "challenger", "2")
+    again = json.loads(folder.nas("register tiny-model --json").out)
+    assert (again["version"], again["alias"]) == ("1", "challenger")
+    assert folder.client().get_registered_model("tiny-model").aliases == {"challenger": 1}
     again = json.loads(folder.nas("register tiny-model --retrained --alias other --json").out)
     assert (again["version"], again["alias"]) == ("2", "other")
     aliases = folder.client().get_registered_model("tiny-model").aliases
@@ -277,6 +282,8 @@ def test_the_same_model_is_registered_once(folder):
     judged = json.loads(folder.nas("register tiny-model --retrained --json").out)
     assert (judged["version"], judged["alias"]) == ("2", None)
     assert folder.client().get_registered_model("tiny-model").aliases["challenger"] == 1
+    told = folder.nas("register tiny-model --retrained").out
+    assert "models:/tiny-model/2\nIt did not become challenger, since `keras-nas promote`" in told
 
 
 def register_and_die(words):
@@ -322,6 +329,18 @@ def test_again_trains_what_is_missing(folder):
     assert best["run_id"] == runs[best["trial_id"]], "a trial is still what it was"
 
 
+def test_what_is_trained_anew_shares_neither_run_nor_version(folder):
+    earlier = {run.info.run_id for run in folder.runs("retrained")}
+    new = json.loads(folder.nas("retrain --overwrite --json").out)
+    (run_id,) = (model["run_id"] for model in new["models"])
+    assert {run.info.run_id for run in folder.runs("retrained")} == earlier | {run_id}
+    assert run_id not in earlier
+    for one in (*earlier, run_id):
+        assert len(folder.client().get_metric_history(one, "loss")) == new["epochs"]
+    version = json.loads(folder.nas("register tiny-model --retrained --json").out)
+    assert (version["version"], version["run_id"]) == ("3", run_id)
+
+
 def test_without_test_data_it_says_so(folder):
     done = folder.nas("retrain --data no_test")
     assert done.returncode == 0, done.err
@@ -353,6 +372,9 @@ def test_a_server_that_is_away_costs_no_training(folder, nobody):
     assert "`tracking_uri` needs a server that answers" in done.err
     assert "Error: MLflow has not got all of it; the same command sends it." in done.err
     assert "retrained, accuracy" in done.out
+    # Runs elsewhere do not count.
+    known = folder.nas("retrain --seeds 2", uri=nobody)
+    assert known.returncode == 1 and "MLflow run of seed" not in known.out
     again = folder.nas("retrain --seed 9")
     assert again.returncode == 0, again.err
     assert "Retraining trial" not in again.err
@@ -367,6 +389,18 @@ def test_a_search_that_was_not_tracked(folder):
     assert_one_error(folder.nas("register name"), 1, "needs runs in MLflow; it was not tracked")
     done = folder.nas("retrain --no-tracking --seed 7")
     assert done.returncode == 0 and "MLflow run" not in done.out
+
+
+@pytest.mark.parametrize("words", ["register name", "retrain"])
+def test_an_address_with_a_password_has_to_be_given_again(folder, words):
+    note = folder.project / "tracking.json"
+    noted = json.loads(note.read_text())
+    noted["settings"]["tracking_uri"] = None
+    note.write_text(json.dumps(noted))
+    done = folder._server.run(
+        TARGET, cwd=folder.path, words=words.split(), environment={"MLFLOW_TRACKING_URI": ""}
+    )
+    assert_one_error(done, 1, "the address at which the search logged, which holds a password")
 
 
 def test_the_file_of_the_search(folder):

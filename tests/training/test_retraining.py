@@ -343,27 +343,6 @@ def test_a_retrained_run_is_no_trial(tuner, retrained):
         assert run.data.tags["nas.kind"] == "trial"
 
 
-def test_a_refusal_is_told_apart_from_an_outage():
-    from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
-
-    from keras_nas_plugin.errors import TrackingError
-    from keras_nas_plugin.tracking.retrained import reaching
-
-    def said(error):
-        with pytest.raises(TrackingError) as found, reaching("logging it", "http://u:secret@host"):
-            raise error
-        return str(found.value)
-
-    refused = MlflowException("Permission denied", error_code=PERMISSION_DENIED)
-    start = "logging it at http://host "
-    assert said(refused) == f"{start}was refused: this user has no permission (Permission denied)"
-    assert said(MlflowException("busy")) == f"{start}failed: busy"
-    assert said(ConnectionError("gone")) == f"{start}failed: gone"
-    with pytest.raises(KeyError), reaching("logging it", "http://host"):
-        raise KeyError("a fault of ours")
-
-
 # A process that is killed
 
 

@@ -110,13 +110,22 @@ def quiet_requests() -> Iterator[None]:
 # Blocks of several threads overlap: the first one sets a variable, the last one takes it back.
 _overlapping: collections.Counter[str] = collections.Counter()
 _overlapping_lock = threading.Lock()
+_left: dict[str, str] = {}
 
 
 @contextlib.contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set variables that are not set."""
+    """Set variables that the user has not set, and give them MLflow's own defaults afterwards.
+
+    They are not deleted again: another thread that copies the environment at that moment, as
+    everything does that starts a process, would fail with a `KeyError`.
+    """
     with _overlapping_lock:
-        ours = [name for name in values if _overlapping[name] or name not in os.environ]
+        ours = [
+            name
+            for name in values
+            if _overlapping[name] or os.environ.get(name) in (None, _left.get(name))
+        ]
         # Only once: other threads read the environment, which is not made for that.
         os.environ.update({name: values[name] for name in ours if not _overlapping[name]})
         _overlapping.update(ours)
@@ -125,9 +134,15 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         with _overlapping_lock:
             _overlapping.subtract(ours)
-            for name in ours:
-                if not _overlapping[name]:
-                    os.environ.pop(name, None)
+            _left.update({name: _default(name) for name in ours if not _overlapping[name]})
+            os.environ.update({n: _left[n] for n in ours if not _overlapping[n]})
+
+
+def _default(name: str) -> str:
+    from mlflow import environment_variables
+
+    value = getattr(environment_variables, name).default
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def answers(uri: str, *, timeout: float = PROBE_SECONDS) -> bool:

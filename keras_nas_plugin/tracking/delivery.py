@@ -27,6 +27,8 @@ from keras_nas_plugin.tracking.views import write_view
 
 # The search's run, which everybody looks at, is at most this far behind.
 _PARENT_SECONDS = 1.0
+# So often a trial is tried that fails while others do not.
+_LOSSES = 3
 # How often a chief looks what its workers have finished.
 _FOLLOW_SECONDS = 1.0
 
@@ -84,12 +86,13 @@ class Delivery:
         self._pending: dict[str, TrialRecord] = {}
         self._kept: set[str] = set()
         self._refused: set[str] = set()
+        # How many had been sent each time that a trial was lost.
+        self._sent = 0
+        self._losses: dict[str, list[int]] = {}
         self._run_ids: dict[str, str] = {}
         # Trials that train here, and those of them whose runs are open.
         self._active: set[str] = set()
         self._started: dict[str, TrialRun] = {}
-        # When the records of trials were written that were looked at in the project folder.
-        self._seen: dict[str, int] = {}
         # Runs that the store shows as RUNNING.
         self._left_running: dict[str, str] = {}
         # Trials whose run may have been made by a call whose answer was lost.
@@ -111,7 +114,7 @@ class Delivery:
         return self._run_ids.get(trial_id)
 
     def open(self, records: Iterable[TrialRecord]) -> None:
-        """Connect, and send what an earlier process left unsent.
+        """Connect, and find out what an earlier process left unsent; `flush` sends it.
 
         Args:
             records: The trials that ended before.
@@ -126,9 +129,6 @@ class Delivery:
         self._pending = {record.trial_id: record for record in self._outbox.records()}
         self._kept = set(self._pending)
         self._link.connect()
-        if self._link.online:
-            self._flush()
-        self._update_parent()
 
     def start(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """Open the run of a trial; without a store, its end will do that."""
@@ -169,6 +169,7 @@ class Delivery:
         self._pending.pop(record.trial_id, None)
         self._pending[record.trial_id] = record
         self._refused.discard(record.trial_id)
+        self._losses.pop(record.trial_id, None)
         self._link.reconnect()
         if self._link.online:
             self._flush()
@@ -206,6 +207,8 @@ class Delivery:
         if self._link.online:
             self._flush()
         self._update_parent()
+        if self._pending and self._part == "worker":
+            self._say_what_waits()
 
     def close(self, status: Status) -> None:
         """Send what waits and end the search's run, and those that nobody goes on with."""
@@ -308,28 +311,12 @@ class Delivery:
 
     def _enter_others(self) -> bool:
         """Enter trials that other processes of this search ended; whether there are any."""
-        new = []
-        for path in Path(self._search.directory).glob("trial_*"):
-            trial_id = path.name.removeprefix("trial_")
-            if self._part is None and trial_id in self._standing.board:
-                continue  # nobody else trains it again
-            try:
-                changed = TrialRecord.changed(path)
-                if changed is None or changed == self._seen.get(trial_id):
-                    continue
-                record = TrialRecord.load(path)
-            except (StateError, OSError, KeyError, TypeError) as error:
-                _log.warning("The record of %s cannot be read: %s", path.name, error)
-                continue
-            self._seen[trial_id] = changed
-            if record is not None and not self._standing.knows(record):
-                new.append(record)
-        for record in sorted(new, key=lambda record: (record.ended_ms, record.trial_id)):
-            self._standing.enter(record)
-        return bool(new)
+        # Without a chief, nobody else trains a trial again that is known.
+        return self._standing.follow(self._search.directory, again=self._part is not None)
 
     def _flush(self) -> None:
         """Send the trials that wait, oldest first."""
+        lost = 0
         for record in list(self._pending.values()):
             if record.trial_id in self._refused:
                 continue
@@ -342,16 +329,37 @@ class Delivery:
                 if sent:
                     self._kept.discard(record.trial_id)
                     self._outbox.remove(record)
-            if not self._link.online:
-                return
             if sent:
                 del self._pending[record.trial_id]
-            else:
+                self._sent, lost = self._sent + 1, 0
+            elif self._link.online:
                 self._refused.add(record.trial_id)
+            else:
+                lost += 1
+                if lost == _LOSSES or not self._goes_on_without(record.trial_id):
+                    return
         if self._alone:
             for trial_id in [*self._left_running]:
                 if trial_id not in self._active and trial_id not in self._pending:
                     self._kill(trial_id)
+
+    def _goes_on_without(self, trial_id: str) -> bool:
+        """Whether the store answers, so that others may be sent after one that was lost.
+
+        MLflow answers some requests that it cannot carry out by an internal error. One that is
+        lost again and again, while others are not, counts as refused.
+        """
+        self._link.reconnect(now=True)
+        losses = self._losses.setdefault(trial_id, [])
+        losses.append(self._sent)
+        if self._link.online and len(losses) >= _LOSSES and self._sent > losses[0]:
+            self._refused.add(trial_id)
+            _log.warning(
+                "MLflow fails over trial %s, and takes others; it stays in %s.",
+                trial_id,
+                self._outbox.folder,
+            )
+        return self._link.online
 
     def _send(self, record: TrialRecord) -> bool:
         trial_id = record.trial_id
@@ -363,6 +371,7 @@ class Delivery:
                 trial_id, record.values, record.started_ms, name=trial_label(record), new=new
             )
             self._note_run(trial_id, run.run_id)
+            self._left_running[trial_id] = run.run_id
         self._runs.end_trial(run, record)
         self._left_running.pop(trial_id, None)
         return True

@@ -99,7 +99,7 @@ class Link:
         reason = connection.first_line(error)
         level = logging.DEBUG if reason in self._reasons else logging.WARNING
         self._reasons.add(reason)
-        _log.log(level, "MLflow refused %s: %s", what, error)
+        _log.log(level, "MLflow refused %s: %s", what, reason)
 
     def lose(self, error: Exception) -> None:
         """Go offline; the first time, say so."""

@@ -22,7 +22,7 @@ from keras_nas_plugin.tracking.connection import (
     resolve_uri,
 )
 from keras_nas_plugin.tracking.delivery import Delivery
-from keras_nas_plugin.tracking.records import SearchInfo, Status, TrialRecord
+from keras_nas_plugin.tracking.records import KILLED, SearchInfo, Status, TrialRecord
 from keras_nas_plugin.tracking.sender import Sender
 from keras_nas_plugin.tracking.views import view_url
 
@@ -98,6 +98,7 @@ class MLflowTracker(Tracker):
         self._tags = dict(tags or {})
         self._delivery: Delivery | None = None
         self._sender: Sender | None = None
+        self._ended = True
         self._starting: dict[str, Future] = {}
         self._directory = "."
 
@@ -171,8 +172,8 @@ class MLflowTracker(Tracker):
             TrackingError: MLflow cannot use `tracking_uri` or `experiment`. A server that
                 does not answer is no error.
         """
-        if self._sender:
-            self._sender.close()
+        if self._delivery and not self._ended:
+            self.search_ended(KILLED)  # of another search, which nobody ended
         self._delivery = None
         delivery = Delivery(
             search,
@@ -187,8 +188,10 @@ class MLflowTracker(Tracker):
         delivery.open(records)
         self._delivery = delivery
         self._sender = Sender(delivery.idle)
-        if is_chief():
-            self._sender.submit(delivery.idle)  # no trial of its own would start the thread
+        self._ended = False
+        if delivery.parent_run_id or is_chief():
+            # What an earlier process left unsent may take longer than a trial.
+            self._sender.submit(delivery.flush)
         self._note(search.directory, None)
         self._directory = search.directory
 
@@ -208,9 +211,17 @@ class MLflowTracker(Tracker):
 
     def search_ended(self, status: Status) -> None:
         if self._delivery:
-            self._sender.submit(self._delivery.close, status)
-            self._sender.close()
             self._note(self._directory, status)
+            self._sender.submit(self._delivery.close, status)
+            self._ended = True
+            self._sender.close()
+
+    def leave(self) -> None:
+        """Send everything and end the tracker's thread; the search goes on elsewhere."""
+        self.flush()
+        if self._sender:
+            self._ended = True
+            self._sender.close()
 
     # What `keras-nas sync` needs
 
@@ -219,11 +230,11 @@ class MLflowTracker(Tracker):
 
         A password in an address is not written down: who syncs gives the address again.
         """
-        uri = absolute_uri(self.tracking_uri)
+        uri, registry = absolute_uri(self.tracking_uri), self._registry_uri
         settings = {
             "experiment": self._experiment,
             "tracking_uri": uri if public_uri(uri) == uri else None,
-            "registry_uri": self._registry_uri,
+            "registry_uri": registry if registry and public_uri(registry) == registry else None,
             "run_name": self._run_name,
             "tags": self._tags,
         }

@@ -30,6 +30,7 @@ class Sender:
         self._idle = idle
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._ending = False
         self._fatal: BaseException | None = None
 
     def submit(self, call: Callable[..., Any], *args: Any) -> Future:
@@ -38,7 +39,7 @@ class Sender:
         if self._fatal is not None:
             future.set_exception(self._fatal)
             return future
-        if self._thread is None:
+        if not self._runs():
             self._thread = threading.Thread(target=self._work, name="nas-tracking", daemon=True)
             self._thread.start()
         self._jobs.put((future, call, args))
@@ -49,7 +50,7 @@ class Sender:
 
         Once the thread has ended, or while it has not begun, that is done right here.
         """
-        if self._thread is None and self._fatal is None:
+        if self._fatal is None and not self._runs():
             return call(*args)
         return self.submit(call, *args).result()
 
@@ -57,9 +58,17 @@ class Sender:
         """Wait until all that was submitted is done, and end the thread."""
         if self._thread is None:
             return
-        self._jobs.put(None)
+        if not self._ending:
+            self._ending = True
+            self._jobs.put(None)
         self._thread.join()
-        self._thread = None
+        self._thread, self._ending = None, False
+
+    def _runs(self) -> bool:
+        """Whether there is a thread that takes a job: not in a forked child, which has none."""
+        if self._ending:
+            self.close()  # a wait for its end was interrupted
+        return self._thread is not None and self._thread.is_alive()
 
     def _work(self) -> None:
         due: float | None = None

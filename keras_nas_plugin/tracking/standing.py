@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import os
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.tracking.calibration import OBSERVED, RANKING, Calibration
 from keras_nas_plugin.tracking.leaderboard import Leaderboard
 from keras_nas_plugin.tracking.note import render_note
@@ -14,6 +18,8 @@ from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 from keras_nas_plugin.tracking.runs import NOTE
 
 BEST = "best_objective"
+
+_log = logging.getLogger("keras_nas_plugin")
 
 
 class Standing:
@@ -33,11 +39,13 @@ class Standing:
         self._points: list[Point] = []
         self._places: dict[str, float] = {}
         self._entered: dict[str, tuple[int, int]] = {}
+        # When the records that were looked at in the project folder were written.
+        self._seen: dict[str, int] = {}
 
     def enter(self, record: TrialRecord) -> None:
         """Enter a trial that ended; each has its own step in the curves."""
         self.changed = True
-        self._entered[record.trial_id] = (record.started_ms, record.ended_ms)
+        self._entered[record.trial_id] = _attempt(record)
         progress = self.board.add(record)
         place = self._calibration.add(record)
         volume = self._volume.add(record) if self._volume else None
@@ -56,9 +64,35 @@ class Standing:
             Point(key, value, progress.time_ms, progress.step) for key, value in values.items()
         ]
 
-    def knows(self, record: TrialRecord) -> bool:
-        """Whether a trial was entered as it is."""
-        return self._entered.get(record.trial_id) == (record.started_ms, record.ended_ms)
+    def follow(self, directory: str | os.PathLike, *, again: bool) -> bool:
+        """Enter trials that other processes have left in the project folder.
+
+        Args:
+            directory: The project folder.
+            again: Whether trials that are known may have been trained again.
+
+        Returns:
+            Whether there were any.
+        """
+        new = []
+        for path in Path(directory).glob("trial_*"):
+            trial_id = path.name.removeprefix("trial_")
+            if not again and trial_id in self.board:
+                continue
+            try:
+                changed = TrialRecord.changed(path)
+                if changed is None or changed == self._seen.get(trial_id):
+                    continue
+                record = TrialRecord.load(path)
+            except (StateError, OSError, KeyError, TypeError) as error:
+                _log.warning("The record of %s cannot be read: %s", path.name, error)
+                continue
+            self._seen[trial_id] = changed
+            if record is not None and self._entered.get(trial_id) != _attempt(record):
+                new.append(record)
+        for record in sorted(new, key=lambda record: (record.ended_ms, record.trial_id)):
+            self.enter(record)
+        return bool(new)
 
     def placed(self, record: TrialRecord) -> TrialRecord:
         """The record with its place among the trials with proxies, if it has one."""
@@ -91,6 +125,11 @@ class Standing:
     def forget_points(self, steps: Collection[int]) -> None:
         """Leave out the steps that the store has already."""
         self._points = [point for point in self._points if point.step not in steps]
+
+
+def _attempt(record: TrialRecord) -> tuple[int, int]:
+    """What tells an attempt at a trial from another one."""
+    return record.started_ms, record.ended_ms
 
 
 def _volume_of(search: SearchInfo) -> Any:

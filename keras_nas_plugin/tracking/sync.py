@@ -88,6 +88,8 @@ def sync(directory: str | os.PathLike, *, tracking_uri: str | None = None) -> Sy
             )
         if status is not None:
             tracker.search_ended(status)
+        else:
+            tracker.leave()
     waiting = len(outbox.records())
     return Synced(
         len(records), before - waiting, waiting, status, public_uri(tracker.tracking_uri)

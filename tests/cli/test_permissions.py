@@ -117,6 +117,7 @@ def test_trials_wait_until_somebody_may_send_them(nas, write, guarded, owned, tm
     assert len(outbox.records()) == 2
     done = nas(sync, environment=OWNER)
     assert done.returncode == 0, done.err
+    assert done.out.startswith("{"), (done.out, done.err)
     sent = json.loads(done.out)
     assert (sent["sent"], sent["waiting"], sent["status"]) == (2, 0, "FINISHED")
     experiment = owned.get_experiment_by_name("models").experiment_id

@@ -226,3 +226,35 @@ def test_a_trial_that_is_sent_again_goes_to_the_run_that_has_its_metrics(
     assert read.trial("00").info.status == "FINISHED"
     assert [step for step, _ in read.points(read.trial("00"), "loss")] == [0, 1, 2]
     assert client.get_run(late).info.lifecycle_stage == "deleted"
+
+
+def test_a_trial_that_mlflow_fails_over_does_not_hold_up_the_others(
+    database, project, track, store, make_record, monkeypatch, caplog
+):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    create_run = MlflowClient.create_run
+
+    def failing(self, *args, **kwargs):
+        if kwargs.get("tags", {}).get("nas.trial_id") == "01":
+            raise MlflowException("a bug of the server's")  # INTERNAL_ERROR, as in an outage
+        return create_run(self, *args, **kwargs)
+
+    monkeypatch.setattr(MlflowClient, "create_run", failing)
+    tracker = track(database, [make_record(0)], search=project, status=None)
+    for number in range(1, 6):
+        tracker.trial_ended(make_record(number))
+        tracker.flush()
+    assert "fails over trial 01, and takes others" in caplog.text
+    tracker.search_ended("FINISHED")
+    read = store(database)
+    assert [run.data.tags["nas.trial_id"] for run in read.runs()] == [
+        "00",
+        *(f"{number:02d}" for number in range(2, 6)),
+    ]
+    assert read.parent().info.status == "FINISHED"
+    assert [one.trial_id for one in Outbox(project.directory).records()] == ["01"]
+    monkeypatch.undo()
+    monkeypatch.chdir(Path(project.directory).parent)
+    assert (sync(project.directory).sent, len(store(database).runs())) == (1, 6)

@@ -88,3 +88,22 @@ def test_idle_work_is_done_when_it_is_due_and_a_fault_in_it_ends_nothing(caplog)
     assert sender.call(lambda: 7) == 7
     sender.close()
     assert "Tracking failed between two trials" in caplog.text
+
+
+def test_after_an_interrupted_wait_for_its_end_a_new_thread_begins(monkeypatch):
+    sender = Sender(nothing)
+    go_on, done = threading.Event(), []
+    sender.submit(go_on.wait)
+    with monkeypatch.context() as interrupted:
+
+        def join(self, timeout=None):
+            raise KeyboardInterrupt
+
+        interrupted.setattr(threading.Thread, "join", join)
+        with pytest.raises(KeyboardInterrupt):
+            sender.close()
+    go_on.set()
+    assert sender.call(lambda: 7) == 7
+    sender.submit(done.append, 1)
+    sender.close()
+    assert done == [1]

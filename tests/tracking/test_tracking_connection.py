@@ -261,9 +261,14 @@ def test_what_is_no_file(uri):
 
 
 def test_requests_are_bounded_only_inside_and_only_where_the_user_has_not_decided(monkeypatch):
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "300")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
-    before = dict(os.environ)
+    before = dict(os.environ) | {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(MLFLOW_HTTP_REQUEST_MAX_RETRIES.default),
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "false",
+    }
     with pytest.raises(KeyError), connection.bounded_requests():
         assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "300"
         assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "0"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import sys
 
 import click
 
@@ -27,7 +29,9 @@ def sync(directory: str, project_name: str | None, tracking_uri: str | None, as_
     # MLflow takes seconds to import.
     from keras_nas_plugin.tracking.sync import sync as send
 
-    done = send(search.directory, tracking_uri=tracking_uri)
+    # MLflow prints addresses of runs; standard output belongs to the result.
+    with contextlib.redirect_stdout(sys.stderr):
+        done = send(search.directory, tracking_uri=tracking_uri)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(done)))
     else:

@@ -134,7 +134,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
     search.run(2)
     path = search.folder / "trial_00" / "trial.json"
     path.write_text("")
-    with pytest.raises(StateError, match=r"trial_00/trial\.json.*received 0 characters"):
+    with pytest.raises(StateError, match=r"trial_00/trial\.json.*received 0 bytes"):
         search.reopened()
 
 

@@ -6,14 +6,11 @@ that a process that died while it logged is followed by one that finishes the sa
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import getpass
 import hashlib
 import json
 import math
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import TrackingError
@@ -31,10 +28,11 @@ from keras_nas_plugin.tracking.runs import (
     TRIAL_ID,
     VALUES_ARTIFACT,
 )
+from keras_nas_plugin.tracking.writing import RunWriter, origin
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities import Run
 
 #: Tags of a retrained model's run. Not `nas.trial_id`: that finds the run of the trial.
 OF_TRIAL, SEED, KEY = "nas.retrained_trial_id", "nas.seed", "nas.retraining"
@@ -143,7 +141,6 @@ class _Content:
         """Tags that no other run has."""
         return {
             OF_TRIAL: self.record.trial_id,
-            SCHEMA: SCHEMA_VERSION,
             KIND: RETRAINED,
             SEARCH_ID: self.retraining.search_id,
             KEY: self.retraining.key,
@@ -202,8 +199,6 @@ class _Content:
 
 def _log(client: MlflowClient, experiment_id: str, parent: Run, content: _Content) -> str:
     """Fill the run of a retrained model, which is made if there is none; its id."""
-    from mlflow.entities import Metric, Param, RunTag
-
     # Trained again after `overwrite=True`, it is another training, which shares no run.
     runs = _all(client, experiment_id, content.identity())
     found = next((one for one in runs if one.info.start_time == content.model.started_ms), None)
@@ -211,57 +206,22 @@ def _log(client: MlflowClient, experiment_id: str, parent: Run, content: _Conten
         found = client.create_run(
             experiment_id,
             start_time=content.model.started_ms,
-            tags={**_origin(), **content.identity(), PARENT: parent.info.run_id},
+            tags={
+                **origin(),
+                **content.identity(),
+                SCHEMA: SCHEMA_VERSION,
+                PARENT: parent.info.run_id,
+            },
             run_name=content.label(),
         )
     run_id = found.info.run_id
     tags = {"mlflow.runName": content.label()}
     tags |= {key: parent.data.tags[key] for key in _SHARED if key in parent.data.tags}
-    points = content.points()
-    for start in range(0, len(points), _POINTS):
-        client.log_batch(
-            run_id,
-            metrics=[Metric(*point) for point in points[start : start + _POINTS]],
-        )
-    client.log_batch(
-        run_id,
-        params=[Param(key, value) for key, value in content.params().items()],
-        tags=[RunTag(key, value) for key, value in tags.items()],
-    )
-    inputs = _inputs(payload.dataset_fields(content.retraining))
-    if inputs:
-        client.log_inputs(run_id, inputs)
+    write = RunWriter(client, content.retraining)
+    write.batch(run_id, points=content.points(), params=content.params(), tags=tags)
+    write.datasets(run_id)
     client.set_terminated(run_id, "FINISHED", content.model.ended_ms)
     return run_id
 
 
-_POINTS = 900  # MLflow takes 1,000 in one call
 _SHARED = ("nas.device", "nas.precision")
-
-
-def _inputs(fields: Sequence[Mapping[str, Any]]) -> list[DatasetInput]:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    source = json.dumps({"tags": _origin()})
-    return [
-        DatasetInput(
-            Dataset(
-                name=one["name"],
-                digest=one["digest"],
-                source_type="code",
-                source=source,
-                schema=one["schema"],
-                profile=one["profile"],
-            ),
-            [InputTag("mlflow.data.context", one["context"])],
-        )
-        for one in fields
-    ]
-
-
-def _origin() -> dict[str, str]:
-    """Who logged, as MLflow's own system tags."""
-    tags = {"mlflow.source.name": sys.argv[0] or "python", "mlflow.source.type": "LOCAL"}
-    with contextlib.suppress(KeyError, OSError):  # the system has no name for this user
-        tags["mlflow.user"] = getpass.getuser()
-    return tags

@@ -17,6 +17,8 @@ from keras_nas_plugin.tracking.records import SearchInfo
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from keras_nas_plugin.tracking.retraining import Retraining
+
 _log = logging.getLogger("keras_nas_plugin")
 
 
@@ -25,10 +27,10 @@ class RunWriter:
 
     Args:
         client: An open store.
-        search: The search.
+        search: The search, or the retraining, whose data sets they have.
     """
 
-    def __init__(self, client: MlflowClient, search: SearchInfo) -> None:
+    def __init__(self, client: MlflowClient, search: SearchInfo | Retraining) -> None:
         self._client = client
         self._search = search
 

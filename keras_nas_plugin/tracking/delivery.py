@@ -13,7 +13,6 @@ from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.tracking import connection
 from keras_nas_plugin.tracking.link import Link
 from keras_nas_plugin.tracking.outbox import Outbox
-from keras_nas_plugin.tracking.payload import trial_label
 from keras_nas_plugin.tracking.records import (
     SearchInfo,
     Status,
@@ -130,7 +129,7 @@ class Delivery:
         self._kept = set(self._pending)
         self._link.connect()
 
-    def start(self, trial_id: str, values: Mapping[str, Any]) -> None:
+    def start(self, trial_id: str, values: Mapping[str, Any], started_ms: int) -> None:
         """Open the run of a trial; without a store, its end will do that."""
         self._active.add(trial_id)
         self._started.pop(trial_id, None)
@@ -142,6 +141,7 @@ class Delivery:
                 partial(self._runs.start_trial, new=self._is_new(trial_id)),
                 trial_id,
                 values,
+                started_ms,
             )
         if run is None:
             self._doubtful.add(trial_id)
@@ -367,9 +367,7 @@ class Delivery:
         if run is None:
             new = self._is_new(trial_id)
             self._doubtful.add(trial_id)
-            run = self._runs.open_trial(
-                trial_id, record.values, record.started_ms, name=trial_label(record), new=new
-            )
+            run = self._runs.open_trial(trial_id, record.values, record.started_ms, new=new)
             self._note_run(trial_id, run.run_id)
             self._left_running[trial_id] = run.run_id
         self._runs.end_trial(run, record)

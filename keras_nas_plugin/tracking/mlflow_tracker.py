@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -198,7 +199,7 @@ class MLflowTracker(Tracker):
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         if self._delivery:
             self._starting[trial_id] = self._sender.submit(
-                self._delivery.start, trial_id, dict(values)
+                self._delivery.start, trial_id, dict(values), time.time_ns() // 1_000_000
             )
 
     def trial_ended(self, record: TrialRecord) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,7 +32,6 @@ KIND, SEARCH_ID, TRIAL_ID = "nas.kind", "nas.search_id", "nas.trial_id"
 SCHEMA, SCHEMA_VERSION = "nas.schema", "1"
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
-RUN_NAME = "mlflow.runName"
 
 _EVERYWHERE = ("device", "precision")  # parts of the environment that every run is tagged with
 _PAGE = 1_000
@@ -45,13 +43,11 @@ class TrialRun(NamedTuple):
 
     Attributes:
         run_id: MLflow's id.
-        name: What it is called.
         artifacts: Where its files go.
         known: Hyperparameters that it has already.
     """
 
     run_id: str
-    name: str
     artifacts: str
     known: frozenset[str] = frozenset()
 
@@ -59,7 +55,7 @@ class TrialRun(NamedTuple):
     def of(cls, run: Run, known: Iterable[str] = ()) -> TrialRun:
         """From MLflow's own."""
         info = run.info
-        return cls(info.run_id, info.run_name, info.artifact_uri, frozenset(known))
+        return cls(info.run_id, info.artifact_uri, frozenset(known))
 
 
 class SearchRuns:
@@ -249,10 +245,10 @@ class SearchRuns:
         self._client.delete_run(run_id)
 
     def start_trial(
-        self, trial_id: str, values: Mapping[str, Any], *, new: bool = False
+        self, trial_id: str, values: Mapping[str, Any], started_ms: int, *, new: bool = False
     ) -> TrialRun:
-        """Open the run of a trial that starts now, with its hyperparameters."""
-        run = self.open_trial(trial_id, values, int(time.time() * 1e3), new=new)
+        """Open the run of a trial that has started, with its hyperparameters."""
+        run = self.open_trial(trial_id, values, started_ms, new=new)
         self._write.params(run.run_id, values, VALUES_ARTIFACT, known=run.known)
         return run._replace(known=frozenset(values))
 
@@ -262,7 +258,6 @@ class SearchRuns:
         values: Mapping[str, Any],
         started_ms: int,
         *,
-        name: str | None = None,
         new: bool = False,
     ) -> TrialRun:
         """Open the run of a trial: a new one, or the one that was cut off.
@@ -274,7 +269,6 @@ class SearchRuns:
             trial_id: The trial.
             values: Its active hyperparameters.
             started_ms: When this attempt started, in milliseconds since 1970 (UTC).
-            name: What a new run is called; None while nothing is known of the trial.
             new: The trial certainly has no run yet, so none is looked for.
 
         Returns:
@@ -288,7 +282,7 @@ class SearchRuns:
             self._experiment_id,
             start_time=started_ms,
             tags={**self._tags, KIND: "trial", TRIAL_ID: trial_id, PARENT: self.parent_id},
-            run_name=name or payload.run_label(trial_id),
+            run_name=payload.run_label(trial_id),
         )
         if earlier is not None:
             self._supersede(earlier, run.info.run_id)
@@ -321,8 +315,7 @@ class SearchRuns:
         if late and changed:
             self._write.artifact(run_id, VALUES_ARTIFACT, dict(record.values))
         points, infinite = payload.points_of(record, self._search)
-        label = payload.trial_label(record)
-        tags = {} if run.name == label else {RUN_NAME: label}
+        tags = {}
         if record.parents:
             tags["nas.parents"] = tag_value(", ".join(record.parents))
         folder = Path(self._search.directory) / f"trial_{record.trial_id}"
@@ -333,7 +326,8 @@ class SearchRuns:
             tags["nas.non_finite"] = infinite
         missing = {keys[name]: params[keys[name]] for name in late}
         self._write.batch(run_id, points=points, params=missing, tags=tags)
-        self._client.set_terminated(run_id, record.status, record.ended_ms or None)
+        label = payload.trial_label(record)
+        self._write.end(run_id, record.status, record.ended_ms or None, name=label)
 
     def kill(self, run_id: str) -> None:
         """End a run whose trial is not going on, unless it has ended meanwhile."""

@@ -6,18 +6,21 @@ import getpass
 import json
 import logging
 import sys
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.tracking import payload
 from keras_nas_plugin.tracking.connection import is_server, lost
-from keras_nas_plugin.tracking.records import SearchInfo
+from keras_nas_plugin.tracking.records import SearchInfo, Status
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from keras_nas_plugin.tracking.retraining import Retraining
+
+RUN_NAME = "mlflow.runName"
 
 _log = logging.getLogger("keras_nas_plugin")
 
@@ -72,6 +75,30 @@ class RunWriter:
         self.batch(run_id, params={k: params[k] for n, k in keys.items() if n not in known})
         if changed:
             self.artifact(run_id, artifact, dict(values))
+
+    def end(self, run_id: str, status: Status, ended_ms: int | None, *, name: str) -> None:
+        """Give a run its last name and status, and its end, in one go.
+
+        `MlflowClient` has a call for the name and another one for the end, which together take
+        four of a database's sessions instead of one. The store behind it takes all at once: its
+        interface is that of MLflow's store plugins, but where a client keeps it is private (in
+        MLflow 3.17; there is no public way).
+
+        Args:
+            run_id: The run.
+            status: A final one.
+            ended_ms: When it ended, in milliseconds since 1970 (UTC); None for now.
+            name: What the run is called from now on.
+        """
+        from mlflow.entities import RunStatus
+
+        store = getattr(getattr(self._client, "_tracking_client", None), "store", None)
+        if store is None:
+            self._client.set_tag(run_id, RUN_NAME, name)
+            self._client.set_terminated(run_id, status, ended_ms)
+            return
+        ended_ms = ended_ms or time.time_ns() // 1_000_000
+        store.update_run_info(run_id, RunStatus.from_string(status), ended_ms, name)
 
     def datasets(self, run_id: str) -> None:
         """Log the data sets of the search as inputs of a run."""

@@ -24,7 +24,13 @@ from keras_nas_plugin.tracking.connection import (
 from keras_nas_plugin.tracking.opening import sqlite_path
 from keras_nas_plugin.tracking.payload import BEST, COST, objective_key, safe_key
 from keras_nas_plugin.tracking.retraining import RETRAINED
-from keras_nas_plugin.tracking.runs import KIND, SEARCH_ID, SPACE_ARTIFACT, VALUES_ARTIFACT
+from keras_nas_plugin.tracking.runs import (
+    KIND,
+    SEARCH_ID,
+    SPACE_ARTIFACT,
+    TRIAL_ID,
+    VALUES_ARTIFACT,
+)
 from keras_nas_plugin.transfer.trials import (
     Account,
     Candidate,
@@ -87,7 +93,7 @@ def read_experiment(
 def _read(
     client: MlflowClient, name: str, wanted: Sequence[Wanted] | None, account: Account
 ) -> EarlierTrials:
-    runs = list(_runs(client, _experiment(client, name)))
+    runs = sorted(_runs(client, _experiment(client, name)), key=_began)
     searches = {
         run.data.tags[SEARCH_ID]: _Search(client, run)
         for run in runs
@@ -127,15 +133,20 @@ def _experiment(client: MlflowClient, name: str) -> str:
     return experiment.experiment_id
 
 
+def _began(run: Run) -> tuple[int, int, str]:
+    """Sorts runs by their start; trials that start in the same millisecond by their numbers."""
+    number = run.data.tags.get(TRIAL_ID, "")
+    return run.info.start_time, len(number), number
+
+
 def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
-    """All runs that are not in the trash, from the first to the last."""
+    """All runs that are not in the trash."""
     token = None
     while True:
         page = client.search_runs(
             [experiment_id],
             max_results=_PAGE,
             page_token=token,
-            order_by=["attributes.start_time ASC"],
         )
         yield from page
         token = page.token

@@ -12,7 +12,7 @@ from tests.cli.conftest import TARGET
 from tests.cli.test_promote import RECIPE, aliases, assert_one_error
 from tests.cli.test_retrain import RECIPE as SEARCHED
 from tests.cli.test_retrain import SEARCH
-from tests.servers import ADMIN, ADMIN_PASSWORD, guarded_server, signed_in
+from tests.servers import ADMIN, ADMIN_PASSWORD, cheapen_passwords, guarded_server, signed_in
 
 READER = signed_in("reader", "may only read")
 OWNER = signed_in(ADMIN, ADMIN_PASSWORD)
@@ -38,6 +38,8 @@ def guarded(server, new_store, tmp_path_factory):
             be(patch, OWNER)
             access = AuthServiceClient(guarded.uri)
             access.create_user("reader", READER["MLFLOW_TRACKING_PASSWORD"])
+        passwords = {ADMIN: ADMIN_PASSWORD, "reader": READER["MLFLOW_TRACKING_PASSWORD"]}
+        cheapen_passwords(folder, passwords)
         target = "tests.cli.test_promote:make_models"
         made = server.run(target, cwd=folder, uri=guarded.uri, environment=OWNER)
         assert made.returncode == 0, made.err

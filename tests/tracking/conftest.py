@@ -102,11 +102,13 @@ def database(tmp_path, monkeypatch, empty_database):
 def track(make_search):
     """Tell a new tracker of trials that start and end; returns the tracker."""
 
-    def run(uri, records, *, earlier=(), status="FINISHED", search=None, **arguments):
+    def run(uri, records, *, earlier=(), status="FINISHED", search=None, paced=False, **arguments):
         tracker = MLflowTracker("digits", tracking_uri=uri, **arguments)
         tracker.search_started(search or make_search(), earlier)
         for record in records:
             tracker.trial_started(record.trial_id, record.values)
+            if paced:
+                tracker.flush()
             tracker.trial_ended(record)
         if status is not None:
             tracker.search_ended(status)

@@ -68,30 +68,33 @@ def test_training_goes_on_while_a_store_is_stuck(
 def test_what_has_ended_before_it_was_told_is_told_in_one_go(
     database, track, make_record, monkeypatch
 ):
-    from mlflow import MlflowClient
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     tracker = track(database, [], status=None)
     parent = tracker.parent_run_id
     calls, go_on = [], threading.Event()
-    for name in ("search_runs", "create_run", "log_inputs", "log_batch", "set_terminated"):
-        original = getattr(MlflowClient, name)
+    for name in ("search_runs", "create_run", "log_inputs", "log_batch", "update_run_info"):
+        original = getattr(SqlAlchemyStore, name)
 
         def counted(self, *args, _name=name, _original=original, **kwargs):
             go_on.wait()
-            if args[0] != parent:  # whose turn comes when a second has passed
+            if parent not in (
+                *args,
+                *kwargs.values(),
+            ):  # whose turn comes when a second has passed
                 calls.append(_name)
             return _original(self, *args, **kwargs)
 
-        monkeypatch.setattr(MlflowClient, name, counted)
+        monkeypatch.setattr(SqlAlchemyStore, name, counted)
     for number in range(4):
         tracker.trial_started(f"{number:02d}", make_record(number).values)
     for number in range(4):
         tracker.trial_ended(make_record(number))
     go_on.set()
     tracker.flush()
-    in_one_go = ["create_run", "log_inputs", "log_batch", "set_terminated"]
+    in_one_go = ["create_run", "log_inputs", "log_batch", "update_run_info"]
     assert calls[-12:] == in_one_go * 3  # the start of the first one may have begun
-    assert calls.count("create_run") == calls.count("set_terminated") == 4
+    assert calls.count("create_run") == calls.count("update_run_info") == 4
 
 
 @pytest.mark.parametrize("noted", [False, True], ids=["in another process", "in this one"])

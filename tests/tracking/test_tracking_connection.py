@@ -154,10 +154,10 @@ def test_a_store_that_fails_in_the_middle_keeps_the_trial_for_later(
 def test_one_trial_that_is_refused_does_not_hold_up_the_others(
     database, track, store, make_search, make_record, monkeypatch, caplog
 ):
-    from mlflow import MlflowClient
     from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    original = MlflowClient.set_terminated
+    original = SqlAlchemyStore.update_run_info
     refusals = []
 
     def refuse(self, run_id, *args, **kwargs):
@@ -167,7 +167,7 @@ def test_one_trial_that_is_refused_does_not_hold_up_the_others(
         return original(self, run_id, *args, **kwargs)
 
     with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "set_terminated", refuse)
+        broken.setattr(SqlAlchemyStore, "update_run_info", refuse)
         tracker = track(database, [make_record(i) for i in range(4)], status=None)
     assert len(refusals) == 1
     assert "MLflow refused trial 00: " in caplog.text

@@ -18,23 +18,23 @@ class Killed(BaseException):
 
 
 # Which call of which method: the first serves the search's run, the later ones a trial's;
-# the last of `log_batch` and `set_terminated` the search's run again.
+# the last of `log_batch` and `update_run_info` the search's run again.
 CALLS = [
     *(("create_run", count) for count in (1, 2)),
     *(("log_inputs", count) for count in (1, 2)),
     *(("log_batch", count) for count in (1, 2, 3, 4, 5)),
-    *(("set_terminated", count) for count in (1, 4)),
+    *(("update_run_info", count) for count in (1, 4)),
 ]
 
 
 @pytest.fixture
 def die(monkeypatch):
-    """Let the process die at the n-th call of a client method, before or after its work."""
+    """Let the process die at the n-th call of a store's method, before or after its work."""
 
     def arm(method, count, *, after):
-        from mlflow import MlflowClient
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        original = getattr(MlflowClient, method)
+        original = getattr(SqlAlchemyStore, method)
         calls = []
 
         def dying(self, *args, **kwargs):
@@ -46,7 +46,7 @@ def die(monkeypatch):
                 raise Killed
             return result
 
-        monkeypatch.setattr(MlflowClient, method, dying)
+        monkeypatch.setattr(SqlAlchemyStore, method, dying)
 
     return arm
 
@@ -180,18 +180,18 @@ def test_a_trial_that_failed_before_it_trained_keeps_its_run(
 
 
 def test_the_cost_of_a_trial_does_not_grow(database, track, make_record, monkeypatch):
-    from mlflow import MlflowClient
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     tracker = track(database, [], status=None)
     calls = []
-    for name in ("search_runs", "create_run", "log_inputs", "log_batch", "set_terminated"):
-        original = getattr(MlflowClient, name)
+    for name in ("search_runs", "create_run", "log_inputs", "log_batch", "update_run_info"):
+        original = getattr(SqlAlchemyStore, name)
 
         def counted(self, *args, _name=name, _original=original, **kwargs):
             calls.append((_name, len(json.dumps([args, kwargs], default=str))))
             return _original(self, *args, **kwargs)
 
-        monkeypatch.setattr(MlflowClient, name, counted)
+        monkeypatch.setattr(SqlAlchemyStore, name, counted)
     per_trial = []
     for number in range(12):
         calls.clear()
@@ -205,7 +205,7 @@ def test_the_cost_of_a_trial_does_not_grow(database, track, make_record, monkeyp
         "log_inputs",
         "log_batch",
         "log_batch",
-        "set_terminated",
+        "update_run_info",
         "log_batch",
     ]
     assert per_trial == [expected] * 12

@@ -15,7 +15,7 @@ from keras_nas_plugin.cli.results import number_text, plain, search_result
 @project_options
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def best(directory: str, project_name: str | None, as_json: bool) -> int:
-    """Show the winner of a search: values, metrics, MLflow run and model version.
+    """Show the winner of a search: values, metrics, MLflow run, retraining, model version.
 
     Example: keras-nas best --project-name image_classification
     """
@@ -35,6 +35,8 @@ def best(directory: str, project_name: str | None, as_json: bool) -> int:
         for name, value in winner[title].items():
             click.echo(f"  {name}: {number_text(value)}")
     click.echo(f"run id: {winner['run_id'] or 'not tracked'}")
+    if result["retrained"]:
+        click.echo(f"retrained: {_retrained(result['retrained'], winner['trial_id'])}")
     if model is None:
         click.echo("model: not registered")
     else:
@@ -49,3 +51,21 @@ def _count(result: dict) -> str:
     counts = result["trials"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     return f"{counts['finished']} finished trials{failed}"
+
+
+def _retrained(done: dict, winner: str) -> str:
+    note = "" if done["trial_id"] == winner else f" (trial {done['trial_id']})"
+    if done["mean"] is None:
+        return f"not measured on rows that it did not learn from{note}"
+    where = f"{done['measured_on']} rows"
+    if done["measured_rows"]:
+        where = f"{done['measured_rows']:,} {where}"
+    many = f"seed {done['seeds'][0]}"
+    if done["standard_deviation"] is not None:
+        deviation = number_text(done["standard_deviation"])
+        many = f"mean of {len(done['seeds'])} seeds, standard deviation {deviation}"
+    searched = "unknown" if done["searched"] is None else number_text(done["searched"])
+    return (
+        f"{done['metric']} {number_text(done['mean'])} on {where} ({many}); "
+        f"the searched model there: {searched}{note}"
+    )

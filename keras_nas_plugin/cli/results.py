@@ -16,6 +16,7 @@ from keras_nas_plugin.tracking.records import (
     load_run_id,
     ranked,
 )
+from keras_nas_plugin.tracking.retraining import Retraining
 
 
 def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
@@ -36,9 +37,10 @@ def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
 
 
 def search_result(search: SearchInfo) -> dict[str, Any]:
-    """A search as plain data: counts, winner, registered model."""
+    """A search as plain data: counts, winner, what was retrained, registered model."""
     records = list(load_records(search.directory))
     best = ranked(search, records)[:1]
+    retrained = Retraining.load(search.directory)
     counts = {
         status.lower(): sum(record.status == status for record in records)
         for status in ("FINISHED", "FAILED")
@@ -54,6 +56,7 @@ def search_result(search: SearchInfo) -> dict[str, Any]:
         "trials": counts,
         "infeasible": dataclasses.asdict(load_refusals(search.directory)),
         "best": trial_result(search, best[0]) if best else None,
+        "retrained": retrained.summary() if retrained else None,
         "model": load_registration(search.directory),
         "environment": dict(search.environment),
     }

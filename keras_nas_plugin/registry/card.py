@@ -153,10 +153,17 @@ def _measured_where(subject: Subject) -> list[str]:
 
 def _loading(subject: Subject) -> str:
     uri = f"models:/{subject.name}" + (f"@{subject.alias}" if subject.alias else "/VERSION")
+    # The card stays as it is when the alias moves on.
+    later = (
+        "That is while it has the alias; after promotion it is "
+        f"`models:/{subject.name}@champion`, and always `models:/{subject.name}/` with its "
+        "number.\n\n"
+    )
     return (
         "## Loading\n\n```python\nimport mlflow\n"
         f'mlflow.pyfunc.load_model("{uri}")      # predict(rows)\n'
         f'mlflow.tensorflow.load_model("{uri}")  # the Keras model\n```\n\n'
+        f"{later if subject.alias else ''}"
         "`requirements.txt` among the version's files is all that this needs."
     )
 

@@ -33,6 +33,7 @@ from keras_nas_plugin.tracking.records import (
     load_refusals,
     load_run_id,
 )
+from keras_nas_plugin.tracking.retraining import Retraining
 
 #: Counts changes of the layout that readers of the JSON would notice.
 FORMAT = 1
@@ -71,6 +72,7 @@ def report_data(directory: str | os.PathLike) -> dict[str, Any]:
             for status in (FINISHED, FAILED, KILLED)
         },
         "best": _winner(search, best[0]) if best else None,
+        "retrained": _retrained(directory),
         "random_reference": random_reference(search, records),
         "front": front(search, best),
         "importance": _importance(search, records, best),
@@ -130,6 +132,11 @@ def _winner(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
         "run_id": load_run_id(folder),
         "architecture": _architecture(folder),
     }
+
+
+def _retrained(directory: str | os.PathLike) -> dict[str, Any] | None:
+    found = Retraining.load(directory)
+    return None if found is None else found.summary()
 
 
 def _architecture(folder: Path) -> dict[str, Any] | None:

@@ -271,11 +271,25 @@ def _winner(data: Data) -> Section:
         for caption, key in (("Decisions", "values"), ("Metrics", "metrics"), ("Costs", "costs"))
         if best[key]
     ]
+    if data["retrained"] is not None:
+        tables.append(_retrained(data["retrained"]))
     if best["architecture"] is None:
         return Section("winner", title, text, None, tables)
     about = f"The architecture of trial {best['trial_id']}, from its inputs to its output."
     svg = architecture_svg(best["architecture"], "winner", "Architecture of the winner", about)
     return Section("winner", title, text, svg, tables, wide=True)
+
+
+def _retrained(done: Data) -> Table:
+    known = f"on {done['measured_on']} rows" if done["measured_on"] else "(not measured)"
+    scores = zip(done["seeds"], done["scores"] or [None] * len(done["seeds"]), strict=True)
+    rows = [("searched", done["searched"])]
+    rows += [(f"retrained, seed {seed}", score) for seed, score in scores]
+    if done["standard_deviation"] is not None:
+        rows += [("mean of the retrained", done["mean"])]
+        rows += [("standard deviation", done["standard_deviation"])]
+    caption = f"Trial {done['trial_id']} retrained on training and validation data"
+    return table(caption, ["model", f"{done['metric']} {known}"], rows)
 
 
 def _costs(data: Data) -> Section:

@@ -164,6 +164,29 @@ class Retraining:
         """Standard deviation of `scores` over the seeds; None for fewer than two."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
+    def summary(self) -> dict[str, Any]:
+        """The searched and the retrained score side by side, as plain data.
+
+        Returns:
+            ``trial_id``, ``seeds``, ``epochs``, ``rows``, ``metric``, ``measured_on``,
+            ``measured_rows``; the ``searched`` model's score on these rows, the retrained ones'
+            ``scores`` by seed, their ``mean`` and ``standard_deviation``. None where it is not
+            known.
+        """
+        return {
+            "trial_id": self.trial_id,
+            "seeds": [model.seed for model in self.models],
+            "epochs": self.epochs,
+            "rows": self.rows,
+            "metric": self.metric,
+            "measured_on": self.measured_on,
+            "measured_rows": self.measured_rows,
+            "searched": self.searched_scores.get(self.metric),
+            "scores": list(self.scores),
+            "mean": self.mean,
+            "standard_deviation": self.deviation,
+        }
+
     def not_logged(self) -> Retraining:
         """The same, said to lack runs: an earlier one may know less than what was measured."""
         models = tuple(dataclasses.replace(one, run_id=None, logged=None) for one in self.models)

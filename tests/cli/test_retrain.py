@@ -201,6 +201,7 @@ def test_a_version_says_what_it_is(original):
         assert "- parameters: " in card and "Scaled" in card
         assert "as a rule higher than on new rows" in card
         assert 'mlflow.tensorflow.load_model("models:/tiny-model@challenger")' in card
+        assert "after promotion it is `models:/tiny-model@champion`" in card
     first, second = (
         json.loads((version_files(original, version) / "architecture.json").read_text())
         for version in ("1", "2")
@@ -467,3 +468,19 @@ def test_the_help_has_an_example(command, example, capsys):
         main([command, "--help"])
     shown = capsys.readouterr().out
     assert end.value.code == 0 and f"Example: {example}" in " ".join(shown.split())
+
+
+def test_the_winner_is_shown_with_what_became_of_it(original):
+    found = original.json("retrained/retraining.json")
+    seeds = [model["scores"]["accuracy"] for model in found["models"]]
+    searched = found["searched_scores"]["accuracy"]
+    done = original.nas("best --project-name tiny")
+    assert done.returncode == 0, done.err
+    assert (
+        f"retrained: accuracy {np.mean(seeds):.6g} on 40 test rows (mean of 2 seeds, standard "
+        f"deviation {np.std(seeds, ddof=1):.6g}); the searched model there: {searched:.6g}\n"
+    ) in done.out
+    for command in ("best", "report"):
+        shown = json.loads(original.nas(command, "--project-name tiny --json").out)["retrained"]
+        assert shown["trial_id"] == found["trial_id"]
+        assert (shown["searched"], shown["scores"]) == (searched, seeds)

@@ -15,6 +15,7 @@ from keras_nas_plugin.reports.page import page
 from keras_nas_plugin.reports.sections import ROWS
 from keras_nas_plugin.space import Architecture, Vertex
 from keras_nas_plugin.tracking.records import Refused
+from keras_nas_plugin.tracking.retraining import RetrainedModel, Retraining
 from tests.reports.conftest import evolve, failed, record_of, save, search_info
 
 WIDTH = {"width": 8, "depth": 1}
@@ -320,3 +321,69 @@ def test_a_page_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
 
 def test_the_template_is_beside_the_module():
     assert Path(page_module.__file__).with_name("report.html.j2").is_file()
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_was_retrained_stands_beside_the_searched_model(tmp_path, seeds):
+    folder = save(search_info(tmp_path / "p"), [record_of(0, WIDTH, 0.5)])
+    models = tuple(
+        RetrainedModel(seed=seed, curve=(), weights="", scores={"accuracy": 0.625 + seed / 8})
+        for seed in range(seeds)
+    )
+    retraining = Retraining(
+        search_id="search-1",
+        trial_id="0000",
+        key="k",
+        objective="val_accuracy",
+        direction="max",
+        epochs=3,
+        rows=100,
+        searched={"val_accuracy": 0.5},
+        searched_scores={"accuracy": 0.4375},
+        models=models,
+        measured_on="test",
+        directory=str(folder),
+    )
+    retraining.save()
+    shown = _retrained_table(page(report_data(folder)))
+    assert shown[0] == ["model", "accuracy on test rows"]
+    assert shown[1:3] == [["searched", "0.4375"], ["retrained, seed 0", "0.625"]]
+    several = [
+        ["retrained, seed 1", "0.75"],
+        ["mean of the retrained", "0.6875"],
+        ["standard deviation", "0.08839"],
+    ]
+    assert shown[3:] == (several if seeds == 2 else [])
+
+
+def test_what_was_retrained_and_not_measured_says_so(tmp_path):
+    folder = save(search_info(tmp_path / "p"), [record_of(0, WIDTH, 0.5)])
+    Retraining(
+        search_id="search-1",
+        trial_id="0000",
+        key="k",
+        objective="val_accuracy",
+        direction="max",
+        epochs=3,
+        rows=None,
+        searched={"val_accuracy": 0.5},
+        models=(RetrainedModel(seed=7, curve=(), weights=""),),
+        directory=str(folder),
+    ).save()
+    shown = _retrained_table(page(report_data(folder)))
+    assert shown[0] == ["model", "accuracy (not measured)"]
+    assert [row[0] for row in shown[1:]] == ["searched", "retrained, seed 7"]
+    assert "0.5" not in shown[1]
+
+
+def _retrained_table(html):
+    """The rows of the table of what was retrained, as texts."""
+    found = Page(html)
+    (caption,) = [one for one in found.all("caption") if "retrained on" in one["text"]]
+    (inside,) = [one for one in caption["inside"] if one["tag"] == "table"]
+    rows = [one for one in found.all("tr") if inside in one["inside"]]
+    cells = [one for one in found.elements if one["tag"] in ("td", "th")]
+    return [
+        [cell["text"].strip() for cell in cells if any(row is one for one in cell["inside"])]
+        for row in rows
+    ]

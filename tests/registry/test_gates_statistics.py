@@ -143,3 +143,45 @@ def test_a_statistic_that_some_samples_do_not_have():
     left = OPTIONS["resamples"] - found.numbers["undefined"]
     assert 0 < left < OPTIONS["resamples"]
     assert found.p_value == pytest.approx(1 / (left + 1))
+
+
+def test_models_are_exchanged_row_by_row():
+    """Against the exact p-value, over all 2**8 ways to exchange rows."""
+    differences = np.array([3.0, 1.0, 2.0, -1.0, 0.5, 2.5, -0.5, 1.5])
+
+    def exchanged(mask):
+        return float(np.where(mask, -differences, differences).mean())
+
+    options = {"alpha": 0.05, "resamples": 20_000, "rng": np.random.default_rng(0)}
+    found = paired.bootstrap_statistic(
+        lambda rows: differences[rows].mean(), 8, 0.0, exchanged=exchanged, **options
+    )
+    ways = np.array(np.meshgrid(*[[0, 1]] * 8)).reshape(8, -1).T.astype(bool)
+    exact = np.mean([exchanged(mask) >= differences.mean() for mask in ways])
+    # Five standard deviations of a share of 20,000.
+    near = 5 * np.sqrt(exact / 20_000)
+    assert found.numbers["p_randomization"] == pytest.approx(exact, abs=near)
+    assert found.p_value == max(found.numbers["p_randomization"], found.numbers["p_bootstrap"])
+    assert found.numbers["p_bootstrap"] < found.numbers["p_randomization"]
+
+
+def test_nothing_is_exchanged_where_there_is_a_margin():
+    def never(mask):
+        raise AssertionError
+
+    found = paired.bootstrap_statistic(
+        lambda rows: 0.1, 10, -0.05, exchanged=never, rng=np.random.default_rng(0), **OPTIONS
+    )
+    assert "p_randomization" not in found.numbers and found.p_value <= 0.05
+
+
+def test_an_exchange_that_has_no_score_speaks_against_the_challenger():
+    found = paired.bootstrap_statistic(
+        lambda rows: 0.1,
+        10,
+        0.0,
+        exchanged=lambda mask: float("nan"),
+        rng=np.random.default_rng(0),
+        **OPTIONS,
+    )
+    assert found.p_value == 1.0

@@ -121,6 +121,12 @@ class Comparison:
             better, worse = (self.metric.value(evidence.y[rows], m[rows]) for m in models)
             return self.metric.sign * (better - worse)
 
+        def exchanged(mask: np.ndarray) -> float:
+            mask = mask.reshape(-1, *[1] * (np.ndim(models[0]) - 1))
+            mixed = (np.where(mask, *models[::-1]), np.where(mask, *models))
+            better, worse = (self.metric.value(evidence.y, m) for m in mixed)
+            return self.metric.sign * (better - worse)
+
         return bootstrap_statistic(
             improvement,
             len(evidence.y),
@@ -128,6 +134,8 @@ class Comparison:
             alpha=self.alpha,
             resamples=self.resamples,
             rng=rng,
+            # Models whose predictions differ in form are not interchangeable.
+            exchanged=exchanged if np.shape(models[0]) == np.shape(models[1]) else None,
         )
 
     def _finding(

@@ -161,7 +161,7 @@ CASES = (
     Case("bootstrap-t, accuracy", _ACCURACY, _classifiers, 0.1, method="bootstrap"),
     Case("bootstrap-t, loss (improvement in logits)", _LOSS, _soft_classifiers, 0.5),
     Case("bootstrap-t, mae, rare large errors", _MAE, _rare_large_errors, 1.0),
-    Case("bootstrap (percentile), F1", Metric("f1", "max", _f1), _classifiers, 0.1),
+    Case("bootstrap and randomization, F1", Metric("f1", "max", _f1), _classifiers, 0.1),
 )
 
 if __name__ == "__main__":

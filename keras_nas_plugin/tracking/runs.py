@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -248,7 +249,8 @@ class SearchRuns:
         self, trial_id: str, values: Mapping[str, Any], started_ms: int, *, new: bool = False
     ) -> TrialRun:
         """Open the run of a trial that has started, with its hyperparameters."""
-        run = self.open_trial(trial_id, values, started_ms, new=new)
+        now = time.time_ns() // 1_000_000
+        run = self.open_trial(trial_id, values, started_ms, others_until_ms=now, new=new)
         self._write.params(run.run_id, values, VALUES_ARTIFACT, known=run.known)
         return run._replace(known=frozenset(values))
 
@@ -258,6 +260,7 @@ class SearchRuns:
         values: Mapping[str, Any],
         started_ms: int,
         *,
+        others_until_ms: int | None = None,
         new: bool = False,
     ) -> TrialRun:
         """Open the run of a trial: a new one, or the one that was cut off.
@@ -269,13 +272,16 @@ class SearchRuns:
             trial_id: The trial.
             values: Its active hyperparameters.
             started_ms: When this attempt started, in milliseconds since 1970 (UTC).
+            others_until_ms: A run that ended until then is another attempt's; None for
+                ``started_ms``. Of a trial that trains still, no run has ended by itself.
             new: The trial certainly has no run yet, so none is looked for.
 
         Returns:
             The run.
         """
         earlier = None if new else self.find_trial(trial_id, settle=True)
-        if earlier is not None and self._goes_on(earlier, values, started_ms):
+        until_ms = started_ms if others_until_ms is None else others_until_ms
+        if earlier is not None and self._goes_on(earlier, values, until_ms):
             keys = payload.safe_keys(values)
             return TrialRun.of(earlier, (n for n in values if keys[n] in earlier.data.params))
         run = self._client.create_run(
@@ -289,13 +295,13 @@ class SearchRuns:
         self._write.datasets(run.info.run_id)
         return TrialRun.of(run)
 
-    def _goes_on(self, run: Run, values: Mapping[str, Any], started_ms: int) -> bool:
+    def _goes_on(self, run: Run, values: Mapping[str, Any], until_ms: int) -> bool:
         """Whether an earlier run can be this attempt's, which it is then made."""
         params, _ = payload.params_of(values, whole_in=VALUES_ARTIFACT)
         known = run.data.params
         if any(known.get(key, value) != value for key, value in params.items()):
             return False  # a parameter never changes in MLflow
-        if not _ended_before(run, started_ms):
+        if not _ended_until(run, until_ms):
             return True
         if run.data.metrics:
             return False
@@ -361,8 +367,8 @@ def _worth(run: Run) -> tuple[bool, bool, str]:
     return run.info.status not in _ENDED, not run.data.metrics, run.info.run_id
 
 
-def _ended_before(run: Run, started_ms: int) -> bool:
-    return run.info.status in _ENDED and (run.info.end_time or 0) <= started_ms
+def _ended_until(run: Run, moment_ms: int) -> bool:
+    return run.info.status in _ENDED and (run.info.end_time or 0) <= moment_ms
 
 
 def _quoted(text: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from keras_nas_plugin.tracking import MLflowTracker
 from keras_nas_plugin.tracking.outbox import Outbox
+from keras_nas_plugin.tracking.runs import SearchRuns
 
 
 class Killed(BaseException):
@@ -237,3 +238,22 @@ def test_workers_that_start_together_share_one_parent(
     second.search_ended("FINISHED")
     assert first.parent_run_id == second.parent_run_id
     assert [run.info.status for run in store(database).runs()] == ["FINISHED", "FINISHED"]
+
+
+@pytest.mark.parametrize("measured", [False, True], ids=["empty", "with metrics"])
+def test_a_run_that_is_closed_while_the_next_attempt_begins_is_the_earlier_ones(
+    database, track, store, make_search, make_record, measured
+):
+    """The thread that sends closes what a dead process left; the trial has begun anew by then."""
+    track(database, [])
+    client, values = store(database).client, make_record(0).values
+    runs = SearchRuns(client, store(database).parent().info.experiment_id, make_search(), {})
+    runs.open_parent("search")
+    now = time.time_ns() // 1_000_000
+    first = runs.start_trial("00", values, now - 2_000, new=True)
+    if measured:
+        client.log_metric(first.run_id, "loss", 1.0)
+    runs.kill(first.run_id)
+    second = runs.start_trial("00", values, now - 1_000)
+    assert client.get_run(second.run_id).info.status == "RUNNING"
+    assert (second.run_id == first.run_id) is not measured

@@ -33,7 +33,8 @@ $(INSTALLED): setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
-# The same numbers on every x86 processor, and no notice about it from TensorFlow.
+# No notice about oneDNN from TensorFlow. Weights are drawn anew each time, so that scores differ
+# from run to run; `--deterministic` would fix them.
 demo: export TF_ENABLE_ONEDNN_OPTS ?= 0
 demo: $(INSTALLED)  ## search, track, register and evaluate a classifier of digits
 	$(BIN)/keras-nas search recipes/image_classification.py \

@@ -165,13 +165,13 @@ def cheapen_passwords(folder: Path, users: Mapping[str, str]) -> None:
     """
     from werkzeug.security import generate_password_hash
 
-    with contextlib.closing(sqlite3.connect(folder / "basic_auth.db")) as users_of:
+    with contextlib.closing(sqlite3.connect(folder / "basic_auth.db")) as database:
         for name, password in users.items():
             cheap = generate_password_hash(password, "pbkdf2:sha256:1")
-            users_of.execute(
+            database.execute(
                 "UPDATE users SET password_hash = ? WHERE username = ?", (cheap, name)
             )
-        users_of.commit()
+        database.commit()
 
 
 def signed_in(name: str, password: str) -> dict[str, str]:

@@ -64,7 +64,7 @@ def _retrained(done: dict, winner: str) -> str:
     if done["standard_deviation"] is not None:
         deviation = number_text(done["standard_deviation"])
         many = f"mean of {len(done['seeds'])} seeds, standard deviation {deviation}"
-    searched = "unknown" if done["searched"] is None else number_text(done["searched"])
+    searched = "unknown" if done["searched_score"] is None else number_text(done["searched_score"])
     return (
         f"{done['metric']} {number_text(done['mean'])} on {where} ({many}); "
         f"the searched model there: {searched}{note}"

@@ -182,13 +182,13 @@ def bootstrap_statistic(
     Args:
         improvement: From row numbers, with repeats, to the challenger's score minus the
             champion's on these rows, larger being better.
-        exchanged: The same for all rows, where both models' predictions are exchanged on those
-            of which a mask of shape ``[rows]`` is true.
         rows: How many rows there are.
         margin: What the improvement has to exceed.
         alpha: Level of the lower bound that is reported.
         resamples: How many samples are drawn.
         rng: The source of randomness.
+        exchanged: `improvement` of all rows, where both models' predictions are exchanged on those
+            of which a mask of shape ``[rows]`` is true.
     """
     observed = float(improvement(np.arange(rows)))
     drawn = np.array([improvement(rng.integers(rows, size=rows)) for _ in range(resamples)], float)

@@ -283,7 +283,7 @@ def _winner(data: Data) -> Section:
 def _retrained(done: Data) -> Table:
     known = f"on {done['measured_on']} rows" if done["measured_on"] else "(not measured)"
     scores = zip(done["seeds"], done["scores"] or [None] * len(done["seeds"]), strict=True)
-    rows = [("searched", done["searched"])]
+    rows = [("searched", done["searched_score"])]
     rows += [(f"retrained, seed {seed}", score) for seed, score in scores]
     if done["standard_deviation"] is not None:
         rows += [("mean of the retrained", done["mean"])]

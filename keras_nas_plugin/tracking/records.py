@@ -101,7 +101,7 @@ class SearchInfo:
             data = read_json(Path(directory) / _SEARCH_FILE)
         except FileNotFoundError:
             return None
-        with _fields_of(directory, _SEARCH_FILE):
+        with fields_of(directory, _SEARCH_FILE):
             data["datasets"] = tuple(DatasetInfo(**item) for item in data["datasets"])
             data["space"] = tuple(data["space"])
             data["constraints"] = tuple(data.get("constraints", ()))
@@ -205,7 +205,7 @@ class TrialRecord:
             data = read_json(Path(directory) / _RECORD_FILE)
         except FileNotFoundError:
             return None
-        with _fields_of(directory, _RECORD_FILE):
+        with fields_of(directory, _RECORD_FILE):
             return cls.of(data)
 
     @classmethod
@@ -309,7 +309,7 @@ def load_registration(directory: str | os.PathLike) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _fields_of(directory: str | os.PathLike, name: str) -> Iterator[None]:
+def fields_of(directory: str | os.PathLike, name: str) -> Iterator[None]:
     """Name the file whose JSON has not the fields that it needs."""
     try:
         yield

@@ -215,12 +215,11 @@ def _log(client: MlflowClient, experiment_id: str, parent: Run, content: _Conten
             run_name=content.label(),
         )
     run_id = found.info.run_id
-    tags = {"mlflow.runName": content.label()}
-    tags |= {key: parent.data.tags[key] for key in _SHARED if key in parent.data.tags}
+    tags = {key: parent.data.tags[key] for key in _SHARED if key in parent.data.tags}
     write = RunWriter(client, content.retraining)
     write.batch(run_id, points=content.points(), params=content.params(), tags=tags)
     write.datasets(run_id)
-    client.set_terminated(run_id, "FINISHED", content.model.ended_ms)
+    write.end(run_id, "FINISHED", content.model.ended_ms, name=content.label())
     return run_id
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.files import read_json, write_json
-from keras_nas_plugin.tracking.records import DatasetInfo
+from keras_nas_plugin.tracking.records import DatasetInfo, fields_of
 
 #: The folder of a project that holds retrained models, and what kind of run and version they are.
 RETRAINED = "retrained"
@@ -67,13 +67,17 @@ class RetrainedModel:
         Args:
             directory: The project folder.
             weights: File of the weights, relative to it.
+
+        Raises:
+            StateError: The file holds something else; the message names it.
         """
         path = Path(directory) / weights
         try:
             data = read_json(_beside(path))
         except FileNotFoundError:
             return None
-        return cls.of(data) if path.exists() else None
+        with fields_of(directory, str(_beside(Path(weights)))):
+            return cls.of(data) if path.exists() else None
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> RetrainedModel:
@@ -169,7 +173,7 @@ class Retraining:
 
         Returns:
             ``trial_id``, ``seeds``, ``epochs``, ``rows``, ``metric``, ``measured_on``,
-            ``measured_rows``; the ``searched`` model's score on these rows, the retrained ones'
+            ``measured_rows``; the ``searched_score`` on these rows, the retrained models'
             ``scores`` by seed, their ``mean`` and ``standard_deviation``. None where it is not
             known.
         """
@@ -181,7 +185,7 @@ class Retraining:
             "metric": self.metric,
             "measured_on": self.measured_on,
             "measured_rows": self.measured_rows,
-            "searched": self.searched_scores.get(self.metric),
+            "searched_score": self.searched_scores.get(self.metric),
             "scores": list(self.scores),
             "mean": self.mean,
             "standard_deviation": self.deviation,
@@ -200,14 +204,19 @@ class Retraining:
 
     @classmethod
     def load(cls, directory: str | os.PathLike) -> Retraining | None:
-        """Read the last retraining of a project folder; None when there is none."""
+        """Read the last retraining of a project folder; None when there is none.
+
+        Raises:
+            StateError: The file holds something else; the message names it.
+        """
         try:
             data = read_json(Path(directory) / RETRAINED / _SUMMARY)
         except FileNotFoundError:
             return None
-        data["models"] = tuple(RetrainedModel.of(item) for item in data["models"])
-        data["datasets"] = tuple(DatasetInfo(**item) for item in data["datasets"])
-        return cls(**{**data, "remarks": tuple(data["remarks"]), "directory": str(directory)})
+        with fields_of(directory, f"{RETRAINED}/{_SUMMARY}"):
+            data["models"] = tuple(RetrainedModel.of(item) for item in data["models"])
+            data["datasets"] = tuple(DatasetInfo(**item) for item in data["datasets"])
+            return cls(**{**data, "remarks": tuple(data["remarks"]), "directory": str(directory)})
 
     @staticmethod
     def discard(directory: str | os.PathLike) -> None:

@@ -80,7 +80,7 @@ class RunWriter:
         """Give a run its last name and status, and its end, in one go.
 
         `MlflowClient` has a call for the name and another one for the end, which together take
-        four of a database's sessions instead of one. The store behind it takes all at once: its
+        three of a database's sessions instead of one. The store behind it takes all at once: its
         interface is that of MLflow's store plugins, but where a client keeps it is private (in
         MLflow 3.17; there is no public way).
 

@@ -79,6 +79,22 @@ def test_a_damaged_file_is_named(project, monkeypatch, capsys, name, damage):
         assert len(shown.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("damage", ["cut off", "another shape", "no fields"])
+def test_a_damaged_retraining_is_named(project, monkeypatch, capsys, damage):
+    from keras_nas_plugin.cli.main import main
+
+    monkeypatch.chdir(project.parents[1])
+    (project / "retrained").mkdir()
+    (project / "retrained" / "retraining.json").write_text(DAMAGED[damage])
+    for command in ("best", "report"):
+        with pytest.raises(SystemExit) as end:
+            main([command])
+        shown = capsys.readouterr()
+        said = "Error: `searches/recipe/retrained/retraining.json` needs"
+        assert end.value.code == 1 and shown.out == ""
+        assert shown.err.startswith(said) and len(shown.err.splitlines()) == 1
+
+
 def test_sync_with_a_server_that_is_away_sends_nothing(nas, project):
     done = nas("sync")
     assert_one_error(done, 1, f"received '{AWAY}'. 2 trials wait in searches/recipe/outbox")

@@ -483,4 +483,4 @@ def test_the_winner_is_shown_with_what_became_of_it(original):
     for command in ("best", "report"):
         shown = json.loads(original.nas(command, "--project-name tiny --json").out)["retrained"]
         assert shown["trial_id"] == found["trial_id"]
-        assert (shown["searched"], shown["scores"]) == (searched, seeds)
+        assert (shown["searched_score"], shown["scores"]) == (searched, seeds)

@@ -323,14 +323,10 @@ def test_the_template_is_beside_the_module():
     assert Path(page_module.__file__).with_name("report.html.j2").is_file()
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_what_was_retrained_stands_beside_the_searched_model(tmp_path, seeds):
-    folder = save(search_info(tmp_path / "p"), [record_of(0, WIDTH, 0.5)])
-    models = tuple(
-        RetrainedModel(seed=seed, curve=(), weights="", scores={"accuracy": 0.625 + seed / 8})
-        for seed in range(seeds)
-    )
-    retraining = Retraining(
+def retrained(directory, models, **measured):
+    """A project folder whose only trial was retrained."""
+    folder = save(search_info(directory), [record_of(0, WIDTH, 0.5)])
+    Retraining(
         search_id="search-1",
         trial_id="0000",
         key="k",
@@ -339,13 +335,21 @@ def test_what_was_retrained_stands_beside_the_searched_model(tmp_path, seeds):
         epochs=3,
         rows=100,
         searched={"val_accuracy": 0.5},
-        searched_scores={"accuracy": 0.4375},
-        models=models,
-        measured_on="test",
+        models=tuple(models),
         directory=str(folder),
+        **measured,
+    ).save()
+    return folder
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_what_was_retrained_stands_beside_the_searched_model(tmp_path, seeds):
+    models = (
+        RetrainedModel(seed=seed, curve=(), weights="", scores={"accuracy": 0.625 + seed / 8})
+        for seed in range(seeds)
     )
-    retraining.save()
-    shown = _retrained_table(page(report_data(folder)))
+    measured = {"measured_on": "test", "searched_scores": {"accuracy": 0.4375}}
+    shown = _retrained_table(page(report_data(retrained(tmp_path / "p", models, **measured))))
     assert shown[0] == ["model", "accuracy on test rows"]
     assert shown[1:3] == [["searched", "0.4375"], ["retrained, seed 0", "0.625"]]
     several = [
@@ -357,20 +361,8 @@ def test_what_was_retrained_stands_beside_the_searched_model(tmp_path, seeds):
 
 
 def test_what_was_retrained_and_not_measured_says_so(tmp_path):
-    folder = save(search_info(tmp_path / "p"), [record_of(0, WIDTH, 0.5)])
-    Retraining(
-        search_id="search-1",
-        trial_id="0000",
-        key="k",
-        objective="val_accuracy",
-        direction="max",
-        epochs=3,
-        rows=None,
-        searched={"val_accuracy": 0.5},
-        models=(RetrainedModel(seed=7, curve=(), weights=""),),
-        directory=str(folder),
-    ).save()
-    shown = _retrained_table(page(report_data(folder)))
+    models = [RetrainedModel(seed=7, curve=(), weights="")]
+    shown = _retrained_table(page(report_data(retrained(tmp_path / "p", models))))
     assert shown[0] == ["model", "accuracy (not measured)"]
     assert [row[0] for row in shown[1:]] == ["searched", "retrained, seed 7"]
     assert "0.5" not in shown[1]

@@ -78,10 +78,8 @@ def test_what_has_ended_before_it_was_told_is_told_in_one_go(
 
         def counted(self, *args, _name=name, _original=original, **kwargs):
             go_on.wait()
-            if parent not in (
-                *args,
-                *kwargs.values(),
-            ):  # whose turn comes when a second has passed
+            # The search's run has its turn when a second has passed.
+            if parent not in (*args, *kwargs.values()):
                 calls.append(_name)
             return _original(self, *args, **kwargs)
 

@@ -18,7 +18,7 @@ STORE := sqlite:///mlflow.db
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-ui lint format bench dist clean distclean
+.PHONY: help install demo test test-ui docs lint format bench dist clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
@@ -45,6 +45,8 @@ demo: $(INSTALLED)  ## search, track, register and evaluate a classifier of digi
 		--evaluate models:/digits-classifier@challenger --tracking-uri $(STORE)
 	@echo "See every trial: $(BIN)/mlflow ui --backend-store-uri $(STORE)"
 
+# oneDNN compiles kernels in each process, which takes longer than the trainings of tests.
+test: export TF_ENABLE_ONEDNN_OPTS ?= 0
 test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
@@ -56,11 +58,17 @@ test-ui: $(INSTALLED)  ## look at the MLflow UI in Chromium
 		echo "make: Chromium is not there and cannot be installed; the tests are skipped" >&2
 	$(BIN)/python -m pytest tests/ui
 
-lint: $(INSTALLED)  ## check style and formatting
+docs: export NO_MKDOCS_2_WARNING ?= 1
+docs: $(INSTALLED)  ## build the documentation into build/site; warnings are errors
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS),docs]'
+	$(BIN)/mkdocs build --strict
+
+lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
-format: $(INSTALLED)  ## mend style and formatting
+format: $(INSTALLED)  ## fix style and formatting
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -72,7 +80,7 @@ dist: $(INSTALLED)  ## build the sdist and the wheel into dist/
 	$(BIN)/python -m build
 
 clean:  ## remove what building and testing leave behind
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean  ## remove .venv and the egg-info too

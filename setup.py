@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parent
 # all tests run with the versions in `constraints.txt`, which are what `make` installs.
 CORE = [
     "click>=8.1",
+    "cloudpickle>=3.0",  # hypermodels on their way to worker processes; MLflow needs it as well
+    "filelock>=3.13",  # locks between processes, on Windows too
     "h5py>=3.0",  # states to go on from; Keras needs it as well
     "jinja2>=3.1",  # the report of a search; MLflow needs it as well
     "keras>=3.12",  # what TensorFlow 2.21 itself asks for
@@ -21,6 +23,7 @@ CORE = [
     "matplotlib>=3.8",  # figures; MLflow needs it as well
     "mlflow>=3.13",  # the first that refuses the file store; works with SQLAlchemy 2.1
     "numpy>=1.26",
+    "pandas>=2.2",  # tables of trials; MLflow needs it as well
     "rich>=13.0",
     "scikit-learn>=1.4",  # the recipes read its digits; MLflow needs it as well
     "scipy>=1.11",  # Gaussian processes, ranks; scikit-learn needs it as well
@@ -54,6 +57,11 @@ UI = [
 ]
 # The driver with which SQLAlchemy 2.1 opens `postgresql://`; older ones as `postgresql+psycopg://`.
 POSTGRES = ["psycopg[binary]>=3.1"]
+# The documentation as a site.
+DOCS = [
+    "mkdocs-material>=9.5",
+    "mkdocstrings[python]>=0.29",
+]
 TEST = [
     *BENCH,  # the fast slice of the benchmark is a test
     *POSTGRES,
@@ -61,10 +69,16 @@ TEST = [
     "build>=1.0",  # tests/packaging builds the wheel with this, setuptools and wheel, offline
     "flask-wtf>=1.2",  # of MLflow's server with users and permissions: its extra `auth`
     "hypothesis>=6.100",
+    "ipykernel>=6.0",  # the progress line is tested in a real notebook kernel
+    "mypy>=1.18",
+    "nbclient>=0.10",
+    "pandas-stubs>=2.2",
     "pytest>=8.0",
     "pytest-xdist>=3.5",
     "ruff>=0.9",
+    "scipy-stubs>=1.14",
     "setuptools>=64",
+    "types-requests>=2.31",
     "wheel>=0.40",
 ]
 
@@ -111,6 +125,7 @@ setup(
         "test": TEST,
         "dev": TEST,
         "bench": BENCH,
+        "docs": DOCS,
         "ui": UI,
     },
     entry_points={"console_scripts": ["keras-nas = keras_nas_plugin.cli.main:main"]},

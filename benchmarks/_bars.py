@@ -1,4 +1,4 @@
-"""What the claims need, beside what was measured."""
+"""Targets of the benchmarks ("bars"), compared with the measurements."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks._statistics import RACE, Estimate, Row, paired
 from benchmarks._tables import HPOBENCH, HPOLIB, NAS_BENCH_201, random_search
 
 RANDOM, SURROGATE = "RandomOracle", "SurrogateOracle"
-# Judged accuracy after so many evaluations, on the three tables in the order of their names.
+# Target accuracies by oracle and number of evaluations, in the order of `NAS_BENCH_201`.
 REACHED = {
     (SURROGATE, 50): (91.36, 72.9, 46.05),
     (SURROGATE, 100): (91.52, 73.15, 46.27),
@@ -21,13 +21,15 @@ REACHED = {
     ("ReinforceOracle", 100): (91.10, 71.72, 45.63),
     ("PPOOracle", 100): (91.10, 71.72, 45.63),
 }
-# Evaluations within which the surrogate is where random search is after `RACE`.
+# Evaluations within which the surrogate must reach the result of random search after `RACE`.
 RACE_WON = 45
-# Evaluations after which searches are compared, and the level of the test against random.
+# Evaluations after which searches are compared, and the significance level of the test against
+# random search.
 COMPARED, LEVEL = 100, 0.01
-# Where they are set beside their peers as well: KerasTuner's Bayesian oracle is run no further.
+# Evaluations after which searches are also compared with their peers. KerasTuner's Bayesian oracle
+# is not run any longer than this.
 ALSO_COMPARED = (50,)
-# Seconds per proposal at most.
+# Maximum seconds per proposal, by number of finished trials.
 SECONDS = {SURROGATE: {300: 0.5, 3000: 2.0}}
 SECONDS_OF_OTHERS = {100: 0.010, 3000: 0.010}
 
@@ -36,12 +38,13 @@ Rows = Mapping[tuple[str, str], Row]
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """One claim and how it fares.
+    """A target, the measurement and the verdict.
 
     Attributes:
-        claim: In words.
-        measured: In words.
-        verdict: ``PASS``, ``PASS (within 2 SE)`` or ``MISS``; beside a peer, see `place`.
+        claim: The target as text.
+        measured: The measurement as text.
+        verdict: ``PASS``, ``PASS (within 2 SE)`` or ``MISS``; for comparisons with a peer, see
+            `lead`.
     """
 
     claim: str
@@ -50,7 +53,7 @@ class Bar:
 
 
 def verdict(errors_above: float) -> str:
-    """By how many standard errors a bar was cleared: at least minus two passes.
+    """The verdict on a result, from its distance above the target in standard errors.
 
     >>> verdict(0.1), verdict(-1.9), verdict(-2.1)
     ('PASS', 'PASS (within 2 SE)', 'MISS')
@@ -61,7 +64,7 @@ def verdict(errors_above: float) -> str:
 
 
 def nas_bars(rows: Rows) -> list[Bar]:
-    """The claims about NAS-Bench-201, as far as their searches and evaluations were run."""
+    """The targets on NAS-Bench-201 that the searches ran long enough to be compared with."""
     bars = []
     for (title, count), needed in REACHED.items():
         for table, bar in zip(NAS_BENCH_201, needed, strict=True):
@@ -86,14 +89,14 @@ def nas_bars(rows: Rows) -> list[Bar]:
 
 
 def comparison(claim: str, gain: Estimate) -> Bar:
-    """A bar that is cleared when a paired difference is not below zero."""
+    """A target that is met if a paired difference is not negative."""
     return Bar(claim, paired_words(gain), verdict(gain.errors_above(0.0)))
 
 
-def place(errors_above: float) -> str:
-    """Who is ahead, by how many standard errors.
+def lead(errors_above: float) -> str:
+    """The verdict on a comparison, from its paired difference in standard errors.
 
-    >>> place(2.1), place(-2.0), place(-2.1)
+    >>> lead(2.1), lead(-2.0), lead(-2.1)
     ('AHEAD', 'LEVEL (within 2 SE)', 'BEHIND')
     """
     if abs(errors_above) <= 2:
@@ -101,14 +104,14 @@ def place(errors_above: float) -> str:
     return "AHEAD" if errors_above > 0 else "BEHIND"
 
 
-def _reached(claim: str, found: Estimate, bar: float) -> Bar:
-    above = found.errors_above(bar)
-    measured = f"{found.mean:.3f} ± {found.error:.3f}, {above:+.1f} SE"
+def _reached(claim: str, estimate: Estimate, bar: float) -> Bar:
+    above = estimate.errors_above(bar)
+    measured = f"{estimate.mean:.3f} ± {estimate.error:.3f}, {above:+.1f} SE"
     return Bar(claim, measured, verdict(above))
 
 
 def _answers(rows: Rows, table: str, count: int) -> dict[str, np.ndarray]:
-    """Answers after so many evaluations, larger is better, by title."""
+    """Judged scores after a number of evaluations, by title; larger is better."""
     return {
         title: row.table.sign * row.truth[:, count - 1]
         for (where, title), row in rows.items()
@@ -117,7 +120,7 @@ def _answers(rows: Rows, table: str, count: int) -> dict[str, np.ndarray]:
 
 
 def _against_random(table: str, answers: Mapping[str, np.ndarray]) -> Iterator[Bar]:
-    """Every oracle but random search itself has to be above it."""
+    """Compare every other oracle with random search, which it must outperform."""
     for title in answers:
         if title == RANDOM or title in _peers.PEERS.values() or RANDOM not in answers:
             continue
@@ -127,10 +130,10 @@ def _against_random(table: str, answers: Mapping[str, np.ndarray]) -> Iterator[B
 
 
 def _against_peers(table: str, answers: Mapping[str, np.ndarray], count: int) -> Iterator[Bar]:
-    """Every oracle but random search beside the best peer of the table.
+    """Compare every oracle except random search with the best peer on a table.
 
-    A peer with fewer repetitions than others may be the best by luck: it is set beside the
-    surrogate alone.
+    A peer with fewer repetitions than the others may be the best by chance, so only the surrogate
+    is compared with it.
     """
     peers = {title: sample for title, sample in answers.items() if title in _peers.PEERS.values()}
     if not peers:
@@ -145,35 +148,37 @@ def _against_peers(table: str, answers: Mapping[str, np.ndarray], count: int) ->
             gain, _ = paired(sample, peers[peer])
             which = "the best peer, " if peer == best else ""
             claim = f"{title} on {table} at {count} beside {which}{peer}"
-            yield Bar(claim, paired_words(gain), place(gain.errors_above(0.0)))
+            yield Bar(claim, paired_words(gain), lead(gain.errors_above(0.0)))
 
 
 def paired_words(gain: Estimate) -> str:
-    """A paired difference in words."""
+    """A paired difference as text."""
     above = gain.errors_above(0.0)
     return f"{gain.mean:+.4f} ± {gain.error:.4f}, {above:+.1f} SE, {gain.count} pairs"
 
 
 def hpo_bars(rows: Rows) -> list[Bar]:
-    """The claims about the tables of hyperparameters, over all of them together."""
+    """The targets on HPOLib and HPOBench, over all tables combined."""
     tpe = _peers.PEERS[_peers.TPE]
     bars = []
     for title in dict.fromkeys(title for _, title in rows):
         if title in _peers.PEERS.values() or title == RANDOM:
             continue
-        for other in (RANDOM, tpe) if title == SURROGATE else (RANDOM,):
-            gain = regret_gain(rows, title, other)
+        for baseline in (RANDOM, tpe) if title == SURROGATE else (RANDOM,):
+            gain = regret_gain(rows, title, baseline)
             if gain is not None:
-                claim = f"{title} on HPOLib and HPOBench: regret at {COMPARED} not above {other}'s"
+                claim = (
+                    f"{title} on HPOLib and HPOBench: regret at {COMPARED} not above {baseline}'s"
+                )
                 bars.append(comparison(claim, gain))
     return bars
 
 
-def regret_gain(rows: Rows, title: str, other: str) -> Estimate | None:
-    """How much smaller one search's normalised regret is, over tables and repetitions."""
+def regret_gain(rows: Rows, title: str, baseline: str) -> Estimate | None:
+    """Normalised regret of a baseline minus that of a search, over tables and repetitions."""
     first, second = [], []
     for table in (*HPOLIB, *HPOBENCH):
-        ours, theirs = rows.get((table, title)), rows.get((table, other))
+        ours, theirs = rows.get((table, title)), rows.get((table, baseline))
         if ours is None or theirs is None or min(ours.evaluations, theirs.evaluations) < COMPARED:
             continue
         common = min(len(ours.truth), len(theirs.truth))
@@ -183,7 +188,7 @@ def regret_gain(rows: Rows, title: str, other: str) -> Estimate | None:
 
 
 def speed_bars(speed: Mapping[str, Mapping[str, float]]) -> list[Bar]:
-    """The claims about seconds per proposal, by title and number of finished trials."""
+    """The targets for seconds per proposal, by title and number of finished trials."""
     bars = []
     for title, times in speed.items():
         for count, most in SECONDS.get(title, SECONDS_OF_OTHERS).items():

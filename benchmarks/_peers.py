@@ -1,8 +1,7 @@
-"""Searches by name, each as ask and tell on a table: this project's oracles and their peers.
+"""This project's oracles and their peers, by name and with an ask-and-tell interface.
 
-KerasTuner's contract is driven as a tuner drives it: `create_trial`, `update_trial`,
-`end_trial`. Everybody has the defaults that a user gets who sets nothing but the budget and
-the seed.
+KerasTuner oracles are called as a tuner calls them: `create_trial`, `update_trial`, `end_trial`.
+Only the budget and the seed are set; every other argument has its default.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 
 from benchmarks._tables import Table
 
-#: Oracle classes that the claims are about. One that is not there is a failure, not a gap.
+#: Oracle classes that have targets. The benchmark fails if one of them does not exist.
 EXPECTED = (
     "RandomOracle",
     "RegularizedEvolutionOracle",
@@ -22,16 +21,16 @@ EXPECTED = (
     "LocalSearchOracle",
     "SurrogateOracle",
 )
-# Oracles that answer another question than a table of final scores asks.
+# Oracles that cannot be judged with a table of final scores, and what they require instead.
 _ELSEWHERE = {
     "GradientProxyOracle": "networks to score: benchmarks/proxy_search.py",
     "NSGA2Oracle": "several objectives: benchmarks/hypervolume.py",
     "SuccessiveHalvingOracle": "several budgets per configuration",
 }
 RANDOM, BAYESIAN, TPE, NSGA2 = "kt-random", "kt-bayesian", "optuna-tpe", "optuna-nsga2"
-# KerasTuner 1.4.8 draws its n-th value with the seed plus n: near seeds share their proposals.
+# KerasTuner 1.4.8 draws its n-th value with the seed plus n, so nearby seeds share proposals.
 _STRIDE = 25_000
-#: Peers by short name, with what they are called in a table for readers.
+#: Titles of the peers in reports, by short name.
 PEERS = {
     RANDOM: "KerasTuner random",
     BAYESIAN: "KerasTuner Bayesian",
@@ -44,18 +43,18 @@ class Search(Protocol):
     """A search on one table."""
 
     def ask(self) -> Mapping[str, Any]:
-        """The next configuration."""
+        """Propose the next configuration."""
 
     def tell(self, metrics: Mapping[str, float]) -> None:
-        """The metrics of the configuration that was asked for last."""
+        """Report the metrics of the configuration that was proposed last."""
 
 
-#: Names and directions of what is searched for, as in `keras_tuner.Objective`.
+#: Names and directions of the objectives, as in `keras_tuner.Objective`.
 Objectives = Sequence[tuple[str, str]]
 
 
 def ours() -> dict[str, str]:
-    """Class names of this project's oracles that a table can judge, by short name."""
+    """Class names, by short name, of the oracles that a table of final scores can judge."""
     from keras_nas_plugin.oracles import STRATEGIES
 
     return {name: cls for name, cls in STRATEGIES.items() if cls not in _ELSEWHERE}
@@ -67,14 +66,14 @@ def missing() -> list[str]:
 
 
 def short_name(oracle_class: str) -> str | None:
-    """Short name of one of this project's oracles; None when there is none."""
+    """Short name of one of this project's oracles; None if it does not exist."""
     from keras_nas_plugin.oracles import STRATEGIES
 
     return next((name for name, cls in STRATEGIES.items() if cls == oracle_class), None)
 
 
 def title_of(name: str) -> str:
-    """What a search is called in a table for readers: this project's by their classes."""
+    """Title of a search in reports: the class name for this project's oracles."""
     from keras_nas_plugin.oracles import STRATEGIES
 
     return PEERS.get(name) or STRATEGIES[name]
@@ -83,14 +82,14 @@ def title_of(name: str) -> str:
 def make(
     name: str, table: Table, evaluations: int, seed: int, objectives: Objectives = ()
 ) -> Search:
-    """A search that was not started.
+    """Create a search.
 
     Args:
         name: One of the package's strategies or of `PEERS`.
-        table: What to search.
-        evaluations: The budget, as a user would pass it for ``max_trials``.
+        table: The table to search.
+        evaluations: The budget, passed as ``max_trials``.
         seed: From 0 to 150,000.
-        objectives: What to search for; the table's metric when there are none.
+        objectives: The objectives. Defaults to the table's metric.
     """
     objectives = objectives or ((table.metric, table.direction),)
     if name.startswith("optuna"):
@@ -104,15 +103,15 @@ def make(
 
 
 class OracleSearch:
-    """A KerasTuner oracle in the hands of one tuner.
+    """A KerasTuner oracle with a single tuner.
 
     Args:
         oracle_class: The oracle, which takes an objective or a list of them, ``max_trials``,
             ``seed`` and ``hyperparameters``.
-        table: What to search.
-        evaluations: Its ``max_trials``.
-        seed: Its seed.
-        objectives: What to search for.
+        table: The table to search.
+        evaluations: ``max_trials`` of the oracle.
+        seed: Seed of the oracle.
+        objectives: The objectives.
     """
 
     def __init__(
@@ -127,9 +126,11 @@ class OracleSearch:
 
         space = keras_tuner.HyperParameters()
         table.declare(space)
-        wanted = [keras_tuner.Objective(name, direction) for name, direction in objectives]
+        keras_objectives = [
+            keras_tuner.Objective(name, direction) for name, direction in objectives
+        ]
         self.oracle = oracle_class(
-            wanted[0] if len(wanted) == 1 else wanted,
+            keras_objectives[0] if len(keras_objectives) == 1 else keras_objectives,
             max_trials=evaluations,
             seed=seed,
             hyperparameters=space,
@@ -154,7 +155,7 @@ class OracleSearch:
 def _stock(
     name: str, table: Table, evaluations: int, seed: int, objectives: Objectives
 ) -> OracleSearch:
-    """KerasTuner's own oracle, which needs a folder and takes seed 0 for none."""
+    """One of KerasTuner's own oracles, which require a folder and treat seed 0 as no seed."""
     import keras_tuner
 
     class Idle(keras_tuner.Tuner):
@@ -164,7 +165,7 @@ def _stock(
     stock = keras_tuner.oracles
     kind = {RANDOM: stock.RandomSearchOracle, BAYESIAN: stock.BayesianOptimizationOracle}[name]
     search = OracleSearch(kind, table, evaluations, 1 + seed * _STRIDE, objectives)
-    # Removed with the search.
+    # Deleted with the search.
     search.folder = tempfile.TemporaryDirectory()
     Idle(
         oracle=search.oracle,
@@ -177,13 +178,13 @@ def _stock(
 
 
 class OptunaSearch:
-    """An Optuna sampler with its defaults.
+    """An Optuna sampler with default arguments.
 
     Args:
-        name: Which sampler.
-        table: What to search; ordered values are suggested by their place in the order.
-        seed: Its seed.
-        objectives: What to search for.
+        name: Short name of the sampler.
+        table: The table to search. For ordered values, the sampler suggests an index.
+        seed: Seed of the sampler.
+        objectives: The objectives.
     """
 
     def __init__(self, name: str, table: Table, seed: int, objectives: Objectives) -> None:
@@ -193,7 +194,8 @@ class OptunaSearch:
         samplers = {TPE: optuna.samplers.TPESampler, NSGA2: optuna.samplers.NSGAIISampler}
         ways = {"max": "maximize", "min": "minimize"}
         self._study = optuna.create_study(
-            sampler=samplers[name](seed=seed), directions=[ways[way] for _, way in objectives]
+            sampler=samplers[name](seed=seed),
+            directions=[ways[direction] for _, direction in objectives],
         )
         self._metrics = [metric for metric, _ in objectives]
         self._parameters = table.parameters
@@ -202,7 +204,7 @@ class OptunaSearch:
     def ask(self) -> Mapping[str, Any]:
         """See `Search.ask`."""
         self._trial = self._study.ask()
-        return {one.name: one.suggest(self._trial) for one in self._parameters}
+        return {parameter.name: parameter.suggest(self._trial) for parameter in self._parameters}
 
     def tell(self, metrics: Mapping[str, float]) -> None:
         """See `Search.tell`."""

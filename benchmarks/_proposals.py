@@ -1,4 +1,4 @@
-"""How long an oracle takes to propose, with few and with many finished trials."""
+"""Proposal time of an oracle after few and after many finished trials."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ import numpy as np
 
 from benchmarks import _peers
 from benchmarks._tables import Oven, Table
+from keras_nas_plugin.strategies.base import random_proposal
 
 #: Numbers of finished trials at which proposals are timed.
 COUNTS = (100, 300, 3000)
-# Proposals that are timed at each; their median counts.
+# Number of proposals to time at each count; the median is reported.
 _TIMED = 15
-# A search that is slower than this at the first count is filled up with random trials.
+# Seconds per proposal above which random trials replace the proposals after the first count.
 _PATIENCE = 0.02
 
 
 def seconds_per_proposal(name: str, table: Table, counts: tuple[int, ...] = COUNTS) -> dict:
     """Median seconds of `create_trial` at each number of finished trials.
 
-    The trials before are the search's own. Where those would take too long, they are random
-    ones that the oracle is told of as of its own: what a proposal costs depends on their
-    number.
+    The search proposes the trials in between. If this would take too long, they are random
+    and are reported to the oracle like its own trials, because the time of a proposal depends
+    on the number of trials.
 
     Args:
         name: One of `_peers.ours`.
-        table: Any.
+        table: Any table.
         counts: Numbers of finished trials.
 
     Returns:
-        By number of trials, as text, the seconds; and ``own``: how many trials before the
-        last measurement were the search's own.
+        Seconds by number of trials (as a string), and ``own``: the number of trials that the
+        search itself proposed.
     """
     search = _peers.make(name, table, max(counts) + _TIMED, 0)
     oven, rng = Oven(table, 0), np.random.default_rng(0)
@@ -52,11 +53,11 @@ def seconds_per_proposal(name: str, table: Table, counts: tuple[int, ...] = COUN
 
 
 def _step(search: Any, table: Table, oven: Oven, rng: np.random.Generator | None) -> float:
-    """One trial; with a generator, a random one in place of the search's own."""
+    """Run a trial (random if ``rng`` is not None) and return the seconds of its proposal."""
     strategy = search.oracle.strategy
     if rng is not None:
-        # An attribute of the instance hides the method until it is deleted again.
-        strategy.ask = lambda spec, _, *, tried, pending: spec.untried(rng, tried)
+        # An instance attribute shadows the method until it is deleted.
+        strategy.ask = lambda spec, _, *, tried, pending: random_proposal(spec, rng, tried)
     before = time.perf_counter()
     values = search.ask()
     taken = time.perf_counter() - before

@@ -1,4 +1,4 @@
-"""The results as text for a terminal and as Markdown for `docs/strategies.md`."""
+"""Reports of the results: text for a terminal, Markdown for `docs/strategies.md`."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ Results = Mapping[str, Any]
 
 
 def text(results: Results) -> str:
-    """Everything that was measured, for a terminal of 120 columns."""
+    """All results as text for a terminal with 120 columns."""
     lines: list[str] = []
-    for table, found in results["tables"].items():
-        lines += [*_table_lines(table, found), ""]
+    for table, result in results["tables"].items():
+        lines += [*_table_lines(table, result), ""]
     if results["speed"]:
         counts = [key for key in next(iter(results["speed"].values())) if key != "own"]
-        lines.append("milliseconds per proposal, median, after so many finished trials")
+        lines.append("median milliseconds per proposal, by number of finished trials")
         lines.append(f"  {'':28s}" + "".join(f"{int(count):>10,d}" for count in counts))
         for title, times in results["speed"].items():
             cells = "".join(f"{times[count] * 1e3:10.1f}" for count in counts)
-            lines.append(f"  {title:28s}{cells}   ({times['own']} trials its own)")
+            lines.append(f"  {title:28s}{cells}   ({times['own']} trials proposed by the oracle)")
         lines.append("")
     if results["bars"]:
-        lines.append("bars")
+        lines.append("targets")
         for bar in results["bars"]:
             lines.append(f"  {bar['verdict']:19s} {bar['claim']}: {bar['measured']}")
     for title in results["missing"]:
@@ -30,20 +30,20 @@ def text(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _table_lines(table: str, found: Mapping[str, Any]) -> Iterator[str]:
+def _table_lines(table: str, result: Mapping[str, Any]) -> Iterator[str]:
     """Accuracy on NAS-Bench-201, normalised regret elsewhere."""
-    nas = found["family"] == "nas"
+    nas = result["family"] == "nas"
     key, digits = ("checkpoints", 3) if nas else ("regret", 4)
     if nas:
-        exact = ", ".join(f"{mean:.2f} ({at})" for at, mean in found["random_exact"].items())
-        yield f"{table}: optimum {found['optimum']:.2f}; random search is exactly at {exact}"
+        exact = ", ".join(f"{mean:.2f} ({at})" for at, mean in result["random_exact"].items())
+        yield f"{table}: optimum {result['optimum']:.2f}; random search, exact: {exact}"
     else:
-        ends = f"0 is {found['optimum']:.4g}, 1 is {found['median']:.4g} or worse"
-        yield f"{table} ({found['family']}): normalised regret in {found['metric']}; {ends}"
-    counts = sorted({int(c) for row in found["rows"] for c in row["checkpoints"]})
+        ends = f"0 is {result['optimum']:.4g}, 1 is {result['median']:.4g} or worse"
+        yield f"{table} ({result['family']}): normalised regret in {result['metric']}; {ends}"
+    counts = sorted({int(c) for row in result["rows"] for c in row["checkpoints"]})
     heads = "".join(f"{count:>18d}" for count in counts) + (f"{'to r@300':>10s}" if nas else "")
     yield f"  {'':28s}{heads}{'ms':>8s}{'reps':>6s}"
-    for row in found["rows"]:
+    for row in result["rows"]:
         cells = [f"{cell_of(row[key].get(str(count)), digits):>18s}" for count in counts]
         cells += [f"{_reached(row):>10s}"] if nas else []
         cells.append(f"{row['seconds_per_proposal'] * 1e3:8.1f}{row['repetitions']:6d}")
@@ -66,14 +66,16 @@ def _reached(row: Mapping[str, Any]) -> str:
 
 
 def markdown(results: Results) -> str:
-    """Tables of accuracy, of regret, of milliseconds per proposal and of bars."""
+    """Tables of accuracy, regret, milliseconds per proposal and targets."""
     parts = []
-    for table, found in results["tables"].items():
-        if found["family"] == "nas":
-            parts.append(_accuracy_table(table, found))
-    others = {t: found for t, found in results["tables"].items() if found["family"] != "nas"}
-    if others:
-        parts.append(_regret_table(others))
+    for table, result in results["tables"].items():
+        if result["family"] == "nas":
+            parts.append(_accuracy_table(table, result))
+    hpo_results = {
+        t: result for t, result in results["tables"].items() if result["family"] != "nas"
+    }
+    if hpo_results:
+        parts.append(_regret_table(hpo_results))
     if results["speed"]:
         parts.append(_speed_table(results["speed"]))
     if results["bars"]:
@@ -81,8 +83,8 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def _accuracy_table(table: str, found: Mapping[str, Any]) -> str:
-    counts = sorted({int(c) for row in found["rows"] for c in row["checkpoints"]})
+def _accuracy_table(table: str, result: Mapping[str, Any]) -> str:
+    counts = sorted({int(c) for row in result["rows"] for c in row["checkpoints"]})
     heads = [table, *map(str, counts), "to random at 300", "ms per proposal", "repetitions"]
     rows = [
         [
@@ -92,22 +94,22 @@ def _accuracy_table(table: str, found: Mapping[str, Any]) -> str:
             f"{row['seconds_per_proposal'] * 1e3:.1f}",
             str(row["repetitions"]),
         ]
-        for row in found["rows"]
+        for row in result["rows"]
     ]
-    exact = found["random_exact"]
+    exact = result["random_exact"]
     rows.append(["random search, exact", *(f"{exact[str(c)]:.2f}" for c in counts), "300", "", ""])
     return table_of(heads, rows)
 
 
 def _regret_table(tables: Mapping[str, Mapping[str, Any]]) -> str:
     """Normalised regret at the last checkpoint that all rows have, by table."""
-    titles = list(dict.fromkeys(r["title"] for found in tables.values() for r in found["rows"]))
+    titles = list(dict.fromkeys(r["title"] for result in tables.values() for r in result["rows"]))
     count = min(
-        max(map(int, row["checkpoints"])) for found in tables.values() for row in found["rows"]
+        max(map(int, row["checkpoints"])) for result in tables.values() for row in result["rows"]
     )
     rows = []
-    for table, found in tables.items():
-        by_title = {row["title"]: row for row in found["rows"]}
+    for table, result in tables.items():
+        by_title = {row["title"]: row for row in result["rows"]}
         rows.append([table, *(_regret(by_title.get(title), count) for title in titles)])
     return table_of([f"regret at {count}", *titles], rows)
 
@@ -126,9 +128,9 @@ def _speed_table(speed: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def bars_table(bars: Sequence[Mapping[str, str]]) -> str:
-    """What the claims need, what was measured, and whether that passes."""
+    """Table of the targets, the measurements and the verdicts."""
     rows = [[bar["claim"], bar["measured"], bar["verdict"]] for bar in bars]
-    return table_of(["bar", "measured", "verdict"], rows)
+    return table_of(["target", "measured", "verdict"], rows)
 
 
 def table_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""What many repetitions of a search come to: means, standard errors, paired tests."""
+"""Statistics over the repetitions of a search: means, standard errors, paired tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks._tables import Table, random_search
 
 CHECKPOINTS = (25, 50, 100, 200)
-# The value of random search that the others race to.
+# Evaluations of random search; the other searches must reach its result.
 RACE = 300
 
 
@@ -18,7 +18,7 @@ class Estimate:
     """A mean with its standard error.
 
     Attributes:
-        mean: Over the repetitions.
+        mean: Mean over the repetitions.
         error: Standard error of the mean.
         count: Number of repetitions.
     """
@@ -29,7 +29,7 @@ class Estimate:
 
     @classmethod
     def of(cls, sample: np.ndarray) -> Estimate:
-        """Of a sample of shape ``[repetitions]``; one value alone has an unknown error.
+        """Estimate from a sample of shape ``[repetitions]``; the error of a single value is NaN.
 
         >>> Estimate.of(np.array([1.0, 2.0, 3.0, 4.0]))
         Estimate(mean=2.5, error=0.6454972243679028, count=4)
@@ -38,12 +38,12 @@ class Estimate:
         return cls(float(np.mean(sample)), spread / len(sample) ** 0.5, len(sample))
 
     def plain(self) -> dict[str, float | int | None]:
-        """As JSON knows it, which has no NaN."""
+        """Plain data for JSON, with None instead of NaN."""
         error = None if np.isnan(self.error) else self.error
         return {"mean": self.mean, "error": error, "count": self.count}
 
     def errors_above(self, bar: float) -> float:
-        """By how many standard errors the mean is above a number."""
+        """Difference between the mean and a target, in standard errors."""
         if self.error > 0:
             return (self.mean - bar) / self.error
         return float(np.sign(self.mean - bar)) * np.inf if self.mean != bar else 0.0
@@ -54,8 +54,8 @@ class Row:
     """All repetitions of one search on one table.
 
     Attributes:
-        table: What was searched.
-        title: Who searched: see `_peers.title_of`.
+        table: The table that was searched.
+        title: Title of the search: see `_peers.title_of`.
         truth: Shape ``[repetitions, evaluations]``: see `Run.truth`.
         seconds: Shape ``[repetitions, evaluations]``: see `Run.seconds`.
     """
@@ -67,47 +67,47 @@ class Row:
 
     @property
     def evaluations(self) -> int:
-        """How far the search was run."""
+        """Number of evaluations in each repetition."""
         return self.truth.shape[1]
 
     @property
     def checkpoints(self) -> list[int]:
-        """Those of `CHECKPOINTS` that it reached."""
+        """The `CHECKPOINTS` that the search reached."""
         return [count for count in CHECKPOINTS if count <= self.evaluations]
 
     def at(self, evaluations: int) -> Estimate:
-        """The judged answer after so many queries."""
+        """Estimate of the incumbent's judged score after a number of evaluations."""
         return Estimate.of(self.truth[:, evaluations - 1])
 
     def reaches(self, goal: float) -> int | None:
-        """First number of evaluations whose mean answer is as good as ``goal``."""
+        """Number of evaluations after which the mean first reaches ``goal``; None if never."""
         sign = self.table.sign
         there = np.flatnonzero(sign * self.truth.mean(axis=0) >= sign * goal)
         return int(there[0]) + 1 if len(there) else None
 
     def regret(self, evaluations: int) -> np.ndarray:
-        """Normalised regret of each repetition's answer, shape ``[repetitions]``.
+        """Normalised regret of each repetition's incumbent, shape ``[repetitions]``.
 
-        0 is the optimum, 1 the table's median configuration or anything worse than it: the
-        losses of diverged networks, up to 1e7, would drown all others in a mean.
+        0 is the optimum; 1 is the table's median configuration or anything worse. Without this
+        limit, the losses of diverged networks, up to 1e7, would dominate the mean.
         """
         best, middle = self.table.best, float(np.median(self.table.truth))
         return np.minimum((self.truth[:, evaluations - 1] - best) / (middle - best), 1.0)
 
     def seconds_per_proposal(self) -> float:
-        """Median over all proposals."""
+        """Median seconds per proposal."""
         return float(np.median(self.seconds))
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> tuple[Estimate, float]:
-    """How much the first is above the second, over the repetitions that both have.
+    """Paired difference between two samples, over their common repetitions.
 
     Args:
-        first: Shape ``[repetitions]``, by repetition.
-        second: The same for another search.
+        first: Results of a search, shape ``[repetitions]``.
+        second: Results of another search, with the repetitions in the same order.
 
     Returns:
-        The mean difference, and the p-value of Student's one-sided t-test for pairs.
+        The mean of ``first - second``, and the p-value of a one-sided paired t-test.
     """
     from scipy import stats
 
@@ -120,7 +120,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> tuple[Estimate, float]:
 
 
 def about(table: Table) -> dict:
-    """A table as plain data, without rows; with random search where its mean says something."""
+    """A table as plain data without rows; for NAS-Bench-201, with the results of random search."""
     counts = (*CHECKPOINTS, RACE) if table.family == "nas" else ()
     return {
         "family": table.family,
@@ -149,7 +149,7 @@ def summary(row: Row) -> dict:
             "mean": [estimate.mean for estimate in estimates],
             "error": [estimate.plain()["error"] for estimate in estimates],
         },
-        # On the other tables a few diverged networks decide what random search's mean is.
+        # On the other tables, a few diverged networks dominate the mean of random search.
         "evaluations_to_random_at_300": row.reaches(goal) if nas else None,
         "seconds_per_proposal": row.seconds_per_proposal(),
     }

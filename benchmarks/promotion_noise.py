@@ -1,16 +1,17 @@
-"""How often `keras-nas promote` promotes a challenger that is no better, and one that is.
+"""How often `keras-nas promote` promotes a challenger that is equal, and one that is better.
 
     python benchmarks/promotion_noise.py                      # 200 and 2,000 pairs, minutes
     python benchmarks/promotion_noise.py --pairs 200 --only mcnemar
 
-Each pair is a challenger and a champion that judge the same simulated rows. In the column
-"equal" the challenger's true improvement is exactly `min_improvement` (the border of the null
-hypothesis), so that the share that passes must not exceed alpha; in brackets, its exact 95%
-interval. In the column "better" it is larger by what the row names: the share is the power.
+Each pair is a challenger and a champion that are evaluated on the same simulated rows. In the
+column "equal", the challenger's true improvement is exactly `min_improvement`, the boundary of
+the null hypothesis: the fraction that passes must not exceed alpha. Its exact 95% interval is in
+brackets. In the column "better", the true improvement is larger by the number in the row: the
+fraction is the power.
 
-The rows are hard or easy for both models alike. Losses are skewed as those of real classifiers;
-"rare large errors" is the hard case for a mean: the challenger is better on most rows and loses
-it all on one in fifty.
+Rows are equally difficult for both models. Losses are skewed like those of real classifiers.
+"rare large errors" is the difficult case for a mean: the challenger is better on most rows, but
+has a large error on one row in fifty.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from keras_nas_plugin.registry.gates.base import Candidate, Evidence
 from keras_nas_plugin.registry.gates.comparison import Comparison
 from keras_nas_plugin.registry.metrics import METRICS, Metric
 
-# From a generator, a number of rows and a true improvement to labels and both predictions.
+# Takes a generator, the number of rows and the true improvement; returns the labels and both
+# predictions.
 Simulate = Callable[[np.random.Generator, int, float], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is simulated and how it is judged."""
+    """A simulation and the test that is applied to it."""
 
     title: str
     metric: Metric
@@ -44,19 +46,19 @@ class Case:
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, nargs="+", default=[200, 2000])
     parser.add_argument("--rows", type=int, nargs="+", default=[100, 500])
     parser.add_argument("--alpha", type=float, default=0.05)
     parser.add_argument("--resamples", type=int, default=999)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="cases whose title holds this")
+    parser.add_argument("--only", help="run the cases whose title contains this text")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results = []
     if not options.json:
-        print(f"share promoted at alpha {options.alpha:g}, seed {options.seed}")
+        print(f"fraction promoted at alpha {options.alpha:g}, seed {options.seed}")
         print(f"{'':44s}{'rows':>6s}{'pairs':>7s}   {'equal':24s}better")
     for case in CASES:
         if options.only and options.only not in case.title:
@@ -116,8 +118,8 @@ def _line(case: Case, result: dict) -> str:
 def _classifiers(
     rng: np.random.Generator, rows: int, improvement: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two classes; a row's difficulty is the same for both, its outcome is not."""
-    # Room for the difference on every row, so that it is exact.
+    """Two classes; a row is equally difficult for both models, but their outcomes differ."""
+    # Leaves room for the difference on every row, so that it is exact.
     chance = abs(improvement) + (1 - abs(improvement)) * rng.beta(4, 1, rows)
     best, worst = chance, chance - abs(improvement)
     challenger, champion = (best, worst) if improvement >= 0 else (worst, best)
@@ -130,7 +132,7 @@ def _classifiers(
 def _soft_classifiers(
     rng: np.random.Generator, rows: int, improvement: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities of the class 1, which is the true one; `improvement` in logits."""
+    """Probabilities of class 1, the true class of all rows; `improvement` is in logits."""
     difficulty = rng.normal(1, 2, rows)
     logits = [difficulty + more + rng.normal(0, 1, rows) for more in (improvement, 0)]
     first, second = (1 / (1 + np.exp(-each))[:, None] for each in logits)
@@ -140,7 +142,7 @@ def _soft_classifiers(
 def _rare_large_errors(
     rng: np.random.Generator, rows: int, improvement: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Errors around 10: the challenger's are 0.2 less, but 10 more on one row in fifty."""
+    """Errors around 10: the challenger's are 0.2 lower, but 10 higher on one row in fifty."""
     y = np.zeros(rows)
     champion = 10 + rng.normal(0, 1, rows)
     challenger = 10 - improvement - 0.2 + 10 * (rng.random(rows) < 0.02) + rng.normal(0, 1, rows)
@@ -148,10 +150,10 @@ def _rare_large_errors(
 
 
 def _f1(y: np.ndarray, predictions: np.ndarray) -> float:
-    found = predictions[:, 0] > 0.5
-    hits = np.count_nonzero(found & (y == 1))
-    wanted = np.count_nonzero(found) + np.count_nonzero(y)
-    return 2 * hits / wanted if wanted else float("nan")
+    predicted = predictions[:, 0] > 0.5
+    hits = np.count_nonzero(predicted & (y == 1))
+    positives = np.count_nonzero(predicted) + np.count_nonzero(y)
+    return 2 * hits / positives if positives else float("nan")
 
 
 _ACCURACY, _LOSS, _MAE = (METRICS[name] for name in ("accuracy", "loss", "mae"))

@@ -1,20 +1,21 @@
-"""How well scores of untrained networks rank NAS-Bench-201, and what they cost.
+"""Rank correlation of zero-cost proxies with accuracy on NAS-Bench-201, and their cost.
 
     python benchmarks/proxies_nas_bench_201.py                  # 200 cells, about an hour
     python benchmarks/proxies_nas_bench_201.py --cells 30 --cells-per-stage 1 --timed 0
     python benchmarks/proxies_nas_bench_201.py --cells 1000 --cells-per-stage 1 --timed 0 \
-        --save pool.npz                                         # goes on where it was ended
+        --save pool.npz                                         # resumes if interrupted
 
-The networks are built in Keras from the preset of this package, with fresh weights, for a sample
-of cells stratified by their accuracy: as many equal groups as cells, one drawn from each, so that
-cells that cannot learn at all are in it as often as in the table. Printed are Spearman's rho
-(with a 95% bootstrap interval) and Kendall's tau with the mean validation accuracy over all
-seeds of the table (CIFAR-10, CIFAR-100, ImageNet16-120), beside published figures; and the
-time of each proxy beside that of one epoch on 5,000 images.
+The networks are built in Keras from the preset of this package, with newly initialised weights.
+The sample of cells is stratified by accuracy: all cells are divided into as many equal groups as
+there are cells in the sample, and one cell is drawn from each group. Cells that cannot learn at
+all are therefore as frequent as in the table. The report lists Spearman's rho (with a 95%
+bootstrap interval) and Kendall's tau with the mean validation accuracy over all seeds of the
+table (CIFAR-10, CIFAR-100, ImageNet16-120), together with published figures, and compares the
+time of each proxy with that of one epoch on 5,000 images.
 
-The batch is of real images with ten classes that need no network: scikit-learn's handwritten
-digits (8x8 pixels, enlarged; the same in three channels) with their labels. The published figures
-are from CIFAR's own images.
+The batch consists of real images that require no download: scikit-learn's handwritten digits in
+ten classes (8x8 pixels, enlarged, repeated in three channels) with their labels. The published
+figures were computed on CIFAR's own images.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ LOSS = "sparse_categorical_crossentropy"
 CLASSES, CHANNELS = 10, 16
 IMAGES = "digits"
 COMBINED = "az_nas"
-# Spearman on CIFAR-10, CIFAR-100 and ImageNet16-120. Abdelfattah et al. 2021 and Krishnakumar et
-# al. 2022 (NAS-Bench-Suite-Zero), except the last three: their own papers, of which the two of
-# ZiCo and MeCo are not certain to a digit. `params` counts those of convolutions.
+# Spearman's rho on CIFAR-10, CIFAR-100 and ImageNet16-120. Sources: Abdelfattah et al. 2021 and
+# Krishnakumar et al. 2022 (NAS-Bench-Suite-Zero); for the last three, their own papers. The last
+# digits of ZiCo and MeCo are uncertain. `params` counts only the parameters of convolutions.
 PUBLISHED = {
     "synflow": (0.737, 0.763, 0.751),
     "jacob_cov": (0.731, 0.704, 0.701),
@@ -63,7 +64,7 @@ PUBLISHED = {
     "meco": (0.89, 0.88, 0.85),
     COMBINED: (0.913, 0.900, 0.886),
 }
-# On CIFAR-10: proxy, statistic, smallest and largest figure that passes.
+# Targets on CIFAR-10: proxy, statistic, minimum and maximum.
 BARS = (
     ("synflow", "spearman", 0.737 - 0.05, 0.737 + 0.05),
     ("jacob_cov", "spearman", 0.731 - 0.07, 0.731 + 0.07),
@@ -77,7 +78,7 @@ RESAMPLES = 2_000
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark that the command line requests."""
     options = _parser().parse_args()
     (table,) = _tables.load(("cifar10",))
     rows = sampled(table, options.cells, options.seed)
@@ -93,8 +94,8 @@ def main() -> None:
     columns = scored(rows, settings, options.save)
     results = {"settings": settings | {"cells": len(rows)}, "tables": {}}
     for i, name in enumerate(_tables.NAS_BENCH_201):
-        (other,) = _tables.load((name,))
-        results["tables"][name] = agreement(columns, other.truth[rows], i)
+        (table,) = _tables.load((name,))
+        results["tables"][name] = agreement(columns, table.truth[rows], i)
     results["bars"] = bars(results["tables"]["cifar10"])
     results["seconds_per_cell"] = float(np.median(columns["seconds"]))
     if options.timed:
@@ -114,11 +115,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=int, default=32, help="height and width of the images")
     add("--batch", type=int, default=64, help="images in the batch")
     add("--proxies", type=lambda text: text.split(","), default=names(), metavar="LIST")
-    add("--initialisations", type=int, default=1, help="drawings of the weights, averaged")
-    add("--seed", type=int, default=0, help="of the sample, the batch and the weights")
-    add("--timed", type=int, default=5, help="cells that are timed and trained for an epoch")
-    add("--save", type=Path, metavar="FILE.npz", help="keep the scores; go on where they end")
-    add("--json", metavar="FILE", help="results as JSON")
+    add("--initialisations", type=int, default=1, help="initialisations to average over")
+    add("--seed", type=int, default=0, help="seed of the sample, the batch and the weights")
+    add("--timed", type=int, default=5, help="cells to time and to train for an epoch")
+    add(
+        "--save",
+        type=Path,
+        metavar="FILE.npz",
+        help="save the scores to this file; a later run resumes from it",
+    )
+    add("--json", metavar="FILE", help="write the results as JSON to this file")
     return parser
 
 
@@ -126,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def sampled(table: _tables.Table, cells: int, seed: int) -> np.ndarray:
-    """Rows of a sample stratified by accuracy, in random order; all rows for 0."""
+    """Rows of a sample stratified by accuracy, in random order; with 0 cells, all rows."""
     rng = np.random.default_rng([seed, 1])
     ranked = np.argsort(table.truth, kind="stable")
     if not cells:
@@ -138,16 +144,17 @@ def sampled(table: _tables.Table, cells: int, seed: int) -> np.ndarray:
 def values_of(table: _tables.Table, row: int) -> dict[str, str]:
     """Values of the preset's decisions for a row of the table."""
     sizes = [len(parameter.values) for parameter in table.parameters]
-    places = np.unravel_index(row, sizes)
-    pairs = zip(EDGES, table.parameters, places, strict=True)
-    return {f"cell/{edge}": parameter.values[place] for edge, parameter, place in pairs}
+    indices = np.unravel_index(row, sizes)
+    pairs = zip(EDGES, table.parameters, indices, strict=True)
+    return {f"cell/{edge}": parameter.values[index] for edge, parameter, index in pairs}
 
 
 def batch_of(size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images of digits with their labels.
 
     Returns:
-        Shape ``[count, size, size, 3]``, mean 0 and deviation 1 over the batch; ``[count]``.
+        Images of shape ``[count, size, size, 3]`` with mean 0 and standard deviation 1 over the
+        batch, and labels of shape ``[count]``.
     """
     from sklearn.datasets import load_digits
 
@@ -172,10 +179,10 @@ def _hypermodel(settings: dict):
 
 
 def multiply_adds(table: _tables.Table, row: int, settings: dict) -> int:
-    """Of the convolutions of a cell's edges; what all cells have in common is left out.
+    """Multiply-adds of the convolutions on a cell's edges, without those that all cells share.
 
-    A stage has a quarter of the positions and twice the channels of the one before: a
-    convolution costs the same in all three.
+    A stage has a quarter of the positions and twice the channels of the previous one, so a
+    convolution has the same cost in all three stages.
     """
     operations = list(values_of(table, row).values())
     weights = operations.count("nor_conv_1x1") + 9 * operations.count("nor_conv_3x3")
@@ -186,24 +193,24 @@ def multiply_adds(table: _tables.Table, row: int, settings: dict) -> int:
 
 
 def scored(rows: Sequence[int], settings: dict, path: Path | None) -> dict[str, np.ndarray]:
-    """Scores of cells: a column per proxy, and ``flops`` and ``seconds``, in the order of rows.
+    """Scores of cells in the order of ``rows``: one column per proxy, ``flops`` and ``seconds``.
 
     Args:
-        rows: Of the table.
-        settings: What the scores depend on.
-        path: File to keep them in; what is in it already is not computed again.
+        rows: Rows of the table.
+        settings: The settings that affect the scores.
+        path: File in which to save the scores; scores already in it are not computed again.
     """
     (table,) = _tables.load(("cifar10",))
-    done = _read(path, settings)
+    scores_of = _read(path, settings)
     hypermodel = _hypermodel(settings)
     x, y = batch_of(settings["size"], settings["batch"], settings["seed"])
     written = time.monotonic()
-    for count, row in enumerate(int(one) for one in rows):
-        if row in done:
+    for count, row in enumerate(int(row) for row in rows):
+        if row in scores_of:
             continue
         model = hypermodel.build_values(values_of(table, row))
         start = time.perf_counter()
-        done[row] = score(
+        scores_of[row] = score(
             model,
             x,
             y,
@@ -212,21 +219,24 @@ def scored(rows: Sequence[int], settings: dict, path: Path | None) -> dict[str, 
             initialisations=settings["initialisations"],
             seed=settings["seed"],
         )
-        done[row]["seconds"] = time.perf_counter() - start
-        done[row]["flops"] = multiply_adds(table, row, settings)
+        scores_of[row]["seconds"] = time.perf_counter() - start
+        scores_of[row]["flops"] = multiply_adds(table, row, settings)
         del model
         _forget()
         if path and time.monotonic() - written > 20:
-            _write(path, settings, done)
+            _write(path, settings, scores_of)
             written = time.monotonic()
             print(f"{count + 1} of {len(rows)} cells", file=sys.stderr, flush=True)
     if path:
-        _write(path, settings, done)
-    return {name: np.array([done[int(row)][name] for row in rows]) for name in done[int(rows[0])]}
+        _write(path, settings, scores_of)
+    return {
+        name: np.array([scores_of[int(row)][name] for row in rows])
+        for name in scores_of[int(rows[0])]
+    }
 
 
 def _forget() -> None:
-    """Free what Keras keeps of a model."""
+    """Free Keras' global state of a model."""
     import keras
 
     keras.backend.clear_session(free_memory=False)
@@ -234,7 +244,7 @@ def _forget() -> None:
 
 
 def load_scores(path: Path) -> tuple[dict, dict[int, dict[str, float]]]:
-    """A file of ``--save``: the settings, and the scores by row of the table."""
+    """Load a file of ``--save``: the settings, and the scores by row of the table."""
     with np.load(path) as content:
         settings = json.loads(str(content["settings"]))
         columns = {name: content[name] for name in content["columns"]}
@@ -248,15 +258,17 @@ def load_scores(path: Path) -> tuple[dict, dict[int, dict[str, float]]]:
 def _read(path: Path | None, settings: dict) -> dict[int, dict[str, float]]:
     if path is None or not path.exists():
         return {}
-    found, scores = load_scores(path)
-    if found != settings:
-        sys.exit(f"--save needs a file of the same settings; {path} has {found}")
+    saved_settings, scores = load_scores(path)
+    if saved_settings != settings:
+        sys.exit(f"--save must be a file with the same settings; {path} has {saved_settings}")
     return scores
 
 
 def _write(path: Path, settings: dict, scores: dict[int, dict[str, float]]) -> None:
     columns = list(next(iter(scores.values())))
-    data = {name: np.array([one[name] for one in scores.values()]) for name in columns}
+    data = {
+        name: np.array([row_scores[name] for row_scores in scores.values()]) for name in columns
+    }
     temporary = path.with_name(f"{path.stem}.part.npz")
     np.savez_compressed(
         temporary,
@@ -272,86 +284,86 @@ def _write(path: Path, settings: dict, scores: dict[int, dict[str, float]]) -> N
 
 
 def agreement(columns: dict[str, np.ndarray], truth: np.ndarray, dataset: int) -> dict[str, dict]:
-    """Rank correlations of each proxy, and of the ranks of AZ-NAS, with the accuracy."""
+    """Rank correlation of each proxy, and of AZ-NAS' combined ranks, with the accuracy."""
     columns = {name: column for name, column in columns.items() if name != "seconds"}
     parts = (*AZ_NAS, "flops")
     if all(name in columns for name in parts):
         columns[COMBINED] = rank_aggregate({name: columns[name] for name in parts})
-    found = {}
+    results = {}
     for name, column in columns.items():
-        # The worst score is a rank like any other; infinity is no number for the statistics.
+        # Ranks, because the worst score is -inf and the statistics need finite numbers.
         ranks = stats.rankdata(column)
         low, high = _interval(ranks, truth)
-        found[name] = {
+        results[name] = {
             "spearman": float(stats.spearmanr(ranks, truth).statistic),
             "low": low,
             "high": high,
             "kendall": float(stats.kendalltau(ranks, truth).statistic),
             "published": PUBLISHED.get(name, (None,) * 3)[dataset],
         }
-    return found
+    return results
 
 
 def _interval(ranks: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Of Spearman's rho, 95%, by the bootstrap over cells."""
+    """95% bootstrap interval of Spearman's rho over cells."""
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(ranks), (RESAMPLES, len(ranks)))
-    values = [stats.spearmanr(ranks[one], truth[one]).statistic for one in drawn]
-    return tuple(float(one) for one in np.nanpercentile(values, (2.5, 97.5)))
+    values = [stats.spearmanr(ranks[sample], truth[sample]).statistic for sample in drawn]
+    return tuple(float(bound) for bound in np.nanpercentile(values, (2.5, 97.5)))
 
 
-def bars(found: dict[str, dict]) -> list[dict]:
-    """What was asked for, and whether it came."""
+def bars(results: dict[str, dict]) -> list[dict]:
+    """The targets, and whether they were met."""
     return [
         {
             "proxy": name,
             "statistic": statistic,
             "from": low,
             "to": high,
-            "found": found[name][statistic],
-            "met": low <= found[name][statistic] <= high,
+            "found": results[name][statistic],
+            "met": low <= results[name][statistic] <= high,
         }
         for name, statistic, low, high in BARS
-        if name in found
+        if name in results
     ]
 
 
 def timed(rows: Sequence[int], settings: dict, count: int) -> dict[str, float]:
-    """Medians over some cells, in milliseconds, of fresh networks: nothing is warm but Keras.
+    """Median milliseconds over some cells, each measured on a newly built network.
 
-    ``build`` is that of the network, ``pass`` a plain forward and backward pass over the batch,
-    ``cheap`` three proxies in one call, ``all`` all of them, ``epoch`` one epoch of training on
-    5,000 images, tracing included.
+    ``build`` is the time to build the network, ``pass`` a plain forward and backward pass over
+    the batch, ``cheap`` three proxies in one call, ``all`` all proxies in one call, and ``epoch``
+    one epoch of training on 5,000 images, including tracing.
     """
     (table,) = _tables.load(("cifar10",))
     hypermodel = _hypermodel(settings)
     x, y = batch_of(settings["size"], settings["batch"], settings["seed"])
     many = np.resize(np.arange(len(x)), TRAINED_ON)
-    asked = {name: (name,) for name in settings["proxies"]}
-    asked |= {"cheap": CHEAP, "all": tuple(settings["proxies"])}
-    found: dict[str, list[float]] = {name: [] for name in ("build", "pass", *asked, "epoch")}
-    for row in [int(one) for one in rows[:count]]:
-        for name, proxies in asked.items():
+    proxy_sets = {name: (name,) for name in settings["proxies"]}
+    proxy_sets |= {"cheap": CHEAP, "all": tuple(settings["proxies"])}
+    times: dict[str, list[float]] = {name: [] for name in ("build", "pass", *proxy_sets, "epoch")}
+    for row in [int(row) for row in rows[:count]]:
+        for name, proxies in proxy_sets.items():
             start = time.perf_counter()
             model = hypermodel.build_values(values_of(table, row))
             built = time.perf_counter()
             score(model, x, y, proxies, loss=LOSS)
-            found[name].append(time.perf_counter() - built)
-            found["build"].append(built - start)
+            times[name].append(time.perf_counter() - built)
+            times["build"].append(built - start)
         model = hypermodel.build_values(values_of(table, row))
         start = time.perf_counter()
         _plain_pass(model, x, y)
-        found["pass"].append(time.perf_counter() - start)
+        times["pass"].append(time.perf_counter() - start)
         model.compile("sgd", LOSS)
         start = time.perf_counter()
         model.fit(x[many], y[many], batch_size=settings["batch"], verbose=0)
-        found["epoch"].append(time.perf_counter() - start)
+        times["epoch"].append(time.perf_counter() - start)
         _forget()
-    return {name: 1000 * statistics.median(times) for name, times in found.items()}
+    return {name: 1000 * statistics.median(seconds) for name, seconds in times.items()}
 
 
 def _plain_pass(model, x: np.ndarray, y: np.ndarray) -> None:
-    """Forward and backward without this package."""
+    """A forward and a backward pass without this package."""
     import keras
     import tensorflow as tf
 
@@ -361,7 +373,7 @@ def _plain_pass(model, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def report(results: dict) -> str:
-    """Everything as text."""
+    """All results as text."""
     settings = results["settings"]
     lines = [", ".join(f"{name} {value}" for name, value in settings.items()), ""]
     tables = list(results["tables"])
@@ -369,14 +381,15 @@ def report(results: dict) -> str:
     for name in results["tables"][tables[0]]:
         row = f"{name:15}"
         for table in tables:
-            one = results["tables"][table][name]
-            told = "" if one["published"] is None else f"({one['published']:.3f})"
-            row += f"{one['spearman']:8.3f} [{one['low']:6.3f}, {one['high']:6.3f}] {told:>7}"
+            entry = results["tables"][table][name]
+            published = "" if entry["published"] is None else f"({entry['published']:.3f})"
+            row += f"{entry['spearman']:8.3f} [{entry['low']:6.3f}, {entry['high']:6.3f}]"
+            row += f" {published:>7}"
         lines.append(row)
     lines += ["", f"{'Kendall':15}" + "".join(f"{name:>16}" for name in tables)]
     for name in results["tables"][tables[0]]:
         kendall = [results["tables"][table][name]["kendall"] for table in tables]
-        lines.append(f"{name:15}" + "".join(f"{one:16.3f}" for one in kendall))
+        lines.append(f"{name:15}" + "".join(f"{value:16.3f}" for value in kendall))
     lines.append("")
     for bar in results["bars"]:
         lines.append(

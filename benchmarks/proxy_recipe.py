@@ -1,15 +1,15 @@
-"""What proxies are worth at equal wall-clock time: a real search, against random search.
+"""Proxies at equal wall-clock time: a real search, compared with random search.
 
     python benchmarks/proxy_recipe.py                       # Fashion-MNIST, 5 seeds
 
-Searches the space of `recipes/image_classification.py` on 5,000 images, both oracles with their
-defaults and the same seconds, which include the time that the proxies take. The two searches of a
-seed run side by side, each in a process of its own that keeps to one core, and swap cores from
-seed to seed; on a machine with one core they take turns. Printed per seed: the trials; and the
-mean best validation accuracy after parts of the time, with standard errors.
+Searches the space of `recipes/image_classification.py` on 5,000 images. Both oracles have their
+defaults and the same time budget, which includes the time to compute the proxies. The two
+searches of a seed run in parallel, each in its own process on one core, and swap cores after each
+seed; on a machine with one core they run one after the other. The report lists the trials per
+seed and, at fractions of the time budget, the mean best validation accuracy with standard errors.
 
-Fashion-MNIST comes from the Debian package `dataset-fashion-mnist` where it is installed, else
-Keras downloads it.
+Fashion-MNIST is read from the Debian package `dataset-fashion-mnist` if it is installed;
+otherwise Keras downloads it.
 """
 
 from __future__ import annotations
@@ -29,55 +29,55 @@ PARTS = 6
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark that the command line requests."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     add = parser.add_argument
     add("--seeds", type=int, default=5)
-    add("--seconds", type=float, default=300.0, help="of each search")
+    add("--seconds", type=float, default=300.0, help="time budget of each search")
     add("--epochs", type=int, default=3)
-    add("--images", type=int, default=5_000, help="for training")
+    add("--images", type=int, default=5_000, help="number of training images")
     add("--dataset", default="fashion_mnist", help="see recipes/image_classification.py")
-    add("--max-trials", type=int, default=100, help="what the oracles are told")
-    add("--json", metavar="FILE", help="results as JSON")
+    add("--max-trials", type=int, default=100, help="budget of the oracles")
+    add("--json", metavar="FILE", help="write the results as JSON to this file")
     add("--one", nargs=3, metavar=("ORACLE", "SEED", "CORE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        # Before TensorFlow counts the cores.
+        # Must precede the import of TensorFlow, which counts the cores.
         os.sched_setaffinity(0, {int(options.one[2])})
         print(json.dumps(search(options.one[0], int(options.one[1]), options)))
         return
-    found: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in ORACLES}
+    curves_of: dict[str, list[list[tuple[float, float]]]] = {name: [] for name in ORACLES}
     cores = sorted(os.sched_getaffinity(0))[: len(ORACLES)]
     for seed in range(options.seeds):
         turned = cores[seed % len(cores) :] + cores[: seed % len(cores)]
         with futures.ThreadPoolExecutor(len(cores)) as executor:
             waiting = [
-                executor.submit(in_a_process, name, seed, turned[place % len(cores)])
-                for place, name in enumerate(ORACLES)
+                executor.submit(in_a_process, name, seed, turned[index % len(cores)])
+                for index, name in enumerate(ORACLES)
             ]
-            curves = [one.result() for one in waiting]
+            curves = [future.result() for future in waiting]
         for name, curve in zip(ORACLES, curves, strict=True):
-            found[name].append(curve)
+            curves_of[name].append(curve)
             best = max((score for _, score in curve), default=float("nan"))
             print(f"seed {seed} {name}: {len(curve)} trials, best {best:.4f}", flush=True)
-    report(found, options.seconds)
+    report(curves_of, options.seconds)
     if options.json:
-        Path(options.json).write_text(json.dumps(found) + "\n", "utf-8")
+        Path(options.json).write_text(json.dumps(curves_of) + "\n", "utf-8")
 
 
 def in_a_process(name: str, seed: int, core: int) -> list[tuple[float, float]]:
-    """Run one search in a process of its own, on one core; its trials as seconds and scores."""
+    """Run one search in a separate process on one core; returns the result of `search`."""
     command = [sys.executable, __file__, *sys.argv[1:], "--one", name, str(seed), str(core)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{name} with seed {seed} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode:
+        sys.exit(f"{name} with seed {seed} failed:\n{process.stderr[-2000:]}")
+    return json.loads(process.stdout.splitlines()[-1])
 
 
 def search(name: str, seed: int, options: argparse.Namespace) -> list[tuple[float, float]]:
-    """Search until the time is over: when each trial ended, and its score."""
+    """Search until the budget is used; returns the end time and the score of each trial."""
     os.environ.update(
         NAS_DATASET=options.dataset,
         NAS_LIMIT=str(options.images),
@@ -89,7 +89,7 @@ def search(name: str, seed: int, options: argparse.Namespace) -> list[tuple[floa
     import image_classification as recipe
 
     import keras_nas_plugin
-    from keras_nas_plugin.tracking.records import load_records
+    from keras_nas_plugin.records.trial import load_records
 
     (x, y), validation, _ = recipe.load_data()
     oracle = getattr(keras_nas_plugin, name)(
@@ -107,22 +107,24 @@ def search(name: str, seed: int, options: argparse.Namespace) -> list[tuple[floa
         tuner.search(x, y, validation_data=validation, epochs=options.epochs, verbose=0)
         records = load_records(tuner.project_dir)
         return sorted(
-            ((one.ended_ms - start) / 1e3, one.score) for one in records if one.score is not None
+            ((record.ended_ms - start) / 1e3, record.score)
+            for record in records
+            if record.score is not None
         )
 
 
-def report(found: dict[str, list[list[tuple[float, float]]]], seconds: float) -> None:
-    """Print both curves at equal times."""
+def report(curves_of: dict[str, list[list[tuple[float, float]]]], seconds: float) -> None:
+    """Print both curves at the same times."""
     sys.path.insert(0, str(ROOT))
     import numpy as np
 
     from benchmarks._statistics import Estimate
 
     times = [seconds * (part + 1) / PARTS for part in range(PARTS)]
-    print("\nbest validation accuracy after so many seconds (a search without a trial counts 0)")
+    print("\nbest validation accuracy by seconds of search (0 for a search without a trial)")
     print(" " * 24 + "".join(f"{time:>18.0f}" for time in times))
     at = {}
-    for name, curves in found.items():
+    for name, curves in curves_of.items():
         at[name] = np.array(
             [
                 [max((s for t, s in curve if t <= time), default=0.0) for time in times]
@@ -132,7 +134,7 @@ def report(found: dict[str, list[list[tuple[float, float]]]], seconds: float) ->
         cells = [Estimate.of(at[name][:, part]) for part in range(PARTS)]
         print(f"  {name:22s}" + "".join(f"{c.mean:>10.4f} ± {c.error:.4f}" for c in cells))
     gain = Estimate.of(at[ORACLES[1]][:, -1] - at[ORACLES[0]][:, -1])
-    print(f"  in the end {gain.mean:+.4f} ± {gain.error:.4f}, {gain.count} pairs")
+    print(f"  difference at the end {gain.mean:+.4f} ± {gain.error:.4f}, {gain.count} pairs")
 
 
 if __name__ == "__main__":

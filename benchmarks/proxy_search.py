@@ -1,13 +1,13 @@
-"""What proxies save: searches of NAS-Bench-201 that start from scores without training.
+"""Searches of NAS-Bench-201 with proxies: evaluations saved by scores without training.
 
     python benchmarks/proxy_search.py --reps 100
-    python benchmarks/proxy_search.py --rebuild --part 0/2   # and 1/2 beside it
+    python benchmarks/proxy_search.py --rebuild --part 0/2   # in parallel with 1/2
 
-Trained accuracies come from the tables; the proxies are those of real networks, built in Keras
-from the preset with fresh weights and scored on real images. They lie in a small file, which
-``--rebuild`` computes: one network for each of the 5,650 cells that are different once what does
-not reach the output is left out. Beside `GradientProxyOracle` run `SurrogateOracle` and random
-search, and the same oracle with the proxies shuffled among the cells.
+Accuracies come from the tables. Proxies come from real networks, built in Keras from the preset
+with newly initialised weights and scored on real images. They are stored in a small file, which
+``--rebuild`` computes: one network for each of the 5,650 cells that are distinct after removing
+operations that do not reach the output. `GradientProxyOracle` is compared with `SurrogateOracle`,
+with random search, and with itself when the proxies are shuffled among the cells.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SETTINGS = {
     "proxies": list(PROXIES),
 }
 CHECKPOINTS = (10, 25, 50)
-# Bars: after so many evaluations, on the three tables.
+# Targets by number of evaluations, on the three tables.
 BARS = {25: (91.10, 72.3, 45.7), 50: (91.44, 73.0, 46.14)}
 RACE = 30
 RANKER, GRADIENT, SHUFFLED = "proxies", "proxies, gradient ascent", "proxies, shuffled"
@@ -48,16 +48,16 @@ SEARCHES = (RANKER, GRADIENT, SHUFFLED, SURROGATE, RANDOM)
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--reps", type=int, default=100, help="repetitions")
     add("--evaluations", type=int, default=50, help="queries of each search")
-    add("--only", type=lambda text: text.split(";"), default=SEARCHES, help="names, by ;")
+    add("--only", type=lambda text: text.split(";"), default=SEARCHES, help="searches, split at ;")
     add("--datasets", type=lambda text: text.split(","), default=_tables.NAS_BENCH_201)
-    add("--rebuild", action="store_true", help="compute the file of proxies")
-    add("--part", default="0/1", help="of the cells, for several processes")
-    add("--json", metavar="FILE", help="results as JSON")
+    add("--rebuild", action="store_true", help="compute the file of proxy scores")
+    add("--part", default="0/1", help="part of the cells, to use several processes")
+    add("--json", metavar="FILE", help="write the results as JSON to this file")
     options = parser.parse_args()
     if options.rebuild:
         rebuild(*map(int, options.part.split("/")))
@@ -71,26 +71,26 @@ def main() -> None:
 
 
 def representatives() -> np.ndarray:
-    """Per cell of the table, the first one that is the same architecture."""
+    """For each cell of the table, the first cell with the same architecture."""
     from keras_nas_plugin.space.presets import nas_bench_201
 
     (table,) = _tables.load(("cifar10",))
     hypermodel = nas_bench_201(inputs=(8, 8, 3), cells_per_stage=1, channels=1)
     first: dict[str, int] = {}
-    found = np.empty(len(table.truth), dtype=int)
-    for row in range(len(found)):
+    representative = np.empty(len(table.truth), dtype=int)
+    for row in range(len(representative)):
         key = hypermodel.architecture(networks.values_of(table, row)).hash()
-        found[row] = first.setdefault(key, row)
-    return found
+        representative[row] = first.setdefault(key, row)
+    return representative
 
 
 def rebuild(part: int, parts: int) -> None:
-    """Score one network of each architecture; several parts are put together by the last."""
+    """Score one network per architecture; the last part to finish merges all parts."""
     everything = np.unique(representatives())
     rows = everything[part::parts]
     paths = [FILE.with_name(f"part{number}of{parts}.npz") for number in range(parts)]
     FILE.parent.mkdir(exist_ok=True)
-    # In no order, so that what is there first is a fair sample.
+    # In random order, so that partial results are a representative sample.
     networks.scored(np.random.default_rng(0).permutation(rows), SETTINGS, paths[part])
     if not all(path.exists() for path in paths):
         return
@@ -102,7 +102,7 @@ def rebuild(part: int, parts: int) -> None:
 
 
 def write(scores: Mapping[int, Mapping[str, float]]) -> None:
-    """The file of proxies: single precision is enough for ranks."""
+    """Write the file of proxy scores; single precision is sufficient for ranks."""
     rows, cells = np.unique(representatives(), return_inverse=True)
     data = {name: np.float32([scores[int(row)][name] for row in rows]) for name in PROXIES}
     content = {"rows": rows, "cells": np.int16(cells), "settings": json.dumps(SETTINGS)}
@@ -110,10 +110,10 @@ def write(scores: Mapping[int, Mapping[str, float]]) -> None:
 
 
 @functools.cache
-def known() -> dict[str, np.ndarray]:
-    """Proxies of all cells, by name: a column each, in the order of the table."""
+def proxy_columns() -> dict[str, np.ndarray]:
+    """Scores of all cells by name of the proxy, in the order of the table."""
     if not FILE.exists():
-        sys.exit(f"{FILE} is missing; `--rebuild` computes it")
+        sys.exit(f"{FILE} does not exist; run with `--rebuild` to compute it")
     (table,) = _tables.load(("cifar10",))
     with np.load(FILE) as content:
         columns = {name: content[name][content["cells"]].astype(float) for name in PROXIES}
@@ -127,21 +127,21 @@ def known() -> dict[str, np.ndarray]:
 
 
 def proxies(table: _tables.Table, order: np.ndarray) -> list[Callable[[Mapping], float]]:
-    """Functions of the values of a cell, as `GradientProxyOracle` takes them."""
+    """Functions of a cell's values, in the form that `GradientProxyOracle` accepts."""
 
     def lookup(column: np.ndarray) -> Callable[[Mapping], float]:
         return lambda values: float(column[order[table.row(values)]])
 
-    found = []
-    for name, column in known().items():
+    functions = []
+    for name, column in proxy_columns().items():
         function = lookup(column)
         function.__name__ = name
-        found.append(function)
-    return found
+        functions.append(function)
+    return functions
 
 
 class Values:
-    """Builds, in place of a network, the values of a cell: the scores are known."""
+    """A hypermodel that returns a cell's values instead of a network; scores are looked up."""
 
     def build(self, hp: Any) -> dict[str, Any]:
         """See `keras_tuner.HyperModel`."""
@@ -152,7 +152,7 @@ class Values:
 
 
 def search(name: str, table: _tables.Table, evaluations: int, seed: int) -> _peers.Search:
-    """A search that was not started, with the defaults that a user gets."""
+    """Create a search with default arguments."""
     from keras_nas_plugin import oracles
 
     if name in (SURROGATE, RANDOM):
@@ -172,12 +172,12 @@ def search(name: str, table: _tables.Table, evaluations: int, seed: int) -> _pee
 
 
 def measured(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run all searches on one table, and print what came of it."""
+    """Run all searches on one table and print the results."""
     (table,) = _tables.load((dataset,))
     at = _tables.NAS_BENCH_201.index(dataset)
     goal, _ = _tables.random_search(table, _statistics.RACE)
     print(f"\n{dataset}: random search is at {goal:.2f} after {_statistics.RACE} evaluations")
-    rows, found = {}, {}
+    rows, results = {}, {}
     for name in options.only:
         runs = [
             _driving.drive(
@@ -190,17 +190,17 @@ def measured(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
         )
         checkpoints = [n for n in CHECKPOINTS if n <= options.evaluations]
         estimates = {n: row.at(n) for n in checkpoints}
-        found[name] = {str(n): one.plain() for n, one in estimates.items()}
-        found[name]["reaches_random_at_300"] = row.reaches(goal)
+        results[name] = {str(n): estimate.plain() for n, estimate in estimates.items()}
+        results[name]["reaches_random_at_300"] = row.reaches(goal)
         cells = "  ".join(f"{n}: {e.mean:7.3f} ± {e.error:.3f}" for n, e in estimates.items())
         print(f"  {name:26s} {cells}   random@300 after {row.reaches(goal)}", flush=True)
     for line in bars(rows, at, goal):
         print(f"  {line}")
-    return found
+    return results
 
 
 def bars(rows: Mapping[str, _statistics.Row], at: int, goal: float) -> list[str]:
-    """What was asked for, and what came."""
+    """Compare the results with the targets; returns one line per target."""
     lines = []
 
     def judge(claim: str, errors: float) -> None:
@@ -210,9 +210,9 @@ def bars(rows: Mapping[str, _statistics.Row], at: int, goal: float) -> list[str]
     for name in (RANKER, GRADIENT):
         if name not in rows:
             continue
-        for count, wanted in BARS.items():
-            one = rows[name].at(count)
-            judge(f"{name}: {wanted[at]} after {count}", one.errors_above(wanted[at]))
+        for count, targets in BARS.items():
+            estimate = rows[name].at(count)
+            judge(f"{name}: {targets[at]} after {count}", estimate.errors_above(targets[at]))
         judge(f"{name}: {goal:.2f} within {RACE}", rows[name].at(RACE).errors_above(goal))
         if SURROGATE in rows:
             gain = rows[name].truth[:, 24] - rows[SURROGATE].truth[:, 24]

@@ -1,18 +1,19 @@
-"""Successive halving and the median rule against training every configuration in full.
+"""Successive halving and median stopping, compared with full training of all configurations.
 
-    python benchmarks/successive_halving.py                  # both tables, some minutes
+    python benchmarks/successive_halving.py                  # both tables, a few minutes
     python benchmarks/successive_halving.py --only curves    # no training, seconds
 
-Curves: configurations of a mixed space whose learning curves are power laws that cross, with
-noise, 20 seeds. Digits: small convolutional networks on scikit-learn's digits, really trained
-with `NASTuner`, 3 seeds. A configuration always gets the same weights to start with and sees the
-data in the same order, so that a training that was promoted is, epoch by epoch, the full one, and
-the best scores can be the same number.
+Curves: configurations of a mixed space with simulated learning curves (power laws that cross,
+with noise), 20 seeds. Digits: small convolutional networks on scikit-learn's digits, trained with
+`NASTuner`, 3 seeds. A configuration always has the same initial weights and the same order of the
+data. A promoted training is therefore identical, epoch by epoch, to the full one, and the best
+scores can be exactly equal.
 
-Printed per search: epochs trained, their part of those of full training, the best score, and in
-how many seeds it is the best score of full training. The bar, for random proposals: the same
-best score with at most a third of the epochs. A source that learns proposes better and better
-configurations; more of them earn promotions, so that it takes longer and gets further.
+For each search, the report lists the number of epochs, the fraction of the epochs of full
+training, the best score, and the number of seeds in which it equals the best score of full
+training. The target, for random proposals: the same best score with at most a third of the
+epochs. A source that learns proposes increasingly better configurations. More of them are
+promoted, so that the search takes more epochs and reaches a better score.
 """
 
 from __future__ import annotations
@@ -38,17 +39,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 FULL, HALVING, MEDIAN = "full training", "successive halving", "median stopping"
 BAR = 1 / 3
-SAME = 1e-3  # of accuracy, in the mean over seeds: half of one validation image on digits
+SAME = 1e-3  # mean accuracy over seeds: half of one validation image on digits
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["curves", "digits"])
     parser.add_argument("--curves-seeds", type=int, default=20)
     parser.add_argument("--digits-seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=20, help="configurations on digits")
-    parser.add_argument("--epochs", type=int, default=18, help="of a full training on digits")
+    parser.add_argument("--epochs", type=int, default=18, help="epochs of full training on digits")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results = {}
@@ -72,8 +73,8 @@ def curve(values: Mapping[str, Any], seed: int, epochs: int) -> np.ndarray:
     """Accuracy per epoch: shape ``[epochs]``.
 
     A power law ``a - (a - 0.1) * (1 + t)^-r`` (Domhan, Springenberg & Hutter 2015, family
-    "pow3") with noise of 0.004 per epoch. A large learning rate is fast and ends low, dropout is
-    slow and ends high: curves cross.
+    "pow3") with noise of 0.004 per epoch. Curves cross: a large learning rate converges fast to
+    a low accuracy, dropout slowly to a high one.
     """
     rate, width = np.log10(values["rate"]), np.log2(values["width"])
     a = 0.93 - 0.05 * (rate + 2.7) ** 2 + 0.008 * width - 0.01 * abs(values["depth"] - 3)
@@ -87,7 +88,7 @@ def curve(values: Mapping[str, Any], seed: int, epochs: int) -> np.ndarray:
 
 
 def curve_space() -> Any:
-    """What the curves depend on."""
+    """The search space of the curves."""
     import keras_tuner
 
     hp = keras_tuner.HyperParameters()
@@ -102,7 +103,7 @@ def curve_space() -> Any:
 def compare_curves(
     seed: int, source: str = "random", *, trials: int = 50, epochs: int = 27
 ) -> dict[str, dict[str, float]]:
-    """Epochs and best score of full training and of halving, for one seed."""
+    """Epochs and best score of full training and of successive halving, for one seed."""
     from keras_nas_plugin import oracles
     from keras_nas_plugin.oracles import STRATEGIES, SuccessiveHalvingOracle
 
@@ -145,7 +146,7 @@ def _drive(oracle: Any, seed: int, full: int) -> dict[str, float]:
 
 
 def build_digits(hp: Any) -> Any:
-    """A small convolutional network; the same weights for the same hyperparameters."""
+    """A small convolutional network."""
     import keras
     from keras import layers
 
@@ -171,7 +172,7 @@ def build_digits(hp: Any) -> Any:
 
 
 def seeded(build: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Let the weights depend on the hyperparameters alone, not on who trains before."""
+    """Make the initial weights depend only on the hyperparameters, not on earlier trials."""
     import keras
 
     from keras_nas_plugin.space.fidelity import configuration
@@ -204,7 +205,7 @@ def _train(oracle: Any, epochs: int, seed: int, callbacks: Any = ()) -> dict[str
     from sklearn.model_selection import train_test_split
 
     from keras_nas_plugin import NASTuner
-    from keras_nas_plugin.tracking.records import load_records
+    from keras_nas_plugin.records.trial import load_records
 
     images, labels = load_digits(return_X_y=True)
     images = (images / 16.0).astype("float32").reshape(-1, 8, 8, 1)
@@ -221,7 +222,7 @@ def _train(oracle: Any, epochs: int, seed: int, callbacks: Any = ()) -> dict[str
             y,
             epochs=epochs,
             batch_size=64,
-            shuffle=False,  # it is shuffled already
+            shuffle=False,  # the data are already shuffled
             validation_data=(x_val, y_val),
             callbacks=list(callbacks),
             verbose=0,
@@ -238,7 +239,7 @@ def _train(oracle: Any, epochs: int, seed: int, callbacks: Any = ()) -> dict[str
 
 
 def summary(runs: list[dict[str, dict[str, float]]], search: str) -> dict[str, float]:
-    """A search against full training, over seeds."""
+    """A search compared with full training, over all seeds."""
     parts = [run[search]["epochs"] / run[FULL]["epochs"] for run in runs]
     lost = [run[FULL]["best"] - run[search]["best"] for run in runs]
     return {
@@ -247,7 +248,7 @@ def summary(runs: list[dict[str, dict[str, float]]], search: str) -> dict[str, f
         "largest_part": max(parts),
         "best": statistics.fmean(run[search]["best"] for run in runs),
         "lost": statistics.fmean(lost),
-        "same": sum(one <= 1e-6 for one in lost),
+        "same": sum(gap <= 1e-6 for gap in lost),
         "seeds": len(runs),
     }
 
@@ -258,17 +259,17 @@ def report(results: Mapping[str, list[dict[str, dict[str, float]]]]) -> str:
     for title, runs in results.items():
         lines += [
             title,
-            f"  {'':20s}{'epochs':>8s}{'part':>8s}{'most':>8s}{'best':>9s}{'lost':>9s}",
+            f"  {'':20s}{'epochs':>8s}{'share':>8s}{'max':>8s}{'best':>9s}{'lost':>9s}",
         ]
         for search in runs[0]:
-            one = summary(runs, search)
+            mean = summary(runs, search)
             lines.append(
-                f"  {search:20s}{one['epochs']:8.0f}{one['part']:8.3f}{one['largest_part']:8.3f}"
-                f"{one['best']:9.4f}{one['lost']:9.4f}"
-                f"   same best or better in {one['same']} of {one['seeds']} seeds"
+                f"  {search:20s}{mean['epochs']:8.0f}{mean['part']:8.3f}"
+                f"{mean['largest_part']:8.3f}{mean['best']:9.4f}{mean['lost']:9.4f}"
+                f"   equal or better in {mean['same']} of {mean['seeds']} seeds"
             )
         for seed, run in enumerate(runs if len(runs) <= 5 else ()):
-            cells = (f"{name} {one['best']:.4f} ({one['epochs']})" for name, one in run.items())
+            cells = (f"{name} {row['best']:.4f} ({row['epochs']})" for name, row in run.items())
             lines.append(f"    seed {seed}: {', '.join(cells)}")
         if "evolution" not in title:
             halving = summary(runs, HALVING)

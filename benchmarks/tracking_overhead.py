@@ -1,23 +1,25 @@
-"""What tracking costs a trial, beside MLflow's fluent API in the same run.
+"""Tracking overhead per trial, compared with MLflow's fluent API in the same run.
 
     python benchmarks/tracking_overhead.py              # all stores
     python benchmarks/tracking_overhead.py --stores sqlite --trials 100
 
-A trial has 20 parameters, 30 epochs of 6 metrics, 10 tags and one artifact. Printed are medians
-and quartiles in milliseconds per trial, of
+A trial has 20 parameters, 30 epochs of 6 metrics, 10 tags and one artifact. The output lists
+medians and quartiles in milliseconds per trial for
 
-- `delivered`: what `MLflowTracker` has to do for one trial, from its start to its end, when each
-  call is waited for and nothing is put together: the run, its parameters, its end, the artifact,
-  the search's note and best score;
-- `back to back`: the same for trials that follow each other without a pause, until all is sent,
+- `delivered`: everything that `MLflowTracker` does for one trial, from its start to its end, when
+  it waits for every call and combines no calls: the run, its parameters, its end, the artifact,
+  and the description and best score of the search;
+- `back to back`: the same for trials that follow each other without a pause, until all are sent,
   divided by their number;
-- `training waits`: how long the thread that trains is kept, since another one sends;
+- `training waits`: how long the training thread is blocked while another thread sends;
 - `fluent API`: a nested run, `log_params`, `log_metrics` once per epoch, `set_tags`, `log_text`.
 
-The four take turns, so that a busy machine is busy for all of them. The bar is for `delivered`.
+The four measurements alternate, so that other load on the machine affects all of them. The target
+applies to `delivered`.
 
-Two more stores answer nothing: `dead` is a port that nobody listens at, `stuck` one that takes
-every request and never replies. For these, `training waits` is all there is; the bar is 1 s.
+Two further stores never answer: `dead` is a port without a server, and `stuck` is a server that
+accepts every connection and never replies. For these, only `training waits` is measured; the
+target is 1 s.
 """
 
 from __future__ import annotations
@@ -41,39 +43,42 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 PARAMS, EPOCHS, METRICS, TAGS = 20, 30, 6, 10
-# Most milliseconds per trial, by store.
+# Maximum milliseconds per trial, by store.
 BARS = {"sqlite": 60.0, "server": 160.0, "dead": 1000.0, "stuck": 1000.0}
 SILENT = ("dead", "stuck")
 EXPERIMENT = "overhead"
-STARTS_WITHIN = 120.0
+START_SECONDS = 120.0
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark that the command line requests."""
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument(
-        "--trials", type=int, default=40, help="of each kind, after five to warm up"
+        "--trials",
+        type=int,
+        default=40,
+        help="trials of each kind, after five warm-up trials",
     )
     parser.add_argument("--stores", type=lambda text: text.split(","), default=list(BARS))
-    parser.add_argument("--json", metavar="FILE", help="results as JSON")
+    parser.add_argument("--json", metavar="FILE", help="write the results as JSON to this file")
     options = parser.parse_args()
-    found = {}
+    results = {}
     for name in options.stores:
-        with tempfile.TemporaryDirectory() as folder, opened(name, Path(folder)) as uri:
+        with tempfile.TemporaryDirectory() as folder, open_store(name, Path(folder)) as uri:
             if name in SILENT:
-                found[name] = waited(uri, Path(folder), options.trials)
+                results[name] = measure_waits(uri, Path(folder), options.trials)
             else:
-                found[name] = measured(uri, Path(folder), options.trials)
-        report(name, found[name])
+                results[name] = measure(uri, Path(folder), options.trials)
+        report(name, results[name])
     if options.json:
-        Path(options.json).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n", "utf-8")
 
 
 @contextlib.contextmanager
-def opened(name: str, folder: Path) -> Iterator[str]:
-    """A fresh store: its URI."""
+def open_store(name: str, folder: Path) -> Iterator[str]:
+    """Create a new store and yield its URI."""
     os.chdir(folder)
     if name == "sqlite":
         yield f"sqlite:///{folder / 'mlflow.db'}"
@@ -107,8 +112,8 @@ def opened(name: str, folder: Path) -> Iterator[str]:
 
 
 def wait_for(uri: str) -> None:
-    """Until the server answers."""
-    end = time.monotonic() + STARTS_WITHIN
+    """Wait until the server answers."""
+    end = time.monotonic() + START_SECONDS
     while True:
         try:
             urllib.request.urlopen(f"{uri}/health", timeout=1).close()
@@ -120,12 +125,12 @@ def wait_for(uri: str) -> None:
 
 
 WARM_UP, BACK_TO_BACK = 5, 10
-PAUSE = 0.25  # seconds of training, so that the store is asked again meanwhile
+PAUSE = 0.25  # seconds of training, during which the tracker retries the store
 
 
-def measured(uri: str, folder: Path, trials: int) -> dict[str, list[float]]:
-    """Milliseconds of each trial, by who logged it and what is counted."""
-    found: dict[str, list[float]] = {
+def measure(uri: str, folder: Path, trials: int) -> dict[str, list[float]]:
+    """Milliseconds per trial, by kind of measurement."""
+    times: dict[str, list[float]] = {
         name: [] for name in ("delivered", "back to back", "training waits", "fluent API")
     }
     numbers = itertools.count()
@@ -134,7 +139,7 @@ def measured(uri: str, folder: Path, trials: int) -> dict[str, list[float]]:
         start = time.perf_counter()
         call()
         if rounds >= WARM_UP:
-            found[name].append(1000 * (time.perf_counter() - start) / share)
+            times[name].append(1000 * (time.perf_counter() - start) / share)
 
     def back_to_back() -> None:
         for _ in range(BACK_TO_BACK):
@@ -149,19 +154,19 @@ def measured(uri: str, folder: Path, trials: int) -> dict[str, list[float]]:
             timed("fluent API", lambda: fluent(next(numbers)))
             if rounds % BACK_TO_BACK == 0:
                 timed("back to back", back_to_back, BACK_TO_BACK)
-    return found
+    return times
 
 
-def waited(uri: str, folder: Path, trials: int) -> dict[str, list[float]]:
-    """Milliseconds that each trial waits for a store that does not answer."""
-    found = []
+def measure_waits(uri: str, folder: Path, trials: int) -> dict[str, list[float]]:
+    """Milliseconds for which each trial is blocked by a store that does not answer."""
+    times = []
     with our_trial(uri, folder) as (ours, _):
         for number in range(trials + WARM_UP):
             start = time.perf_counter()
             ours(number)
-            found.append(1000 * (time.perf_counter() - start))
+            times.append(1000 * (time.perf_counter() - start))
             time.sleep(PAUSE)
-    return {"training waits": found[WARM_UP:]}
+    return {"training waits": times[WARM_UP:]}
 
 
 def curve(number: int) -> list[dict[str, float]]:
@@ -174,9 +179,9 @@ def curve(number: int) -> list[dict[str, float]]:
 
 @contextlib.contextmanager
 def our_trial(uri: str, folder: Path) -> Iterator[tuple[Callable[..., None], Any]]:
-    """Through `MLflowTracker`: a function that logs a trial, and the tracker."""
+    """Yield a function that logs a trial with `MLflowTracker`, and the tracker."""
+    from keras_nas_plugin.project import TrialLayout
     from keras_nas_plugin.tracking import MLflowTracker, SearchInfo, TrialRecord
-    from keras_nas_plugin.tracking.records import ARCHITECTURE
 
     search = SearchInfo(
         search_id="overhead",
@@ -189,7 +194,7 @@ def our_trial(uri: str, folder: Path) -> Iterator[tuple[Callable[..., None], Any
         directory=str(folder / "project"),
         resume_command="keras-nas search recipe.py --resume",
     )
-    # With those that every run has, ten.
+    # Ten in total, including the tags that every run has.
     tags = {f"tag{i}": f"value {i}" for i in range(TAGS - 6)}
     tracker = MLflowTracker(EXPERIMENT, tracking_uri=uri, tags=tags)
     Path(search.directory).mkdir()
@@ -197,9 +202,11 @@ def our_trial(uri: str, folder: Path) -> Iterator[tuple[Callable[..., None], Any
 
     def log(number: int, wait: Callable[[], None] = lambda: None) -> None:
         trial_id = f"{number:04d}"
-        place = Path(search.directory) / f"trial_{trial_id}"
-        place.mkdir()
-        (place / ARCHITECTURE).write_text('{"hash": "abc", "values": {}, "vertices": []}')
+        trial_folder = Path(search.directory) / f"trial_{trial_id}"
+        trial_folder.mkdir()
+        TrialLayout(trial_folder).architecture.write_text(
+            '{"hash": "abc", "values": {}, "vertices": []}'
+        )
         values = {f"param{i}": i * 0.1 + number for i in range(PARAMS)}
         now = time.time_ns() // 1_000_000
         tracker.trial_started(trial_id, values)
@@ -227,7 +234,7 @@ def our_trial(uri: str, folder: Path) -> Iterator[tuple[Callable[..., None], Any
 
 @contextlib.contextmanager
 def fluent_trial(uri: str) -> Iterator[Callable[[int], None]]:
-    """As the documentation of MLflow shows it, once per epoch."""
+    """Yield a function that logs a trial once per epoch, as in MLflow's documentation."""
     import mlflow
 
     mlflow.set_tracking_uri(uri)
@@ -245,17 +252,17 @@ def fluent_trial(uri: str) -> Iterator[Callable[[int], None]]:
         yield log
 
 
-def report(name: str, found: dict[str, list[float]]) -> None:
+def report(name: str, results: dict[str, list[float]]) -> None:
     """Print medians, quartiles and ratios."""
     bar = "training waits" if name in SILENT else "delivered"
-    print(f"\n{name}: milliseconds per trial, {len(found[bar])} of each")
+    print(f"\n{name}: milliseconds per trial, {len(results[bar])} trials")
     medians = {}
-    for what, times in found.items():
-        low, medians[what], high = statistics.quantiles(times, n=4)
-        print(f"  {what:14s} {medians[what]:8.1f}  (quartiles {low:.1f} to {high:.1f})", end="")
+    for kind, times in results.items():
+        low, medians[kind], high = statistics.quantiles(times, n=4)
+        print(f"  {kind:14s} {medians[kind]:8.1f}  (quartiles {low:.1f} to {high:.1f})", end="")
         print(f", at most {max(times):.1f}" if name in SILENT else "")
-    for what in ("delivered", "back to back") if "fluent API" in medians else ():
-        print(f"  fluent API / {what}: {medians['fluent API'] / medians[what]:.1f}")
+    for kind in ("delivered", "back to back") if "fluent API" in medians else ():
+        print(f"  fluent API / {kind}: {medians['fluent API'] / medians[kind]:.1f}")
     verdict = "met" if medians[bar] <= BARS[name] else "MISSED"
     print(f"  {verdict}: {bar} at most {BARS[name]:.0f} ms", flush=True)
 

@@ -1,16 +1,16 @@
-"""What a trial costs beside its training, against stock KerasTuner in the same run.
+"""Overhead of a trial beyond its training, compared with stock KerasTuner in the same run.
 
     python benchmarks/trial_overhead.py                # all three tables, about 10 minutes
-    python benchmarks/trial_overhead.py --only oracle  # proposals and bookkeeping alone
+    python benchmarks/trial_overhead.py --only oracle  # no training
 
-Trials: `keras_tuner.Tuner` without tracking against `NASTuner` with an `MLflowTracker` on
-sqlite, with the same oracle and seed, so that both train the same models on the same data
-(digits, 3 epochs, batch size 32). Each search has a process of its own; the two take turns.
-Printed are the median wall time and CPU time per trial, the growth of resident memory per
-trial (slope over the last two thirds of the trials) and whether all scores are equal.
+Trials: `keras_tuner.Tuner` without tracking is compared with `NASTuner` with an `MLflowTracker`
+on SQLite. Both have the same oracle and seed, and therefore train the same models on the same
+data (digits, 3 epochs, batch size 32). Each search runs in a separate process; the two alternate.
+The report lists the median wall time and CPU time per trial, the growth of resident memory per
+trial (slope over the last two thirds of the trials), and whether all scores are equal.
 
-Oracle: create + update + end of a trial with 20 hyperparameters and no training, the median
-of the last 100 trials of 100 and of 3,000.
+Oracle: the time to create, update and end a trial with 20 hyperparameters and no training, as the
+median over the last 100 trials of 100 and of 3,000.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from pathlib import Path
 
 TARGETS = {"wall": 0.80, "memory": 2.0, "oracle": 10.0}
 STOCK, OURS = "stock", "ours"
-# Those whose proposals cost next to nothing; what a model or proxies cost is another question.
+# Strategies whose proposals take almost no time, so that the overhead of the oracle is measured.
 TIMED = ("evolution", "random")
 
 
 def main() -> None:
-    """Run what the command line asks for."""
+    """Run the benchmark that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=3, help="searches of each kind")
+    parser.add_argument("--repeats", type=int, default=3, help="searches with each tuner")
     parser.add_argument("--only", choices=["mlp", "cnn", "oracle"], action="append")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
@@ -45,9 +45,9 @@ def main() -> None:
     if options.child:
         print("RESULT" + json.dumps(_child(*options.child, options.trials)))
         return
-    wanted = options.only or ["mlp", "cnn", "oracle"]
+    kinds = options.only or ["mlp", "cnn", "oracle"]
     results = {}
-    for kind in wanted:
+    for kind in kinds:
         if kind == "oracle":
             results[kind] = _spawn(kind, OURS, options.trials)
         else:
@@ -79,10 +79,10 @@ def _compare_trials(kind: str, trials: int, repeats: int) -> dict:
 def _spawn(kind: str, who: str, trials: int) -> dict:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, __file__, "--child", kind, who, "--trials", str(trials)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT")]
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    lines = [line for line in process.stdout.splitlines() if line.startswith("RESULT")]
     if not lines:
-        sys.exit(f"{kind} {who} failed:\n{done.stderr[-3000:]}")
+        sys.exit(f"{kind} {who} failed:\n{process.stderr[-3000:]}")
     return json.loads(lines[0].removeprefix("RESULT"))
 
 
@@ -118,7 +118,7 @@ def _search(kind: str, who: str, trials: int, folder: str) -> dict:
     else:
         tracker = MLflowTracker("overhead", tracking_uri=f"sqlite:///{folder}/mlflow.db")
         base, options = NASTuner, {"oracle": oracle, "hypermodel": build, "tracker": tracker}
-        os.chdir(folder)  # where MLflow puts its artifacts
+        os.chdir(folder)  # where MLflow stores its artifacts
     timed = type("Timed", (base,), {"pre_create_trial": note})
     tuner = timed(directory=folder, project_name="search", **options)
     tuner.search(
@@ -131,7 +131,7 @@ def _search(kind: str, who: str, trials: int, folder: str) -> dict:
     )
     tail = memory[len(memory) // 3 :]
     return {
-        # The first trials pay for imports and for TensorFlow's own start.
+        # The first trials include imports and the initialisation of TensorFlow.
         "wall": statistics.median(np.diff(walls)[2:]) * 1e3,
         "cpu": statistics.median(np.diff(cpus)[2:]) * 1e3,
         "memory": float(np.polyfit(range(len(tail)), tail, 1)[0]),
@@ -208,7 +208,7 @@ def _oracle_times(folder: str) -> dict:
 
 
 def _time_oracle(oracle_class: type, count: int, folder: str) -> float:
-    """Milliseconds per trial, the median of the last 100."""
+    """Median milliseconds per trial over the last 100 trials."""
     import keras_tuner
 
     def build(hp):

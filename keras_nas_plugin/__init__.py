@@ -5,21 +5,25 @@ Public names load on first use: importing the package loads neither TensorFlow n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_nas_plugin import oracles as _oracles
-from keras_nas_plugin.lazy import load
+from keras_nas_plugin.lazy import attach
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
     "Constraint": "keras_nas_plugin.evaluation.constraints",
+    "LocalExecutor": "keras_nas_plugin.executors.local",
     "MLflowTracker": "keras_nas_plugin.tracking",
     "MedianStoppingCallback": "keras_nas_plugin.training.median_stopping",
     "NASError": "keras_nas_plugin.errors",
     "NASTuner": "keras_nas_plugin.tuner",
+    "ProgressDisplay": "keras_nas_plugin.tracking.progress",
     "PromotionError": "keras_nas_plugin.registry",
-    "Retraining": "keras_nas_plugin.tracking.retraining",
+    "PromotionPolicy": "keras_nas_plugin.registry",
+    "RetrainConfig": "keras_nas_plugin.records.retraining",
+    "Retraining": "keras_nas_plugin.records.retraining",
     "RetrainingError": "keras_nas_plugin.errors",
     "Tracker": "keras_nas_plugin.tracking",
     "count_flops": "keras_nas_plugin.evaluation.flops",
@@ -43,14 +47,18 @@ if TYPE_CHECKING:
     from keras_nas_plugin.evaluation.flops import count_flops as count_flops
     from keras_nas_plugin.evaluation.flops import count_parameters as count_parameters
     from keras_nas_plugin.evaluation.latency import measure_latency as measure_latency
+    from keras_nas_plugin.executors.local import LocalExecutor as LocalExecutor
     from keras_nas_plugin.oracles import *  # noqa: F403
+    from keras_nas_plugin.records.retraining import RetrainConfig as RetrainConfig
+    from keras_nas_plugin.records.retraining import Retraining as Retraining
     from keras_nas_plugin.registry import PromotionError as PromotionError
+    from keras_nas_plugin.registry import PromotionPolicy as PromotionPolicy
     from keras_nas_plugin.registry import promote as promote
     from keras_nas_plugin.registry import rollback as rollback
     from keras_nas_plugin.reports import write_report as write_report
     from keras_nas_plugin.tracking import MLflowTracker as MLflowTracker
     from keras_nas_plugin.tracking import Tracker as Tracker
-    from keras_nas_plugin.tracking.retraining import Retraining as Retraining
+    from keras_nas_plugin.tracking.progress import ProgressDisplay as ProgressDisplay
     from keras_nas_plugin.training.median_stopping import (
         MedianStoppingCallback as MedianStoppingCallback,
     )
@@ -58,14 +66,4 @@ if TYPE_CHECKING:
     from keras_nas_plugin.transfer import earlier_trials as earlier_trials
     from keras_nas_plugin.tuner import NASTuner as NASTuner
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = load(_EXPORTS[name], name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(__name__, _EXPORTS)

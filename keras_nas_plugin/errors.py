@@ -1,18 +1,40 @@
-"""The errors of the package: each names the argument, what it needs and what came."""
+"""Exceptions of the package.
+
+Messages name the argument, what it must be, and the value that was passed. Each class derives
+from the built-in exception of its kind. Those that end a search derive from KerasTuner's
+`FatalError` too once KerasTuner is loaded (`keras_nas_plugin.oracles.fatal`), so that programs
+that catch the errors of a `keras_tuner.Tuner` catch these.
+"""
 
 from __future__ import annotations
 
+import difflib
+import inspect
+from collections.abc import Mapping
+
 
 class NASError(Exception):
-    """Base class of every error that this package raises on purpose."""
+    """Base class of all exceptions that this package raises."""
+
+
+class ArgumentError(NASError, ValueError, TypeError):
+    """An argument has the wrong type or value, or there is no argument of that name."""
 
 
 class SearchSpaceError(NASError, ValueError):
-    """A search space, or values for it, that cannot be searched."""
+    """A search space, values for it, or a limit of the search is invalid."""
+
+
+class NewEntriesError(SearchSpaceError, RuntimeError):
+    """A hypermodel has hyperparameters that ``allow_new_entries=False`` does not allow."""
 
 
 class ObjectiveError(NASError, ValueError):
-    """An objective that is unknown, has no safe direction, or that no epoch reported."""
+    """An objective is invalid: its direction cannot be inferred, or no epoch reported it."""
+
+
+class UnnamedObjectiveError(ObjectiveError, TypeError):
+    """Training returned metrics instead of a number, but no objective names one of them."""
 
 
 class StrategyError(NASError, RuntimeError):
@@ -24,35 +46,35 @@ class StateError(NASError, RuntimeError):
 
 
 class TooManyFailuresError(NASError, RuntimeError):
-    """So many trials in a row failed that going on would waste time."""
+    """Too many trials in a row failed, which ends the search."""
 
 
 class CostError(NASError, ValueError):
-    """What a model costs cannot be found out."""
+    """The cost of a model cannot be computed or measured."""
 
 
 class InfeasibleError(NASError, RuntimeError):
-    """No configuration that was looked at keeps the constraints."""
+    """No candidate satisfied the constraints."""
 
 
 class InvalidResultError(NASError, RuntimeError):
-    """A trial gave no usable score: missing, None, NaN or infinite."""
+    """A trial returned no usable score: it is missing, None, NaN or infinite."""
 
 
 class BackendError(NASError, ImportError):
-    """No Keras backend is installed, or it lacks what was asked of it."""
+    """No Keras backend is installed, or the installed one lacks a required feature."""
 
 
 class TrackingError(NASError, RuntimeError):
-    """The tracking server or the model registry refused or did not answer."""
+    """The tracking server or the model registry rejected a request or did not answer."""
 
 
 class RecipeError(NASError, ValueError):
-    """A user's file does not hold what a search needs."""
+    """A recipe file does not define what a search needs."""
 
 
 class HyperModelError(NASError, TypeError):
-    """A hypermodel does not return what a tuner needs."""
+    """A hypermodel returned an object that a tuner cannot use."""
 
 
 class BudgetExhaustedError(NASError, RuntimeError):
@@ -60,8 +82,39 @@ class BudgetExhaustedError(NASError, RuntimeError):
 
 
 class WarmStartError(NASError, ValueError):
-    """Earlier trials that a search was to start from cannot be read."""
+    """The trials for a warm start are invalid or cannot be read."""
+
+
+class WorkerError(NASError, RuntimeError):
+    """Worker processes cannot be started, or get what they need to train."""
 
 
 class RetrainingError(NASError, ValueError):
-    """A retraining that cannot be done as asked: its data, its settings or its trial."""
+    """A trial cannot be retrained with the given data or settings."""
+
+
+class FitArgumentsError(NASError, ValueError):
+    """Arguments of `fit` contradict each other, or the data has an unsupported type."""
+
+
+def unknown_argument(owner: type, unknown: Mapping[str, object]) -> ArgumentError:
+    """The error for keyword arguments that a class does not have.
+
+    Python's own error names the base class that received them.
+
+    Args:
+        owner: The class that was called.
+        unknown: The arguments, by name.
+    """
+    accepted: list[str] = []
+    for base in owner.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+            named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            accepted += [parameter.name for parameter in parameters if parameter.kind in named]
+            if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+                break
+    name, value = next(iter(unknown.items()))
+    similar = difflib.get_close_matches(name, accepted, 1)
+    hint = f" Did you mean `{similar[0]}`?" if similar else ""
+    return ArgumentError(f"`{owner.__name__}` has no argument `{name}`; got {value!r}.{hint}")

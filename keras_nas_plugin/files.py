@@ -1,58 +1,60 @@
-"""Files that are either the old or the new version, never half of one."""
+"""Atomic writes, JSON files and locks between processes.
+
+After a kill or on a full disk, a file has either its old or its new content, never a part of it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_nas_plugin.errors import StateError
+import filelock
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such call; there locks are left out
-    fcntl = None
+from keras_nas_plugin.errors import StateError
 
 TEMPORARY_PREFIX = ".tmp-"
 
 
 def temporary_neighbour(path: Path) -> Path:
-    """A name beside ``path``, with its suffixes, that nobody else uses."""
+    """A unique temporary path in the folder of ``path``, with the same suffixes."""
     token = f"{TEMPORARY_PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     return path.with_name(token + "".join(path.suffixes))
 
 
-def remove_leftovers(folder: str | os.PathLike) -> None:
-    """Delete temporary files below a folder whose process died while it wrote them.
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Delete temporary files below a folder that killed processes left.
 
     Files of other machines and of living processes are left alone: they may be in use.
     """
     own = f"{TEMPORARY_PREFIX}{socket.gethostname()}-"
     for path in Path(folder).glob(f"**/{TEMPORARY_PREFIX}*"):
         process = path.name.removeprefix(own).partition("-")[0]
-        if path.name.startswith(own) and process.isdigit() and not _alive(int(process)):
+        if path.name.startswith(own) and process.isdigit() and not _is_running(int(process)):
             path.unlink(missing_ok=True)
 
 
-def _alive(process: int) -> bool:
-    if os.name == "nt":  # where `os.kill` ends the process that it should ask
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # `os.kill` with signal 0 would end the process there
         return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's process
+    except OSError:  # a process of another user
         return True
     return True
 
 
-def write_atomic(path: str | os.PathLike, write: Callable[[str], None]) -> None:
-    """Let ``write`` fill a temporary neighbour of ``path``, then move it there.
+def write_atomic(path: str | os.PathLike[str], write: Callable[[str], None]) -> None:
+    """Replace a file: ``write`` fills a temporary file, which is then renamed to ``path``.
 
     The bytes are flushed to the disk before the name changes, so a process killed
     at any moment, or a full disk, leaves the previous version readable.
@@ -78,8 +80,48 @@ def write_atomic(path: str | os.PathLike, write: Callable[[str], None]) -> None:
         raise
 
 
-def write_json(path: str | os.PathLike, data: Any) -> None:
-    """Write ``data`` as JSON to ``path``: see `write_atomic`."""
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Replace a text file atomically: see `write_atomic`."""
+
+    def write(temporary: str) -> None:
+        Path(temporary).write_text(text, encoding="utf-8")
+
+    write_atomic(path, write)
+
+
+def json_value(data: object) -> Any:
+    """Convert data to values that JSON can represent; NaN and infinities become None.
+
+    >>> json_value({1: (float("nan"), 2.0)})
+    {'1': [None, 2.0]}
+
+    Args:
+        data: Mappings, lists, tuples, dataclasses, numbers of Python or numpy, strings, None.
+
+    Returns:
+        Dictionaries with string keys, lists, finite numbers, strings, booleans and None.
+    """
+    if isinstance(data, Mapping):
+        return {str(key): json_value(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [json_value(value) for value in data]
+    if dataclasses.is_dataclass(data) and not isinstance(data, type):
+        return json_value(dataclasses.asdict(data))
+    if getattr(data, "shape", None) == () and hasattr(data, "item"):
+        data = data.item()  # a numpy scalar; numpy is not imported, to keep `nas --help` fast
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def write_json(path: str | os.PathLike[str], data: Any) -> None:
+    """Write ``data`` as JSON to ``path`` atomically: see `write_atomic`.
+
+    Args:
+        path: The file to replace.
+        data: See `json.dumps`.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
     text = json.dumps(data)
 
     def write(temporary: str) -> None:
@@ -89,41 +131,49 @@ def write_json(path: str | os.PathLike, data: Any) -> None:
     write_atomic(path, write)
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Read JSON written by `write_json`.
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Args:
+        path: The file.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         StateError: The file is not JSON; the message names it.
     """
     text = Path(path).read_bytes()
     try:
         return json.loads(text)
-    except ValueError as error:  # no JSON, or no text at all
+    except ValueError as error:  # not JSON, or not UTF-8 text
         raise StateError(
-            f"`{path}` needs to hold JSON; received {len(text)} bytes that cannot be read "
+            f"`{path}` must hold JSON; got {len(text)} bytes that cannot be read "
             f"({error}). Restore the file, or start over with `overwrite=True`."
         ) from error
 
 
 @contextlib.contextmanager
-def file_lock(path: str | os.PathLike, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock between processes of one machine while the block runs.
+def file_lock(path: str | os.PathLike[str], *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock file while the block runs; it excludes other processes on this machine.
 
-    The system frees the lock when the process dies, however it dies. The file stays:
-    removing it would let two processes lock two files of the same name.
+    The operating system releases the lock when the process ends, even if it is killed. The
+    file is not deleted: otherwise two processes could lock two files of the same name.
 
     Args:
-        path: A file, made if there is none.
-        wait: Whether to wait for another process that holds it.
+        path: The lock file; it and its folder are created if missing.
+        wait: Whether to wait until the lock is free.
 
     Raises:
-        BlockingIOError: Another process holds it, and ``wait`` is False.
+        BlockingIOError: Another process holds the lock, and ``wait`` is False.
         OSError: The file cannot be created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except filelock.Timeout as error:
+        raise BlockingIOError(f"another process holds the lock {str(path)!r}") from error
+    try:
         yield
+    finally:
+        lock.release()

@@ -1,54 +1,72 @@
-"""`NASTuner`: the one place where a trial is built, checked, trained, measured and tracked."""
+"""`NASTuner`: a `keras_tuner.Tuner` that searches with any oracle, and tracks every trial."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
+import functools
 import os
-import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import keras
 import keras_tuner
-from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin import project
-from keras_nas_plugin.errors import BudgetExhaustedError
-from keras_nas_plugin.evaluation.datasets import sample_rows
-from keras_nas_plugin.evaluation.results import result_of
-from keras_nas_plugin.files import write_json
-from keras_nas_plugin.oracles.base import NASOracle
-from keras_nas_plugin.roles import is_chief, is_worker
-from keras_nas_plugin.space.discovery import discover
-from keras_nas_plugin.tracking.autolog import autolog_disabled
+from keras_nas_plugin.errors import RetrainingError, unknown_argument
+from keras_nas_plugin.executors.base import Executor
+from keras_nas_plugin.executors.in_process import InProcessExecutor
+from keras_nas_plugin.executors.keras_tuner_service import ChiefExecutor
+from keras_nas_plugin.executors.local import LocalExecutor
+from keras_nas_plugin.executors.loop import SearchLoop
+from keras_nas_plugin.oracles.stock import make_resumable
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.dataframe import trials_dataframe
+from keras_nas_plugin.records.overwritten import OverwrittenSearch
+from keras_nas_plugin.records.retraining import RetrainConfig, RetrainedModel, Retraining
+from keras_nas_plugin.records.trial import FINISHED, load_records
+from keras_nas_plugin.retraining.results import SearchResults
+from keras_nas_plugin.roles import Role
 from keras_nas_plugin.tracking.base import Tracker
-from keras_nas_plugin.tracking.fanout import Fanout, note_runs
-from keras_nas_plugin.tracking.records import (
-    FAILED,
-    FINISHED,
-    KILLED,
-    SearchInfo,
-    Status,
-    TrialRecord,
-    load_records,
-)
-from keras_nas_plugin.training import costing, runtime, session
+from keras_nas_plugin.tracking.composite import CompositeTracker
+from keras_nas_plugin.training import memory, runtime
+from keras_nas_plugin.training.bookkeeping import Bookkeeping
 from keras_nas_plugin.training.budget import Budget
-from keras_nas_plugin.training.checks import belongs_to, check_arguments, check_space
-from keras_nas_plugin.training.closing import leave_report
-from keras_nas_plugin.training.describe import search_info, warn_of_other_data
+from keras_nas_plugin.training.changes import (
+    CONTINUE,
+    begin_search,
+    check_on_change,
+    report_completion,
+)
+from keras_nas_plugin.training.checks import (
+    check_arguments,
+    hypermodel_and_oracle,
+    warn_if_constant,
+)
+from keras_nas_plugin.training.context import SearchContext
+from keras_nas_plugin.training.costing import CostScreen, cost_plan, install_screen
+from keras_nas_plugin.training.data_checks import check_data
+from keras_nas_plugin.training.describe import print_summary, search_html, search_info
+from keras_nas_plugin.training.fit_arguments import FitArguments
+from keras_nas_plugin.training.models import TrialModels
 from keras_nas_plugin.training.proxying import prepare_proxies
-from keras_nas_plugin.training.results import SearchResults
-from keras_nas_plugin.training.running import FATAL, RunningTrial
+from keras_nas_plugin.training.reported import training_method
+from keras_nas_plugin.training.resuming import ResumableTuner
+from keras_nas_plugin.training.search_session import SearchSession
+from keras_nas_plugin.training.trainer import TrialTrainer
 
-logger = logging.getLogger("keras_nas_plugin")
+if TYPE_CHECKING:
+    import pandas as pd
 
-_IDLE_SECONDS = 0.2  # between questions; KerasTuner asks without a pause
+    from keras_nas_plugin.tracking.model_registry import RegisteredModel
+
+#: A user's function that builds and compiles a model.
+BuildFunction = Callable[[keras_tuner.HyperParameters], keras.Model]
+#: One of the first two positional arguments of `NASTuner`.
+HyperModelOrOracle: TypeAlias = keras_tuner.HyperModel | BuildFunction | keras_tuner.Oracle
 
 
-class NASTuner(SearchResults):
+class NASTuner(ResumableTuner):
     """Runs a search: a `keras_tuner.Tuner` for any oracle, with tracking.
 
     ```python
@@ -58,47 +76,81 @@ class NASTuner(SearchResults):
     tuner.register_best("fashion-classifier")
     ```
 
-    A search that was interrupted goes on when the same program runs again with the same
+    A search that was interrupted resumes when the same program runs again with the same
     ``directory`` and ``project_name``.
 
     Args:
         hypermodel: A function ``build(hp)`` that returns a compiled `keras.Model`, or a
-            `keras_tuner.HyperModel`.
-        oracle: Any `keras_tuner.Oracle`, of this package or not.
+            `keras_tuner.HyperModel`; optional if a subclass overrides `run_trial` and does not
+            use it.
+        oracle: Any `keras_tuner.Oracle`, of this package or not. The hypermodel and the oracle
+            may be given by name or by position, in either order; `keras_tuner.Tuner` has the
+            oracle first. The arguments from ``max_model_size`` to ``executions_per_trial`` may
+            follow them by position, in the order of `keras_tuner.Tuner`.
         tracker: Where trials are logged, for example an `MLflowTracker`; None logs nowhere.
-        listeners: Further trackers that only watch, for example a progress display.
-        measure: Costs that each trial has beside ``parameters``, ``flops`` and
-            ``peak_memory_bytes``: ``"latency"``, ``"energy"`` (measured where the machine says
-            what it uses, else ``energy_estimate_mj``). What an objective or a constraint is
-            about is measured anyway. Constraints on costs are checked before training.
-        precision: Keras dtype policy during the search, for example
-            ``"mixed_float16"``; None leaves the process's own.
-        deterministic: Whether to seed each execution from the oracle's seed and to ask
-            the backend for deterministic operations (slower; TensorFlow keeps that
-            setting until the process ends).
-        budget: Seconds of wall clock per call of `search`. No trial is started that takes
-            longer than what is left, judged by the longest so far; one that is cut off
-            runs again on the next call.
-        dataset: What people call the data, for the tracker.
-        resume_command: Shell command that goes on with this search, for the tracker.
-        executions_per_trial: Trainings per trial, whose mean counts.
-        max_model_size: Most trainable parameters; a larger model is a failed trial.
+        listeners: Further trackers, for example a progress display.
+        measure: Costs that each trial has in addition to ``parameters``, ``flops`` and
+            ``peak_memory_bytes``: ``"latency"``, ``"energy"`` (measured on machines with an energy
+            meter, else ``energy_estimate_mj``). Costs that an objective or a constraint uses are
+            always measured. Constraints on costs are checked before training.
+        precision: Keras dtype policy during the search, for example ``"mixed_float16"``; None
+            leaves the policy of the process unchanged.
+        deterministic: Whether to seed each execution from the oracle's seed and to ask the backend
+            for deterministic operations (slower; TensorFlow keeps that setting until the process
+            ends).
+        budget: Wall-clock limit of each call of `search`, in seconds. A trial starts only if the
+            longest trial so far would fit into the remaining time. A trial that is interrupted by
+            the end of the budget runs again on the next call.
+        dataset: Name of the data, for the tracker.
+        resume_command: Shell command that resumes this search, for the tracker.
+        executions_per_trial: Number of trainings per trial; the score is their mean.
+        max_model_size: Maximum number of trainable parameters; a trial with a larger model fails.
         distribution_strategy: A `tf.distribute.Strategy`, or ``"mirrored"``.
-        optimizer, loss, metrics: Override those of each model.
-        directory: Folder of all searches.
+        optimizer: Replaces the optimizer of each model.
+        loss: Replaces the loss of each model.
+        metrics: Replace the metrics of each model.
+        directory: Folder of all searches; None for ``searches``, as on the command line.
         project_name: Folder of this search inside it.
-        overwrite: Whether to delete an earlier search of that name; else it goes on.
+        logger: Ignored with a `DeprecationWarning`, as by `keras_tuner.Tuner`.
+        overwrite: Whether to delete an existing search of that name; otherwise it is resumed.
         tuner_id: This worker's name, for KerasTuner's chief/worker service.
+        on_change: What a resumed search does if the program has changed its search space, epochs,
+            data or other settings. ``"continue"`` says what was changed, and continues as the
+            program is now: earlier trials that are not in the present space, or were trained for
+            other epochs, stay on record, but are never the best, not learned from, and not
+            counted in ``max_trials``. ``"error"`` raises a StateError with the differences.
+        retry_failed: Whether each call of `search` first runs the failed trials again, with the
+            same values.
+        executor: A `LocalExecutor` to run several trials at once in processes of their own; None
+            for one trial at a time in this process.
 
     Raises:
-        NASError: An argument is not what it needs to be; the message names it.
+        ArgumentError: An argument is invalid or unknown; the message names it.
+        NASError: The oracle does not fit; the message says why.
     """
+
+    #: `track` is for other tuners.
+    tracks_itself = True
 
     def __init__(
         self,
-        hypermodel: Any = None,
-        oracle: keras_tuner.Oracle | None = None,
+        hypermodel_or_oracle: HyperModelOrOracle | None = None,
+        oracle_or_hypermodel: HyperModelOrOracle | None = None,
+        /,
+        max_model_size: int | None = None,
+        optimizer: str | keras.optimizers.Optimizer | None = None,
+        loss: str | keras.losses.Loss | None = None,
+        metrics: Sequence[str | keras.metrics.Metric] | None = None,
+        distribution_strategy: object = None,
+        directory: str | os.PathLike[str] | None = None,
+        project_name: str | None = None,
+        logger: object = None,
+        tuner_id: str | None = None,
+        overwrite: bool = False,
+        executions_per_trial: int = 1,
         *,
+        hypermodel: keras_tuner.HyperModel | BuildFunction | None = None,
+        oracle: keras_tuner.Oracle | None = None,
         tracker: Tracker | None = None,
         listeners: Sequence[Tracker] = (),
         measure: Sequence[str] = (),
@@ -107,36 +159,62 @@ class NASTuner(SearchResults):
         budget: float | None = None,
         dataset: str = "data",
         resume_command: str | None = None,
-        executions_per_trial: int = 1,
-        max_model_size: int | None = None,
-        distribution_strategy: Any = None,
-        optimizer: Any = None,
-        loss: Any = None,
-        metrics: Any = None,
-        directory: str | os.PathLike | None = None,
-        project_name: str | None = None,
-        overwrite: bool = False,
-        tuner_id: str | None = None,
+        on_change: str = CONTINUE,
+        retry_failed: bool = False,
+        executor: LocalExecutor | None = None,
+        **unknown: Any,
     ) -> None:
-        custom_run = type(self).run_trial is not NASTuner.run_trial
-        check_arguments(hypermodel, oracle, tracker, executions_per_trial, custom_run=custom_run)
+        check_on_change(on_change)
+        if unknown:
+            raise unknown_argument(type(self), unknown)
+        hypermodel, oracle = hypermodel_and_oracle(
+            (hypermodel_or_oracle, oracle_or_hypermodel), hypermodel, oracle
+        )
+        check_arguments(
+            hypermodel, oracle, tracker, executions_per_trial, custom_run=self._custom_run
+        )
+        make_resumable(oracle)
         runtime.check_precision(precision)
-        folder = project.check_writable(directory or ".", project_name or "untitled_project")
+        directory = directory or project.default_directory(project_name)
+        folder = project.check_writable(directory, project_name or project.UNTITLED)
+        plan = cost_plan(oracle, measure)
         self.tracker = tracker
-        self.budget = budget
+        self.precision = precision
+        self.deterministic = deterministic
         self.dataset = dataset
         self.resume_command = resume_command
+        #: How the data were prepared, for the tracker: further settings of the search, by name.
+        self.data_settings: dict[str, Any] = {}
         #: Why the last search ended before its trials were used up, or None.
         self.stopped_by: str | None = None
-        self._named = tuner_id
-        self._plan = costing.cost_plan(oracle, measure)
+        self.on_change = on_change
+        self.retry_failed = retry_failed
+        self.executor = executor
+        self._space_changes: tuple[str, ...] = ()
+        self._role = Role.of_process()
+        self._own_tuner_id = tuner_id
+        # In a worker process `self.oracle` becomes a client with seven methods.
+        self._local_oracle: keras_tuner.Oracle = oracle
+        self._budget = Budget(budget)
+        self._bookkeeping = Bookkeeping()
+        self._trackers = CompositeTracker([tracker, *listeners])
+        self._models = TrialModels(self, precision)
+        self._results = SearchResults(self, tracker)
+        self._trainer = TrialTrainer(
+            self,
+            oracle=oracle,
+            trackers=self._trackers,
+            budget=self._budget,
+            plan=plan,
+            deterministic=deterministic,
+            bookkeeping=self._bookkeeping,
+            trained_by=training_method(type(self), NASTuner),
+        )
         runtime.prepare_devices()
         if deterministic:
             runtime.make_deterministic()
+        replaced = OverwrittenSearch.of(folder) if overwrite and self._role.owns_search else ()
         super().__init__(
-            precision=precision,
-            deterministic=deterministic,
-            listeners=Fanout([tracker, *listeners]),
             oracle=oracle,
             hypermodel=hypermodel,
             max_model_size=max_model_size,
@@ -144,32 +222,32 @@ class NASTuner(SearchResults):
             loss=loss,
             metrics=metrics,
             distribution_strategy=runtime.distribution(distribution_strategy),
-            directory=str(folder.parent),
-            project_name=folder.name,
-            # A worker that starts late must not delete what the others have done.
-            overwrite=overwrite and not is_worker(),
+            directory=directory,
+            project_name=project_name,
+            logger=logger,
+            # A worker that starts late must not delete the trials of the others.
+            overwrite=overwrite and self._role.owns_search,
             executions_per_trial=executions_per_trial,
             tuner_id=tuner_id,
         )
-        if not is_worker():
-            costing.install_screen(self)
-        # KerasTuner resumes by the tuner's own file, and writes it after the first trial.
-        self.save()
-
-    def _populate_initial_space(self) -> None:
-        if self.hypermodel is None:
-            return
-        hyperparameters = self.oracle.get_space()
-        self.hypermodel.declare_hyperparameters(hyperparameters)
-        self.oracle.update_space(hyperparameters)
-        discover(self.hypermodel.build, self.oracle.get_space, self.oracle.update_space)
+        OverwrittenSearch.save(self.project_dir, replaced)  # which creates the folder again
+        #: Judges candidates; a worker's candidates were judged by its chief.
+        self._screen: CostScreen | None = None
+        if self._role.owns_search:
+            build = self._build_hypermodel if self.hypermodel is not None else None
+            self._screen = install_screen(oracle, build, precision=precision, budget=self._budget)
+        self.save_new()
 
     # ------------------------------------------------------------------ the search
 
     @property
-    def search_id(self) -> str:
-        """Unique id of this search; a resumed one keeps it."""
-        return project.search_id(Path(self.project_dir))
+    def budget(self) -> float | None:
+        """Wall-clock limit of each call of `search` in seconds, or None."""
+        return self._budget.seconds
+
+    @budget.setter
+    def budget(self, seconds: float | None) -> None:
+        self._budget.seconds = seconds
 
     def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
         """Run trials until the oracle stops or the budget ends.
@@ -180,155 +258,343 @@ class NASTuner(SearchResults):
 
         Raises:
             ObjectiveError: Training does not report the objective.
-            SearchSpaceError: There is nothing to search.
+            SearchSpaceError: The hypermodel has hyperparameters that are not allowed.
             StateError: Another process runs this search.
-            HyperModelError: The hypermodel returns something else than it needs to.
+            HyperModelError: The hypermodel returns no model, or training no result.
             TooManyFailuresError: Too many trials failed in a row.
-            InfeasibleError: No candidate at all keeps the constraints on costs.
+            InfeasibleError: No candidate satisfies the constraints on costs.
+            FitArgumentsError: No trial could be trained on the data.
             KeyboardInterrupt: By the user; the running trial runs again on resume.
         """
-        if "verbose" in fit_kwargs and not is_worker():
-            self.oracle.verbose = fit_kwargs["verbose"]
-        self._check_space(before=True)
-        self._plan_epochs(fit_args, fit_kwargs)
-        self.stopped_by = None
-        self._sample = sample_rows(fit_args[0] if fit_args else fit_kwargs.get("x"))
-        self._searched_with = fit_args, fit_kwargs
-        prepare_proxies(self, fit_args, fit_kwargs)
+        fit = FitArguments.bind(fit_args, fit_kwargs, self.hypermodel)
+        if "verbose" in fit_kwargs:
+            self._local_oracle.verbose = fit_kwargs["verbose"]
+        if not self._searches_while_training:
+            warn_if_constant(self.oracle.get_space())
+        context = self._context()
+        self._prepare(context, fit)
         with (
-            project.driven(self.project_dir, alone=not is_worker()),
             runtime.precision(self.precision),
-            session.search_session(),
-            autolog_disabled(),
-            self._tracked(search_info(self, fit_args, fit_kwargs)),
+            memory.frozen_imports(),
+            SearchSession(context) as session,
         ):
-            if is_chief():
-                self._serve(*fit_args, **fit_kwargs)
-            else:
+            self._check_data(context, fit)
+            session.start(search_info(context, fit))
+            ended = begin_search(context, retry=self.retry_failed)
+            loop = SearchLoop(self, context, self._executor(fit))
+            if self._role.runs_trials:
+                self._budget.start(
+                    record.seconds for record in load_records(context.layout.folder)
+                )
                 self.on_search_begin()
-                self._run_trials(fit_args, fit_kwargs)
+                loop.run()
+                self.stopped_by = loop.stopped_by
                 self.on_search_end()
-        if not is_worker():  # whose chief may be gone by now
-            self._check_space(before=False)
-
-    def _serve(self, *fit_args: Any, **fit_kwargs: Any) -> None:
-        """Hand trials out to worker processes until all are done."""
-        self._local_oracle.fatal_error_is_raised = True
-        super().search(*fit_args, **fit_kwargs)
-        error = getattr(self._local_oracle, "fatal_error", None)
-        if error is not None:
-            raise error
-
-    @contextlib.contextmanager
-    def _tracked(self, info: SearchInfo) -> Iterator[None]:
-        warn_of_other_data(SearchInfo.load(self.project_dir), info)
-        info.save()
-        self._trackers.search_started(info, load_records(self.project_dir))
-        status: Status = FAILED
-        try:
-            yield
-            status = FINISHED
-        except (KeyboardInterrupt, SystemExit):
-            status = KILLED
-            if self.resume_command is None:
-                logger.warning("Interrupted. Run the same program again to go on.")
-            raise
-        finally:
-            if is_worker():  # one that is done does not end the search of the others
-                self._trackers.flush()
             else:
-                costing.save_refusals(self)
-                leave_report(self.project_dir, self._trackers)
-                self._trackers.search_ended(status)
-                note_runs(self._trackers, self.project_dir)
+                loop.run()
+            if self.stopped_by is None:
+                report_completion(context, ended)
+        # For a worker, the chief may have ended.
+        if self._role.owns_search and self._searches_while_training:
+            warn_if_constant(self.oracle.get_space())
 
-    def _run_trials(self, fit_args: Sequence[Any], fit_kwargs: Mapping[str, Any]) -> None:
-        self._limit = Budget(self.budget, [r.seconds for r in load_records(self.project_dir)])
-        while True:
-            if not self._limit.allows_another():
-                self.stopped_by = "budget"
-                return
-            self.pre_create_trial()
-            try:
-                trial = self.oracle.create_trial(self.tuner_id)
-                if trial.status == TrialStatus.STOPPED:
-                    given_up = getattr(self._local_oracle, "stop_reason", None)
-                    self.stopped_by = "infeasible" if given_up else None
-                    return
-                if trial.status == TrialStatus.IDLE:
-                    time.sleep(_IDLE_SECONDS)
-                    continue
-                costing.save_refusals(self)
-                self.on_trial_begin(trial)
-                self._run(trial, fit_args, fit_kwargs)
-            except BudgetExhaustedError:
-                self.stopped_by = "budget"
-                return
-            self.on_trial_end(trial)
+    def _prepare(self, context: SearchContext, fit: FitArguments) -> None:
+        """Pass the arguments of a search to the parts that need them before its first trial."""
+        self._bookkeeping.restart()
+        sample = self._bookkeeping.value(
+            "the first rows cannot be read, so that `register_best` needs `sample`",
+            fit.sample,
+            None,
+        )
+        self.stopped_by = None
+        self._trainer.prepare(fit)
+        self._results.remember(fit, sample)
+        prepare_proxies(context, fit)
+        if self._screen is not None:
+            self._screen.sample = sample
 
-    def _run(self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Train a trial, unless it had finished when an earlier process died."""
-        folder = Path(self.get_trial_dir(trial.trial_id))
-        record = TrialRecord.load(folder)
-        if record is None or not belongs_to(record, trial):
-            TrialRecord.discard(folder)
-            record = self._train(trial, folder, args, kwargs)
-            record.save(folder)
-        elif record.hyperparameters is not None:
-            known = keras_tuner.HyperParameters.from_config(record.hyperparameters)
-            trial.hyperparameters = known
-        self._trackers.trial_ended(record)
-        self._limit.took(record.seconds)
-        if record.status == FINISHED:
-            metrics = costing.reported_metrics(self._local_oracle, record)
-            self.oracle.update_trial(trial.trial_id, metrics, step=record.best_step)
-            trial.status = TrialStatus.COMPLETED
-
-    def _train(self, trial: Trial, folder: Path, args: Sequence, kwargs: Mapping) -> TrialRecord:
-        known = getattr(self._local_oracle, "screened_metrics", lambda _: {})(trial.trial_id)
-        running = self._running = RunningTrial(trial, self._plan, known, folder)
-        try:
-            self._trackers.trial_started(trial.trial_id, running.values())
-            returned = self.run_trial(trial, *args, **kwargs)
-            result = result_of(returned, self.oracle.objective, running.costs)
-        except (KeyboardInterrupt, SystemExit, BudgetExhaustedError) as error:
-            self._trackers.trial_ended(running.record(KILLED, error=error))
-            raise
-        except Exception as error:
-            trial.message = traceback.format_exc()
-            failed = isinstance(error, keras_tuner.errors.FailedTrialError)
-            trial.status = TrialStatus.FAILED if failed else TrialStatus.INVALID
-            record = running.record(FAILED, error=error)
-            if isinstance(error, FATAL):
-                self._trackers.trial_ended(record)
-                raise
-            return record
-        finally:
-            self._running = None
-        return running.record(FINISHED, result=result, returned=returned)
-
-    # ------------------------------------------------------------------ state
-
-    def save(self) -> None:
-        """Write the state; after the first time there is nothing of the tuner's own."""
-        if not is_worker() and not isinstance(self._local_oracle, NASOracle):
-            self.oracle.save()
-        path = Path(self._get_tuner_fname())
-        if not path.exists():
-            if not is_worker():
-                self._local_oracle.save()
-            write_json(path, self.get_state())
-
-    def _get_tuner_fname(self) -> str:
-        # KerasTuner (1.4.8) looks for the file before it knows `tuner_id`, and never finds it.
-        return os.path.join(str(self.project_dir), f"{self._named or self.tuner_id}.json")
-
-    def _check_space(self, *, before: bool) -> None:
-        """Refuse a space in which every trial would be the same."""
-        custom_run = type(self).run_trial is not NASTuner.run_trial
-        fit = getattr(type(self.hypermodel), "fit", None)
-        custom_fit = fit is not keras_tuner.HyperModel.fit
-        if before and (custom_run or custom_fit):
-            # Training may ask for hyperparameters that building does not know.
+    def _check_data(self, context: SearchContext, fit: FitArguments) -> None:
+        """Look at the data, unless a trial was trained before or another process trains."""
+        records = load_records(context.layout.folder)
+        if not self._role.runs_trials or any(record.status == FINISHED for record in records):
             return
-        check_space(self.oracle.get_space())
+        check_data(
+            fit,
+            build=self._build_hypermodel if self._trains_with_fit else None,
+            get_space=self.oracle.get_space,
+            objective=context.oracle.objective.name,
+            bookkeeping=self._bookkeeping,
+        )
+
+    def _context(self) -> SearchContext:
+        """The current description of the search, for the parts that run it."""
+        return SearchContext(
+            layout=ProjectLayout.of(self.project_dir),
+            name=self.project_name,
+            oracle=self._local_oracle,
+            get_space=self.oracle.get_space,
+            hypermodel=self.hypermodel,
+            trackers=self._trackers,
+            role=self._role,
+            budget=self._budget,
+            precision=self.precision,
+            deterministic=self.deterministic,
+            distribution_strategy=self.distribution_strategy,
+            executions_per_trial=self.executions_per_trial,
+            max_model_size=self.max_model_size,
+            dataset=self.dataset,
+            resume_command=self.resume_command,
+            data_settings=self.data_settings,
+            bookkeeping=self._bookkeeping,
+            on_change=self.on_change,
+            space_changes=self._space_changes,
+            adapts=True,
+        )
+
+    def _executor(self, fit: FitArguments) -> Executor:
+        """The executor that runs the trials of this process."""
+        if not self._role.runs_trials:
+            args, kwargs = fit.to_fit()
+            serve = functools.partial(super().search, *args, **kwargs)
+            return ChiefExecutor(serve, self._local_oracle)
+        if self.executor is not None:
+            return self.executor.start(self._trainer, fit, self._context())
+        return InProcessExecutor(functools.partial(self._trainer.train, fit=fit), self.tuner_id)
+
+    @property
+    def _custom_run(self) -> bool:
+        """Whether a subclass trains its trials itself."""
+        return type(self).run_trial is not NASTuner.run_trial
+
+    @property
+    def _trains_with_fit(self) -> bool:
+        """Whether `keras.Model.fit` trains the hypermodel's models, on one device."""
+        own = type(self)._build_and_fit_model is not NASTuner._build_and_fit_model
+        return not (own or self._searches_while_training or self.distribution_strategy)
+
+    @property
+    def _searches_while_training(self) -> bool:
+        """Whether training may use hyperparameters that building the model does not declare."""
+        fit = getattr(type(self.hypermodel), "fit", None)
+        return self._custom_run or fit is not keras_tuner.HyperModel.fit
+
+    @property
+    def declares_while_training(self) -> bool:
+        """Whether training may declare hyperparameters that building the model does not."""
+        builds = type(self)._build_and_fit_model is NASTuner._build_and_fit_model
+        return self._searches_while_training or not builds
+
+    # ------------------------------------------------------------------ trials
+
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        """Build and train the model of a trial, once per execution.
+
+        Args:
+            trial: The trial.
+            *args: Positional arguments of `model.fit`.
+            **kwargs: Keyword arguments of `model.fit`.
+
+        Returns:
+            What `HyperModel.fit` returned, per execution.
+        """
+        return self._trainer.run(trial, args, kwargs)
+
+    def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        return self._trainer.build_and_fit(trial, args, kwargs)
+
+    def _try_build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        return self._trainer.build(hp)
+
+    def fit_from_scratch(
+        self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> keras.Model | None:
+        """Build and fit the model of a trial, outside of any search.
+
+        Args:
+            trial: The trial.
+            args: Positional arguments of `model.fit`.
+            kwargs: Keyword arguments of `model.fit`.
+
+        Returns:
+            The model after its last epoch; None if a subclass built it in another way.
+        """
+        return self._trainer.fit_from_scratch(trial, args, kwargs)
+
+    # ------------------------------------------------------------------ results
+
+    def get_best_models(self, num_models: int = 1) -> list[keras.Model]:
+        """Trained models of the best trials.
+
+        Args:
+            num_models: Maximum number of models.
+
+        Returns:
+            The models, best first; fewer if fewer trials completed.
+        """
+        return [self.load_model(trial) for trial in self._results.best_trials(num_models)]
+
+    def get_best_hyperparameters(self, num_trials: int = 1) -> list[keras_tuner.HyperParameters]:
+        """Hyperparameters of the best trials.
+
+        Args:
+            num_trials: Maximum number of trials.
+
+        Returns:
+            The hyperparameters, best first; fewer if fewer trials completed.
+        """
+        return [trial.hyperparameters for trial in self._results.best_trials(num_trials)]
+
+    def results_summary(self, num_trials: int = 10) -> None:
+        """Print the score, costs and hyperparameters of the best trials.
+
+        Args:
+            num_trials: Maximum number of trials.
+        """
+        print_summary(self._context(), self._results.best_trials(num_trials))
+
+    def trials_dataframe(self) -> pd.DataFrame:
+        """The trials that ended, one row each, indexed by their ids.
+
+        Returns:
+            Columns ``status``, ``score``, ``rank``, ``best_epoch``, ``started``, ``ended`` (UTC),
+            ``seconds`` and ``error``, then ``values.<hyperparameter>``, ``metrics.<metric>``,
+            ``costs.<cost>`` and ``proxies.<proxy>``.
+        """
+        return trials_dataframe(self.project_dir)
+
+    def _repr_html_(self) -> str:
+        """The search and its best trials in a notebook."""
+        return search_html(self._context())
+
+    def save_model(self, trial_id: str, model: keras.Model, step: int = 0) -> None:
+        """Save the weights of a model, from a `run_trial` that trains it itself.
+
+        Args:
+            trial_id: The trial, whose weights are replaced.
+            model: A model that the hypermodel builds from the values of the trial.
+            step: Not used.
+        """
+        self._models.save(trial_id, model)
+
+    def load_model(self, trial: Trial) -> keras.Model:
+        """The trained model of a trial, with the weights of its best epoch."""
+        with self._trainer.outside_execution():
+            return self._models.load(trial)
+
+    def load_retrained(self, trial: Trial, model: RetrainedModel) -> keras.Model:
+        """A retrained model, with the weights of its last epoch.
+
+        Args:
+            trial: The trial that was retrained.
+            model: Which of its retrained models; for example ``retraining.kept``.
+        """
+        with self._trainer.outside_execution():
+            return self._models.load_retrained(trial, Path(self.project_dir) / model.weights)
+
+    def retrain_best(
+        self,
+        *fit_args: Any,
+        seeds: int = RetrainConfig.seeds,
+        seed: int | None = RetrainConfig.seed,
+        epochs: int | None = RetrainConfig.epochs,
+        test_data: object = None,
+        hold_out: float | None = RetrainConfig.hold_out,
+        trial_id: str | None = None,
+        overwrite: bool = RetrainConfig.overwrite,
+        config: RetrainConfig | None = None,
+        **fit_kwargs: Any,
+    ) -> Retraining:
+        """Train the best trial's model again, on training and validation data together.
+
+        ```python
+        tuner.search(x, y, epochs=10, validation_data=(x_val, y_val))
+        retraining = tuner.retrain_best(seeds=3, test_data=(x_test, y_test))
+        print(retraining.searched_scores["accuracy"], retraining.mean, retraining.deviation)
+        tuner.register_best("fashion-classifier", retrained=True)
+        ```
+
+        Weights are initialized again, and callbacks that need validation data are ignored. The
+        score of such a model can be measured only on ``test_data`` or on held-out rows. A model
+        that was retrained before with the same settings and data is not trained again, also after
+        a process was killed.
+
+        Args:
+            *fit_args: As for `search`; may be omitted if this process has called `search`.
+            seeds: See `RetrainConfig`.
+            seed: See `RetrainConfig`.
+            epochs: See `RetrainConfig`.
+            test_data: ``(x, y)``, ``(x, y, sample_weight)`` or a `tf.data.Dataset` that the
+                search never saw.
+            hold_out: See `RetrainConfig`.
+            trial_id: The trial to retrain; None for the best.
+            overwrite: See `RetrainConfig`.
+            config: A `RetrainConfig` instead of the five arguments that it documents.
+            **fit_kwargs: As for `search`.
+
+        Returns:
+            Every training with its scores, beside those of the searched model.
+
+        Raises:
+            RetrainingError: The data or the hypermodel do not allow it.
+            StateError: Another process is retraining, or the disk is full.
+        """
+        settings = RetrainConfig(
+            seeds=seeds, seed=seed, epochs=epochs, hold_out=hold_out, overwrite=overwrite
+        )
+        if config is not None and settings != RetrainConfig():
+            raise RetrainingError(
+                "`config` must be None when its fields are given as arguments; got both"
+            )
+        fit = FitArguments.bind(fit_args, fit_kwargs, self.hypermodel)
+        return self._results.retrain(trial_id, config or settings, fit, test_data)
+
+    def register_best(
+        self,
+        name: str,
+        *,
+        alias: str | None = "challenger",
+        tags: Mapping[str, str] | None = None,
+        retrained: bool = False,
+        trial_id: str | None = None,
+        sample: object = None,
+        input_example: bool = True,
+        class_names: Sequence[str] | None = None,
+        validation_data: object = None,
+    ) -> RegisteredModel:
+        """Log the best model to its run and register it in the tracker's model registry.
+
+        Registering the same model under the same name again returns the existing version.
+
+        Args:
+            name: Name in the model registry.
+            alias: Alias of the version, or None.
+            tags: Further tags of a new version.
+            retrained: Whether to register the model that `retrain_best` kept.
+            trial_id: The trial to register; None for the best.
+            sample: A few rows of input, for the signature and the example; None for the first
+                rows that this process searched or retrained with.
+            input_example: Whether to store these rows with the model, as an example of its
+                input. Anyone who may read the model can read them.
+            class_names: Names of the classes, in the order of the outputs, or two for a single
+                output. `mlflow.pyfunc` and servers then answer with them and probabilities.
+            validation_data: ``(x, y)`` to measure by class; None for those of the last search.
+
+        Returns:
+            A `keras_nas_plugin.registry.RegisteredModel`.
+
+        Raises:
+            TrackingError: There is no tracker with a registry that answers, no finished trial,
+                ``class_names`` do not fit, or the stored model does not predict as this one.
+            RetrainingError: The trial was not retrained.
+        """
+        return self._results.register(
+            name,
+            trial_id=trial_id,
+            alias=alias,
+            tags=tags,
+            retrained=retrained,
+            sample=sample,
+            input_example=input_example,
+            class_names=class_names,
+            validation_data=validation_data,
+        )

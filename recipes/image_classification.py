@@ -1,27 +1,27 @@
 """Search for an image classifier.
 
-From the command line, which gives every option of a search:
+From the command line, with every option of a search:
 
     keras-nas search recipes/image_classification.py --max-trials 12 --epochs 3
 
-or as a program of its own, the shortest example of the Python interface:
+or as a standalone program, which is the shortest example of the Python interface:
 
     python recipes/image_classification.py --max-trials 12 --epochs 3
     python recipes/image_classification.py --smoke
     python recipes/image_classification.py --evaluate models:/image-classifier@challenger
 
-Both read what to learn from `NAS_DATASET` (the second also takes `--dataset`), which names one of
+Both read the data set from `NAS_DATASET` (the second also takes `--dataset`), which is one of
 
-* `digits`: 1,797 images of 8x8 pixels out of scikit-learn; the default, needs no network;
+* `digits`: 1,797 images of 8x8 pixels from scikit-learn; the default, needs no network;
 * `fashion_mnist`: 70,000 images of 28x28 pixels, from the Debian package `dataset-fashion-mnist`
-  where it is installed, else downloaded by Keras;
+  if it is installed, otherwise downloaded by Keras;
 * a folder with the four files of an MNIST-like data set (`train-images-idx3-ubyte`, ...[.gz]);
-* an `.npz` file with `x_train, y_train` (or `x, y`), and `x_val, y_val`, `x_test, y_test` if it
-  has them. Images are grey or colour, channels last; labels are integers or one-hot.
+* an `.npz` file with `x_train, y_train` (or `x, y`), and optionally `x_val, y_val` and
+  `x_test, y_test`. Images are grey or colour, channels last; labels are integers or one-hot.
 
-`NAS_LIMIT` keeps at most so many images of each split. A split that the data lack is taken from
-the training images, always the same way. The search sees training and validation images only:
-the test images are for the one model that it finds.
+`NAS_LIMIT` is the largest number of images of each split. A missing split is taken from the
+training images, always the same ones. The search uses training and validation images only: the
+test images are for the best model of the search.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ Split = tuple[np.ndarray, np.ndarray]
 Tensor = keras.KerasTensor
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
-OBJECTIVE = "val_accuracy"  # what `keras-nas search` looks for unless it is told otherwise
-HELD_OUT = 0.2  # the part of the training images that a missing split takes
-SPLIT_SEED = 0  # not the search's seed: every search is judged on the same test images
+OBJECTIVE = "val_accuracy"  # the default objective of `keras-nas search`
+HELD_OUT = 0.2  # the fraction of the training images that a missing split takes
+SPLIT_SEED = 0  # not the seed of the search: every search has the same test images
 
 # The search space
 
@@ -59,8 +59,8 @@ SPLIT_SEED = 0  # not the search's seed: every search is judged on the same test
 def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """Build and compile one classifier of the space.
 
-    A stem, then one to four stages of convolution blocks, each stage at half the resolution of
-    the one before, then a pooled head.
+    A stem, one to four stages of convolution blocks, each at half the resolution of the previous
+    stage, and a pooled head.
     """
     image_shape, classes = image_shape_and_classes()
     inputs = keras.Input(image_shape, name="image")
@@ -80,7 +80,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
 
 
 def _trunk(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
-    """Stem and stages. Every stage is declared, so that one build shows the whole space."""
+    """Stem and stages. Every stage is declared, so that one build declares the complete space."""
     finish = functools.partial(
         _normalize_and_activate,
         normalization=hp.Choice("normalization", ["batch", "group", "none"]),
@@ -88,15 +88,15 @@ def _trunk(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
     )
     stem = hp.Choice("stem_width", [16, 24, 32])
     x = finish(layers.Conv2D(stem, 3, strides=_stem_stride(x.shape), padding="same")(x))
-    most = _most_stages(x.shape)
-    stages = hp.Int("stages", 1, most)
-    for stage in range(1, most + 1):
-        with hp.conditional_scope("stages", list(range(stage, most + 1))):
+    max_stages = _max_stages(x.shape)
+    stages = hp.Int("stages", 1, max_stages)
+    for stage in range(1, max_stages + 1):
+        with hp.conditional_scope("stages", list(range(stage, max_stages + 1))):
             if stage > 1:
                 pooling = hp.Choice(f"stage{stage}_pooling", ["max", "average", "strided"])
             block = hp.Choice(f"stage{stage}_block", ["conv", "separable", "residual"])
             blocks = hp.Int(f"stage{stage}_blocks", 1, 2)
-            # Wider where there are fewer pixels, so that every stage costs about the same.
+            # Wider at lower resolutions, so that every stage costs about the same.
             width = hp.Choice(f"stage{stage}_width", [stage * base for base in (16, 24, 32)])
             kernel = hp.Choice(f"stage{stage}_kernel", [3, 5])
         if stage > stages:  # inactive: the values above are None
@@ -124,7 +124,8 @@ def _block(
 
 def _normalize_and_activate(x: Tensor, *, normalization: str, activation: str) -> Tensor:
     if normalization == "batch":
-        # Keras' momentum of 0.99 needs some 500 steps to forget its start; a short trial has 100.
+        # Keras' momentum of 0.99 takes about 500 steps to forget the initial values; a short trial
+        # has 100.
         x = layers.BatchNormalization(momentum=0.9)(x)
     elif normalization == "group":
         x = layers.GroupNormalization(groups=8)(x)
@@ -146,7 +147,7 @@ def _head(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
         x = layers.GlobalAveragePooling2D()(x)
     elif pooling == "max":
         x = layers.GlobalMaxPooling2D()(x)
-    else:  # keeps where things are, on a grid of at most 8x8
+    else:  # preserves positions, on a grid of at most 8x8
         grid = (math.ceil(x.shape[1] / 8), math.ceil(x.shape[2] / 8))
         x = layers.Flatten()(layers.AveragePooling2D(grid)(x))
     if units:
@@ -155,13 +156,13 @@ def _head(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
 
 
 def _stem_stride(shape: tuple[int | None, ...]) -> int:
-    """Stride that spares large images a costly stage at full resolution: 1, 2 or 4."""
+    """Stride of the stem, 1, 2 or 4: large images need no costly stage at full resolution."""
     smaller_side = min(shape[1], shape[2])
     return 1 if smaller_side < 28 else 2 if smaller_side < 56 else 4
 
 
-def _most_stages(shape: tuple[int | None, ...]) -> int:
-    """Number of stages that leave at least 2x2 pixels, at most four."""
+def _max_stages(shape: tuple[int | None, ...]) -> int:
+    """Largest number of stages that leaves at least 2x2 pixels, at most four."""
     return min(4, max(1, int(math.log2(min(shape[1], shape[2])))))
 
 
@@ -181,38 +182,38 @@ def load_data() -> tuple[Split, Split, Split]:
 
 
 def image_shape_and_classes() -> tuple[tuple[int, ...], int]:
-    """Give (height, width, channels) of the images, and how many classes they have."""
+    """Return (height, width, channels) of the images, and the number of classes."""
     splits = load_data()
     return splits[0][0].shape[1:], 1 + max(int(labels.max()) for _, labels in splits)
 
 
-@functools.lru_cache(maxsize=1)  # `build_model` asks again for every model
+@functools.lru_cache(maxsize=1)  # `build_model` calls it for every model
 def _load(dataset: str, limit: int) -> tuple[Split, Split, Split]:
-    given = {name: _tidy(*split, where=f"{dataset}, {name}") for name, split in _read(dataset)}
-    train = given["train"]
-    test = given.get("test")
+    read = {name: _checked(*split, where=f"{dataset}, {name}") for name, split in _read(dataset)}
+    train = read["train"]
+    test = read.get("test")
     if test is None:
         train, test = _divide(train)
-    validation = given.get("val")
+    validation = read.get("val")
     if validation is None:
         train, validation = _divide(train)
     splits = train, validation, test
 
     shapes = {images.shape[1:] for images, _ in splits}
     if len(shapes) > 1:
-        raise ValueError(f"{dataset} needs images of one shape; received {sorted(shapes)}")
+        raise ValueError(f"{dataset} must have images of one shape; got {sorted(shapes)}")
     integer = np.issubdtype(train[0].dtype, np.integer)
-    brightest = max(1, train[0].max()) if integer else 1
+    max_pixel = max(1, train[0].max()) if integer else 1
     rng = np.random.default_rng(SPLIT_SEED)
-    keep = [rng.permutation(len(y))[: limit or None] for _, y in splits]
+    selected = [rng.permutation(len(y))[: limit or None] for _, y in splits]
     return tuple(
-        (x[rows].astype("float32") / np.float32(brightest), y[rows])
-        for (x, y), rows in zip(splits, keep, strict=True)
+        (x[rows].astype("float32") / np.float32(max_pixel), y[rows])
+        for (x, y), rows in zip(splits, selected, strict=True)
     )
 
 
 def _divide(split: Split) -> tuple[Split, Split]:
-    """Set `HELD_OUT` of a split aside, every class in proportion."""
+    """Hold out the fraction `HELD_OUT` of a split, stratified by class."""
     images, labels = split
     x, x_held, y, y_held = train_test_split(
         images, labels, test_size=HELD_OUT, random_state=SPLIT_SEED, stratify=labels
@@ -220,29 +221,31 @@ def _divide(split: Split) -> tuple[Split, Split]:
     return (x, y), (x_held, y_held)
 
 
-def _tidy(images: np.ndarray, labels: np.ndarray, *, where: str) -> Split:
-    """Give every image a channel axis and every label as an integer, or say what is wrong."""
+def _checked(images: np.ndarray, labels: np.ndarray, *, where: str) -> Split:
+    """Return images with a channel axis and integer labels, or raise a ValueError."""
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(
-            f"{where}: `x` needs the shape (n, height, width) or (n, height, width, channels); "
-            f"received {images.shape}"
+            f"{where}: `x` must have the shape (n, height, width) or (n, height, width, channels)"
+            f"; got {images.shape}"
         )
-    came = f"received shape {labels.shape} of {labels.dtype}"
+    got = f"got shape {labels.shape} of {labels.dtype}"
     if labels.dtype.kind not in "biuf" or np.any(labels < 0) or np.any(labels % 1):
-        raise ValueError(f"{where}: `y` needs integer labels from 0; {came}")
+        raise ValueError(f"{where}: `y` must be integer labels from 0; {got}")
     if labels.ndim == 2 and labels.shape[1] > 1:
         if np.any(labels > 1) or np.any(labels.sum(axis=1) != 1):
-            raise ValueError(f"{where}: two-dimensional `y` needs one-hot rows; {came}")
+            raise ValueError(f"{where}: two-dimensional `y` must have one-hot rows; {got}")
         labels = labels.argmax(axis=1)
     if labels.shape not in ((len(images),), (len(images), 1)):
-        raise ValueError(f"{where}: `y` needs one label for each of {len(images)} images; {came}")
+        raise ValueError(
+            f"{where}: `y` must have one label for each of {len(images)} images; {got}"
+        )
     return images, labels.reshape(-1).astype("int64")
 
 
 def _read(dataset: str) -> list[tuple[str, Split]]:
-    """Read what a data set holds: `train`, and perhaps `val` and `test`."""
+    """Read the splits of a data set: `train`, and `val` and `test` if it has them."""
     if dataset == "digits":
         digits = load_digits()
         return [("train", (digits.images.astype("uint8"), digits.target))]
@@ -255,8 +258,8 @@ def _read(dataset: str) -> list[tuple[str, Split]]:
     if dataset.endswith(".npz"):
         return _read_npz(Path(dataset))
     raise ValueError(
-        "`NAS_DATASET` (`--dataset`) needs digits, fashion_mnist, a folder of idx files or an "
-        f".npz file; received {dataset!r}"
+        "`NAS_DATASET` (`--dataset`) must be digits, fashion_mnist, a folder of idx files or an "
+        f".npz file; got {dataset!r}"
     )
 
 
@@ -265,22 +268,22 @@ def _read_npz(path: Path) -> list[tuple[str, Split]]:
         with np.load(path) as archive:
             arrays = dict(archive)
     except (zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
-        raise ValueError(f"{path} is no .npz file of plain arrays: {error}") from error
-    found = []
+        raise ValueError(f"{path} must be an .npz file of plain arrays: {error}") from error
+    splits = []
     for name in ("train", "val", "test"):
         x, y = f"x_{name}", f"y_{name}"
         if name == "train" and x not in arrays and "x" in arrays:
             x, y = "x", "y"
         missing = [key for key in (x, y) if key not in arrays]
         if len(missing) == 1 or (missing and name == "train"):
-            raise ValueError(f"{path} lacks {' and '.join(missing)}; it holds {sorted(arrays)}")
+            raise ValueError(f"{path} must have {' and '.join(missing)}; got {sorted(arrays)}")
         if not missing:
-            found.append((name, (arrays[x], arrays[y])))
-    return found
+            splits.append((name, (arrays[x], arrays[y])))
+    return splits
 
 
 def _read_idx_folder(folder: Path) -> list[tuple[str, Split]]:
-    """Read the four files; the test images are those of `t10k` whatever their number."""
+    """Read the four files; the files of test images are named `t10k`."""
     return [
         (
             name,
@@ -301,12 +304,12 @@ def _read_idx(folder: Path, stem: str) -> np.ndarray:
     # Two zero bytes, the type (8: unsigned byte), the rank; the sizes as big-endian integers.
     header = 4 + 4 * content[3] if len(content) > 3 else 4
     if content[:3] != b"\0\0\x08" or len(content) < header:
-        raise ValueError(f"{path} needs the idx format with unsigned bytes")
+        raise ValueError(f"{path} must be in the idx format with unsigned bytes")
     shape = struct.unpack(f">{content[3]}I", content[4:header])
     if len(content) != header + math.prod(shape):
         raise ValueError(
-            f"{path} needs {math.prod(shape)} values of shape {shape}; "
-            f"received {len(content) - header}"
+            f"{path} must have {math.prod(shape)} values of shape {shape}; "
+            f"got {len(content) - header}"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
@@ -315,7 +318,7 @@ def _read_idx(folder: Path, stem: str) -> np.ndarray:
 
 
 def search(options: argparse.Namespace) -> None:
-    """Search, register the winner, and measure it on the test images."""
+    """Search, register the best model, and evaluate it on the test images."""
     from keras_nas_plugin import MLflowTracker, NASTuner, RegularizedEvolutionOracle
 
     (x, y), validation_data, _ = load_data()
@@ -337,7 +340,7 @@ def search(options: argparse.Namespace) -> None:
 
 
 def evaluate(model_uri: str, tracking_uri: str) -> float:
-    """Load a model back from MLflow and print its accuracy on the test images."""
+    """Load a model from MLflow and print its accuracy on the test images."""
     import mlflow
 
     keras.utils.disable_interactive_logging()  # no progress bar over the one line below
@@ -353,27 +356,27 @@ def evaluate(model_uri: str, tracking_uri: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and do what it says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--dataset", metavar="NAME", help="digits, fashion_mnist, a folder or an .npz file")
-    add("--limit", type=int, metavar="N", help="keep at most N images of each split")
+    add("--limit", type=int, metavar="N", help="use at most N images of each split")
     add("--max-trials", type=int, default=12, metavar="N")
     add("--epochs", type=int, default=3, metavar="N")
     add("--batch-size", type=int, default=32, metavar="N")
     add("--seed", type=int, default=0, metavar="N")
-    add("--directory", default="searches", help="where the search keeps its state")
-    add("--overwrite", action="store_true", help="start anew instead of going on")
+    add("--directory", default="searches", help="directory of the search")
+    add("--overwrite", action="store_true", help="start again instead of resuming")
     add("--tracking-uri", default="sqlite:///mlflow.db", metavar="URI")
     add("--experiment", default="image-classification", metavar="NAME")
     add("--register", default="image-classifier", metavar="NAME", help="the model's name")
-    add("--evaluate", metavar="MODEL_URI", help="no search: measure a registered model")
+    add("--evaluate", metavar="MODEL_URI", help="only evaluate a registered model")
     add("--smoke", action="store_true", help="2 trials of 1 epoch on 200 images; keeps nothing")
     options = parser.parse_args(arguments)
 
-    # In the environment, where `load_data` finds them in worker processes too.
+    # Environment variables also reach `load_data` in worker processes.
     if options.dataset:
         os.environ["NAS_DATASET"] = options.dataset
     if options.limit:
@@ -391,7 +394,7 @@ def _smoke(options: argparse.Namespace) -> None:
     os.environ.setdefault("NAS_LIMIT", "200")
     options.max_trials, options.epochs = 2, 1
     options.directory, options.tracking_uri = "searches", "sqlite:///mlflow.db"
-    load_data()  # kept for later: its path may be relative to the folder that we leave
+    load_data()  # cached, because its path may be relative to the current folder
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         search(options)
 

@@ -1,6 +1,8 @@
-"""Fixtures of all tests."""
+"""Fixtures shared by all tests."""
 
 import gc
+import logging
+import os
 import pathlib
 import shutil
 import tempfile
@@ -8,14 +10,23 @@ import tempfile
 import hypothesis
 import pytest
 
-# The same examples in every run, and no clock that decides whether a test passes.
+from tests import stores
+
+# The same examples in every run, and no deadline that depends on the machine.
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("fixed")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_database(tmp_path_factory):
+    """The workers of a test run share the empty MLflow database."""
+    folder = tmp_path_factory.getbasetemp()
+    stores.share(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+
+
 @pytest.fixture(scope="session")
 def memory_folder(tmp_path_factory):
-    """A folder in memory where the system has one; flushing to it costs nothing."""
+    """A folder in memory, if the system has one, where flushing files is free."""
     shared = pathlib.Path("/dev/shm")
     if not shared.is_dir():
         yield tmp_path_factory.mktemp("memory")
@@ -25,12 +36,22 @@ def memory_folder(tmp_path_factory):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def package_logging():
+    """Undo what a command that ran in this process has set, perhaps for a whole module."""
+    logger = logging.getLogger("keras_nas_plugin")
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
+    logger.propagate = True
+
+
 @pytest.fixture(scope="module", autouse=True)
 def frozen_imports():
-    """Keep what is there before a file's tests out of the collections that searches make.
+    """Exclude objects that exist before the tests of a module from garbage collection.
 
-    Stock tuners collect garbage three times for each trial, and to walk all that TensorFlow,
-    Keras and MLflow imported takes most of a second. Models are built later, and collected.
+    Stock tuners collect garbage three times per trial, and traversing everything that
+    TensorFlow, Keras and MLflow imported takes most of a second. Models are created later and
+    are still collected.
     """
     gc.collect()
     gc.freeze()

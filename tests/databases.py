@@ -16,16 +16,16 @@ PASSWORD = "open-sesame"
 
 def find_programs() -> Path | None:
     """The folder of `initdb` and `pg_ctl`, of the newest release; None where there is none."""
-    found = shutil.which("initdb")
-    if found:
-        return Path(found).resolve().parent
+    initdb = shutil.which("initdb")
+    if initdb:
+        return Path(initdb).resolve().parent
     folders = Path("/usr/lib/postgresql").glob("*/bin/initdb")  # Debian keeps them off the path
     newest = sorted(folders, key=lambda path: int(path.parts[-3]))
     return newest[-1].parent if newest else None
 
 
 class PostgreSQL:
-    """A cluster of its own, on a loopback port that it keeps, whose users need a password.
+    """A separate cluster on a fixed loopback port, whose users need a password.
 
     Args:
         programs: The folder of `initdb` and `pg_ctl`.
@@ -33,7 +33,7 @@ class PostgreSQL:
 
     def __init__(self, programs: Path) -> None:
         self._programs = programs
-        # A socket's path may not have more than 107 characters.
+        # The path of a socket is limited to 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="nas-pg-", dir="/tmp"))
         self._data = self._folder / "data"
         self._port = free_port()
@@ -43,14 +43,14 @@ class PostgreSQL:
         if self._user is not None:
             for path in (self._folder, password):
                 os.chown(path, self._user.pw_uid, self._user.pw_gid)
-        words = ["-U", "nas", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync"]
-        self._run("initdb", "-D", self._data, "--locale=C", "--encoding=UTF8", *words)
+        arguments = ["-U", "nas", "--auth=scram-sha-256", f"--pwfile={password}", "--no-sync"]
+        self._run("initdb", "-D", self._data, "--locale=C", "--encoding=UTF8", *arguments)
         settings = {
             "listen_addresses": "'127.0.0.1'",
             "port": self._port,
             "unix_socket_directories": f"'{self._folder}'",
             "shared_buffers": "16MB",
-            "fsync": "off",  # the machine does not go down in a test, only the server
+            "fsync": "off",  # tests stop only the server, never the machine
         }
         with open(self._data / "postgresql.conf", "a") as file:
             file.writelines(f"{name} = {value}\n" for name, value in settings.items())
@@ -60,11 +60,11 @@ class PostgreSQL:
         return f"postgresql://{user}:{password}@127.0.0.1:{self._port}/{database}"
 
     def start(self) -> None:
-        """Start the server, and wait until it takes connections."""
+        """Start the server and wait until it accepts connections."""
         self._run("pg_ctl", "start", "-w", "-t", "120", "-D", self._data, "-l", self._data / "log")
 
     def kill(self) -> None:
-        """End the server as a loss of power does: connections break, nothing is tidied up."""
+        """Stop the server as a power failure would: connections break, nothing is cleaned up."""
         self._run("pg_ctl", "stop", "-w", "-m", "immediate", "-D", self._data)
 
     def create(self, database: str, template: str = "template1") -> str:
@@ -91,23 +91,23 @@ class PostgreSQL:
             self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _run(self, program: str, *words: object) -> None:
+    def _run(self, program: str, *arguments: object) -> None:
         output = self._folder / "output"
         with open(output, "w") as log:  # a pipe would stay open as long as the server runs
-            done = subprocess.run(
-                [self._programs / program, *map(str, words)],
+            completed = subprocess.run(
+                [self._programs / program, *map(str, arguments)],
                 cwd=self._folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 **_as(self._user),
             )
-        if done.returncode:
+        if completed.returncode:
             raise RuntimeError(output.read_text())
 
 
 def _unprivileged() -> pwd.struct_passwd | None:
-    """Who runs PostgreSQL, which refuses the superuser; None for this user."""
+    """The user that runs PostgreSQL, which refuses root; None for the current user."""
     if os.geteuid() != 0:
         return None
     try:

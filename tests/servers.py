@@ -1,7 +1,7 @@
 """Real servers for tests: MLflow's tracking server and its model server.
 
-Each runs in a process group of its own on a loopback port that it keeps: it can be stopped or
-killed, with all its workers, and started again at the same address.
+Each runs in its own process group on a fixed loopback port: it can be stopped or killed with
+all its workers, and started again at the same address.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-_STARTS_WITHIN = 240  # seconds; a machine that is busy needs more than a quiet one
+_STARTS_WITHIN = 240  # seconds; long enough for a busy machine
 _STOPS_WITHIN = 30
 
-# `mlflow`, `uvicorn` and so on stand beside the interpreter.
+# `mlflow`, `uvicorn` and so on are installed next to the interpreter.
 _PROGRAMS = Path(sys.executable).parent
 
 
@@ -31,8 +31,8 @@ class Server:
 
     Args:
         folder: Working directory of the program; its output goes to ``server.log`` there.
-        command: The words that start it, by port.
-        health: Path that answers 200 once it is up.
+        command: Returns the command line for a port.
+        health: Path that responds with 200 once the server is up.
         environment: Additional variables.
     """
 
@@ -50,17 +50,17 @@ class Server:
         self._health = health
         self._environment = environment or {}
         self._process: subprocess.Popen | None = None
-        #: Where it keeps its runs, if that is a file.
+        #: Database file of its runs, if it uses one.
         self.database: Path | None = None
         self.uri = f"http://127.0.0.1:{self._port}"
 
     @property
     def log(self) -> str:
-        """What the program has written so far, in all its lives."""
+        """Output of the program so far, across restarts."""
         return (self._folder / "server.log").read_text(errors="replace")
 
     def start(self) -> None:
-        """Start the program, and wait until it answers."""
+        """Start the program and wait until it responds."""
         path = os.pathsep.join([str(_PROGRAMS), os.environ.get("PATH", "")])
         with open(self._folder / "server.log", "a") as log:
             self._process = subprocess.Popen(
@@ -80,17 +80,17 @@ class Server:
             time.sleep(0.2)
 
     def is_up(self) -> bool:
-        """Whether it answers."""
+        """Whether the server responds."""
         try:
             with urllib.request.urlopen(self.uri + self._health, timeout=10) as answer:
                 return answer.status == 200
         except urllib.error.HTTPError as error:
-            return error.code == 401  # asks for a name and a password: it is there
+            return error.code == 401  # up, but requires a user and a password
         except OSError:
             return False
 
     def stop(self) -> None:
-        """Ask the program to end, as a service manager does; kill it where it does not."""
+        """Terminate the program as a service manager does; kill it if it does not stop."""
         self.signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             if self._process is not None:
@@ -107,7 +107,7 @@ class Server:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the program and its workers, if they run."""
         if self._process is not None:
-            # The group outlives its leader as long as it has a worker.
+            # The process group outlives its leader as long as it has a worker.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
@@ -127,12 +127,12 @@ def mlflow_server(
     *options: str,
     environment: Mapping[str, str] | None = None,
 ) -> Server:
-    """`mlflow server` with one worker, which needs a quarter of the usual time and memory.
+    """`mlflow server` with one worker, which takes a quarter of the usual time and memory.
 
     Args:
-        folder: For artifacts and the log.
-        store: Where it keeps runs; None for an SQLite database ``mlflow.db`` in the folder.
-        options: Further words.
+        folder: Folder of artifacts and the log.
+        store: URI of its runs; None for an SQLite database ``mlflow.db`` in the folder.
+        options: Further command-line options.
         environment: Additional variables.
     """
 
@@ -152,16 +152,16 @@ ADMIN, ADMIN_PASSWORD = "admin", "correct horse battery"
 
 
 def guarded_server(folder: Path) -> Server:
-    """`mlflow server` with users: the administrator, and those who may read what is there."""
+    """`mlflow server` with authentication: an administrator, and users who may read."""
     settings = {"MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD}
     settings["MLFLOW_FLASK_SERVER_SECRET_KEY"] = "for tests"
     return mlflow_server(folder, None, "--app-name", "basic-auth", environment=settings)
 
 
 def cheapen_passwords(folder: Path, users: Mapping[str, str]) -> None:
-    """Store a guarded server's passwords by a hash that is not made to be slow.
+    """Store the passwords of a guarded server with a fast hash.
 
-    The usual one takes a tenth of a second of each request.
+    The default hash takes a tenth of a second per request.
     """
     from werkzeug.security import generate_password_hash
 
@@ -175,12 +175,12 @@ def cheapen_passwords(folder: Path, users: Mapping[str, str]) -> None:
 
 
 def signed_in(name: str, password: str) -> dict[str, str]:
-    """What MLflow's clients read a user's name and password from."""
+    """Environment variables from which MLflow clients read a user name and a password."""
     return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
 
 
 def model_server(folder: Path, model_uri: str, tracking_uri: str) -> Server:
-    """`mlflow models serve`, as production starts it."""
+    """`mlflow models serve`, as in production."""
 
     def command(port: int) -> list[str]:
         words = [str(_PROGRAMS / "mlflow"), "models", "serve", "--port", str(port)]
@@ -192,7 +192,7 @@ def model_server(folder: Path, model_uri: str, tracking_uri: str) -> Server:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens at."""
+    """A free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Without TensorFlow, one sentence says what to install."""
+"""Without TensorFlow, the error message names what to install."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ RECIPE = "def build_model(hp): ...\ndef load_data(): ...\n"
 
 @pytest.fixture
 def without_tensorflow(tmp_path):
-    """An environment in which importing TensorFlow fails as it does where it is missing."""
+    """An environment in which importing TensorFlow fails as if it were not installed."""
     (tmp_path / "shadow").mkdir()
     (tmp_path / "shadow" / "tensorflow.py").write_text(
         'raise ModuleNotFoundError("No module named \'tensorflow\'", name="tensorflow")\n'
@@ -26,8 +26,8 @@ def run(*arguments, **options):
     )
 
 
-def test_command_line_says_what_to_install(tmp_path, without_tensorflow):
-    done = run(
+def test_the_command_line_names_the_extra_to_install(tmp_path, without_tensorflow):
+    completed = run(
         "-m",
         "keras_nas_plugin.cli.main",
         "search",
@@ -35,15 +35,15 @@ def test_command_line_says_what_to_install(tmp_path, without_tensorflow):
         cwd=tmp_path,
         env=without_tensorflow,
     )
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert "pip install 'keras-nas-plugin[cpu]'" in done.stderr
-    assert "keras-nas-plugin[gpu]" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert completed.returncode == 1
+    assert completed.stdout == ""
+    assert "pip install 'keras-nas-plugin[cpu]'" in completed.stderr
+    assert "keras-nas-plugin[gpu]" in completed.stderr
+    assert "Traceback" not in completed.stderr
 
 
 @pytest.mark.parametrize("name", ["NASTuner", "RegularizedEvolutionOracle"])
-def test_public_names_say_what_to_install(tmp_path, without_tensorflow, name):
+def test_public_names_name_the_extra_to_install(tmp_path, without_tensorflow, name):
     code = (
         "import keras_nas_plugin\n"
         "try:\n"
@@ -51,6 +51,8 @@ def test_public_names_say_what_to_install(tmp_path, without_tensorflow, name):
         "except keras_nas_plugin.NASError as error:\n"
         "    print(type(error).__name__, error)\n"
     )
-    done = run("-c", code, cwd=tmp_path, env=without_tensorflow)
-    assert done.stdout.startswith("BackendError Keras needs tensorflow, which is not installed")
-    assert "keras-nas-plugin[cpu]" in done.stdout
+    completed = run("-c", code, cwd=tmp_path, env=without_tensorflow)
+    assert completed.stdout.startswith(
+        "BackendError Keras needs tensorflow, which is not installed"
+    )
+    assert "keras-nas-plugin[cpu]" in completed.stdout

@@ -1,4 +1,4 @@
-"""Examples in docstrings are read as documentation: they have to be true."""
+"""Examples in docstrings are documentation and must be correct."""
 
 import doctest
 import importlib
@@ -17,7 +17,7 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_are_true(name):
+def test_docstring_examples_pass(name):
     failed, attempted = doctest.testmod(importlib.import_module(name))
     assert attempted > 0
     assert failed == 0

@@ -1,5 +1,6 @@
-"""Files are the old or the new version, and what a killed process leaves is tidied up."""
+"""Files are written atomically, and temporary files of killed processes are removed."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ write_atomic(sys.argv[1], write)
 """
 
 
-def test_a_failed_write_leaves_the_old_version_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_only_the_old_version(tmp_path):
     path = tmp_path / "state.json"
     files.write_json(path, {"version": 1})
 
@@ -39,7 +40,7 @@ def test_a_failed_write_leaves_the_old_version_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["state.json"]
 
 
-def test_names_keep_their_suffixes_and_files_the_umask(tmp_path):
+def test_temporary_files_keep_the_suffix_and_files_respect_the_umask(tmp_path):
     seen = []
 
     def write(temporary):
@@ -56,11 +57,13 @@ def test_names_keep_their_suffixes_and_files_the_umask(tmp_path):
     assert (tmp_path / "checkpoint.weights.h5").stat().st_mode & 0o777 == 0o644
 
 
-def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
+def test_temporary_files_of_dead_processes_are_removed_and_others_kept(tmp_path):
     path = tmp_path / "deep" / "state.json"
     path.parent.mkdir()
-    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], check=False)
-    assert done.returncode == -signal.SIGKILL
+    completed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING, str(path)], check=False
+    )
+    assert completed.returncode == -signal.SIGKILL
     living = files.temporary_neighbour(path)
     living.write_text("in use")
     elsewhere = path.with_name(f"{files.TEMPORARY_PREFIX}another-host-1-abcd.json")
@@ -70,8 +73,32 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path):
     assert sorted(path.parent.iterdir()) == sorted([living, elsewhere])
 
 
-def test_a_file_that_is_no_json_names_itself(tmp_path):
+def test_an_invalid_json_file_is_named(tmp_path):
     path = tmp_path / "oracle.json"
     path.write_text(json.dumps({"a": 1})[:4])
     with pytest.raises(StateError, match="oracle.json.*overwrite=True"):
         files.read_json(path)
+
+
+def test_json_value_converts_nan_to_none_and_numpy_to_plain_numbers():
+    numpy = pytest.importorskip("numpy")
+
+    @dataclasses.dataclass
+    class Point:
+        x: float
+        y: tuple = (1, float("-inf"))
+
+    data = {
+        "point": Point(float("nan")),
+        3: [numpy.float32(0.5), numpy.int64(7), numpy.bool_(True), numpy.float64("inf")],
+        "text": "nan",
+        "none": None,
+    }
+    assert json.dumps(files.json_value(data), allow_nan=False) == json.dumps(
+        {
+            "point": {"x": None, "y": [1, None]},
+            "3": [0.5, 7, True, None],
+            "text": "nan",
+            "none": None,
+        }
+    )

@@ -1,29 +1,30 @@
-"""Held-out data from a user's file: a recipe, or arrays in an `.npz`."""
+"""Held-out data from a user's file: a recipe, or arrays in an `.npz` file."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_nas_plugin.cli.recipe import Recipe
+from keras_nas_plugin.cli.recipe import Recipe, load_arrays
 from keras_nas_plugin.errors import RecipeError
 
 SPLITS = ("test", "validation")
 
 
 def held_out_data(target: str, *, function: str, split: str) -> tuple[Any, Any]:
-    """Inputs and labels that neither model has seen.
+    """Inputs and labels of held-out rows.
 
     Args:
-        target: ``FILE.npz`` with arrays ``x`` and ``y``, or a recipe, as `keras-nas search`
-            takes it.
+        target: ``FILE.npz`` with arrays ``x`` and ``y``, or a recipe as for `keras-nas search`.
         function: Name of the recipe's data function.
-        split: ``"test"``, or ``"validation"``.
+        split: ``"test"`` or ``"validation"``.
+
+    Returns:
+        Inputs and labels.
 
     Raises:
-        RecipeError: The file cannot be read, or has no such data.
+        RecipeError: The file cannot be read, or does not have these data.
     """
     if target.endswith(".npz"):
         return _from_arrays(Path(target))
@@ -33,41 +34,38 @@ def held_out_data(target: str, *, function: str, split: str) -> tuple[Any, Any]:
         hint = ""
         if split == "test":
             hint = (
-                ". `--split validation` takes the rows that the search chose the challenger by, "
+                ". `--split validation` uses the rows by which the search chose the challenger, "
                 "which favours it"
             )
-        raise RecipeError(f"`{recipe.path}` needs {split} data in `{function}`; it has none{hint}")
+        raise RecipeError(
+            f"`{function}` in `{recipe.path}` must return {split} data; it returned none{hint}"
+        )
     return _pair(part, recipe.path, split)
 
 
 def _from_arrays(path: Path) -> tuple[Any, Any]:
-    import numpy as np
-
-    try:
-        with np.load(path) as archive:
-            arrays = dict(archive)
-    except FileNotFoundError:
-        raise RecipeError(f"`--data` needs an existing file; received {str(path)!r}") from None
-    except (OSError, zipfile.BadZipFile, ValueError, TypeError, EOFError) as error:
-        raise RecipeError(f"`--data` needs plain arrays in {str(path)!r}: {error}") from error
-    missing = sorted({"x", "y"} - arrays.keys())
-    if missing:
-        raise RecipeError(
-            f"`--data` needs the arrays x and y; {str(path)!r} lacks {' and '.join(missing)} and "
-            f"holds {', '.join(sorted(arrays)) or 'nothing'}"
-        )
-    return arrays["x"], arrays["y"]
+    """The test rows of an `.npz` file, else all of its rows."""
+    loaded = load_arrays(path)
+    return loaded if hasattr(loaded[0], "shape") else loaded[-1]
 
 
 def part_of(loaded: Any, split: str) -> Any:
-    """The test or validation part of what a data function returned; None where it has none."""
+    """The test or validation part of the data that a data function returned.
+
+    Args:
+        loaded: What the function returned: see `recipe.fit_arguments`.
+        split: ``"test"`` or ``"validation"``.
+
+    Returns:
+        The part; None if the data do not have it.
+    """
     if isinstance(loaded, Mapping):
         return loaded.get(f"{split}_data")
     if not isinstance(loaded, tuple | list) or len(loaded) not in (2, 3):
         return None
     if split == "test":
         return loaded[2] if len(loaded) == 3 else None
-    # A plain (x, y) validates with its last fifth, which was not set apart for good.
+    # A plain (x, y) has no separate validation data: a search draws it from the rows.
     paired = isinstance(loaded[1], tuple | list) or hasattr(loaded[1], "element_spec")
     return loaded[1] if paired else None
 
@@ -77,13 +75,13 @@ def _pair(part: Any, path: Path, split: str) -> tuple[Any, Any]:
         part = _concatenated(list(part.as_numpy_iterator()))
     if not isinstance(part, tuple | list) or len(part) < 2:
         raise RecipeError(
-            f"`{path}` needs a pair (x, y) as {split} data; received {type(part).__name__}"
+            f"`{path}` must return a pair (x, y) as {split} data; got {type(part).__name__}"
         )
     return part[0], part[1]
 
 
 def _concatenated(batches: list[Any]) -> Any:
-    """One structure of arrays out of many."""
+    """Concatenate batches of arrays in the same structure."""
     import numpy as np
 
     first = batches[0] if batches else None
@@ -91,4 +89,7 @@ def _concatenated(batches: list[Any]) -> Any:
         return {key: _concatenated([batch[key] for batch in batches]) for key in first}
     if isinstance(first, tuple | list):
         return [_concatenated([batch[i] for batch in batches]) for i in range(len(first))]
+    if hasattr(first, "to_list"):  # ragged rows
+        rows = [row for batch in batches for row in batch.to_list()]
+        return np.array([*rows, None], dtype=object)[:-1]  # one object for each row
     return np.concatenate(batches) if batches else None

@@ -1,4 +1,4 @@
-"""The group of commands, and how their errors end."""
+"""The command group of `keras-nas`, and the exit codes of errors."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import click
 
 import keras_nas_plugin
 from keras_nas_plugin.cli.best import best
+from keras_nas_plugin.cli.compare import compare
+from keras_nas_plugin.cli.list import list_searches
 from keras_nas_plugin.cli.promote import promote
 from keras_nas_plugin.cli.register import register
 from keras_nas_plugin.cli.report import report
 from keras_nas_plugin.cli.retrain import retrain
 from keras_nas_plugin.cli.rollback import rollback
 from keras_nas_plugin.cli.search import search
+from keras_nas_plugin.cli.show import show
 from keras_nas_plugin.cli.sync import sync
 from keras_nas_plugin.cli.trials import trials
 from keras_nas_plugin.errors import NASError, RecipeError
@@ -22,10 +25,10 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    the search failed, a promotion was refused, or MLflow does not answer or permit
-  2    wrong usage, or a file, trial, model or alias that cannot be used
+  1    the search failed, a promotion was refused, or MLflow does not answer or denies access
+  2    wrong usage, or an unusable file, trial, model or alias
   3    no trial finished
-  130  interrupted (143 when terminated); finished trials are kept
+  130  interrupted (143: terminated); finished trials are kept
 """
 
 
@@ -38,7 +41,10 @@ def cli() -> None:
     """Neural architecture search with KerasTuner oracles and MLflow tracking."""
 
 
-for command in (search, trials, best, report, sync, retrain, register, promote, rollback):
+for command in (
+    *(search, list_searches, trials, best, show, report, compare),
+    *(sync, retrain, register, promote, rollback),
+):
     cli.add_command(command)
 
 
@@ -46,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit.
 
     Args:
-        arguments: Words after ``keras-nas``; None takes those of the process.
+        arguments: Command-line arguments without the program name; None for those of the process.
     """
     try:
         code = cli.main(arguments, prog_name="keras-nas", standalone_mode=False)
@@ -56,16 +62,16 @@ def main(arguments: list[str] | None = None) -> None:
     except click.Abort:
         sys.exit(130)
     except RecipeError as error:
-        _complain(error)
+        _print_error(error)
         sys.exit(2)
     except (NASError, OSError) as error:
-        # A full disk or a folder that went away: the search goes on after it is mended.
-        _complain(error)
+        # A full disk or a folder that was deleted: the search can be resumed afterwards.
+        _print_error(error)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _complain(error: Exception) -> None:
+def _print_error(error: Exception) -> None:
     click.echo(f"Error: {error}", err=True)
 
 

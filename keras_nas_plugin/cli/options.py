@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from keras_nas_plugin.tracking.records import SearchInfo
+from keras_nas_plugin.project import SEARCHES
+from keras_nas_plugin.records.search import SearchInfo
 
-DIRECTORY = "searches"
+DIRECTORY = SEARCHES
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -20,24 +22,48 @@ class Duration(click.ParamType):
 
     name = "duration"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
         """See `click.ParamType.convert`."""
         if isinstance(value, float | int):
             return float(value)
         parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", value)
         if not parts or "".join(number + unit for number, unit in parts) != value:
-            message = f"needs a duration such as 90s, 30m or 1h30m; received {value!r}"
+            message = f"must be a duration such as 90s, 30m or 1h30m; got {value!r}"
             self.fail(message, param, ctx)
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
         if seconds <= 0:
-            self.fail(f"needs more than 0 seconds; received {value!r}", param, ctx)
+            self.fail(f"must be more than 0 seconds; got {value!r}", param, ctx)
         return seconds
 
 
-def project_options(command: Callable) -> Callable:
-    """`--directory` and `--project-name` of commands that read a search."""
+class ClassNames(click.ParamType):
+    """Names of classes, separated by commas, such as ``ham,spam``."""
+
+    name = "names"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """See `click.ParamType.convert`."""
+        if not isinstance(value, str):
+            return tuple(value)
+        names = tuple(name.strip() for name in value.split(","))
+        if len(names) < 2 or "" in names or len(set(names)) < len(names):
+            self.fail(
+                f"must be at least two different names such as ham,spam; got {value!r}", param, ctx
+            )
+        return names
+
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+def project_options(command: _Command) -> _Command:
+    """Add the options `--directory` and `--project-name` to a command that reads a search."""
     command = click.option(
-        "--project-name", help="The search's name; without it the latest search there is read."
+        "--project-name", help="Name of the search. [default: the latest in the directory]"
     )(command)
     return click.option(
         "--directory",
@@ -47,26 +73,95 @@ def project_options(command: Callable) -> Callable:
     )(command)
 
 
-def find_search(directory: str, project_name: str | None) -> SearchInfo:
-    """The search that a command reads.
+def class_names_option(command: _Command) -> _Command:
+    """Add the option `--class-names` to a command that registers models."""
+    return click.option(
+        "--class-names",
+        type=ClassNames(),
+        metavar="A,B,...",
+        help="Names of the classes in the order of the model's outputs, with which a server "
+        "answers. [default: CLASS_NAMES of the file]",
+    )(command)
+
+
+def data_options(default: str) -> Callable[[_Command], _Command]:
+    """A decorator that adds the options `--data` and `--data-function` to a command.
+
+    Args:
+        default: Where the data are without these options.
+    """
+
+    def add(command: _Command) -> _Command:
+        command = click.option(
+            "--data-function",
+            metavar="NAME",
+            help="Name of the data function. [default: load_data, or that of the search]",
+        )(command)
+        return click.option(
+            "--data",
+            metavar="FILE",
+            help="The data: an .npz with x and y, or a Python file with the data function. "
+            f"[default: {default}]",
+        )(command)
+
+    return add
+
+
+def store_options(command: _Command) -> _Command:
+    """Add the options `--tracking-uri` and `--registry-uri` to a command."""
+    command = click.option(
+        "--registry-uri",
+        envvar="MLFLOW_REGISTRY_URI",
+        help="Registry URI of MLflow. [default: the tracking URI]",
+    )(command)
+    return click.option(
+        "--tracking-uri",
+        envvar="MLFLOW_TRACKING_URI",
+        help="Tracking URI of MLflow. [default: as in MLflow]",
+    )(command)
+
+
+@contextlib.contextmanager
+def usage_errors(*errors: type[Exception]) -> Iterator[None]:
+    """Report errors of the package as wrong usage, so that the exit code is 2.
+
+    Args:
+        *errors: Classes of the errors that a command's arguments cause.
 
     Raises:
-        click.UsageError: There is none.
+        click.UsageError: The block raised one of these errors.
+    """
+    try:
+        yield
+    except errors as error:
+        raise click.UsageError(str(error)) from error
+
+
+def find_search(directory: str, project_name: str | None) -> SearchInfo:
+    """Find the search that a command reads.
+
+    Args:
+        directory: Value of `--directory`.
+        project_name: Value of `--project-name`; None for the latest search in the directory.
+
+    Raises:
+        click.UsageError: There is no such search.
     """
     if project_name is not None:
-        found = SearchInfo.load(Path(directory) / project_name)
-        if found is None:
+        named = SearchInfo.load(Path(directory) / project_name)
+        if named is None:
             raise click.UsageError(
-                f"`--project-name` needs a search in {directory!r}; received {project_name!r}. "
-                f"There: {', '.join(sorted(_names(directory))) or 'none'}"
+                f"`--project-name` must be a search in {directory!r}; got {project_name!r}. "
+                f"Searches there: {', '.join(sorted(_names(directory))) or 'none'}"
             )
-        return found
+        return named
     files = sorted(Path(directory).glob("*/search.json"), key=lambda path: path.stat().st_mtime)
-    if not files:
+    latest = SearchInfo.load(files[-1].parent) if files else None
+    if latest is None:
         raise click.UsageError(
-            f"`--directory` needs a folder with searches; received {directory!r}, which has none"
+            f"`--directory` must be a folder with searches; got {directory!r}, which has none"
         )
-    return SearchInfo.load(files[-1].parent)
+    return latest
 
 
 def _names(directory: str) -> list[str]:

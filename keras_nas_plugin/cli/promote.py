@@ -1,4 +1,4 @@
-"""`keras-nas promote`: from challenger to champion."""
+"""`keras-nas promote`: make the challenger of a registered model its champion."""
 
 from __future__ import annotations
 
@@ -8,27 +8,32 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from keras_nas_plugin.cli.held_out import SPLITS, held_out_data
+from keras_nas_plugin.cli.options import store_options, usage_errors
+from keras_nas_plugin.cli.recipe import DATA_FUNCTION
 from keras_nas_plugin.cli.strategy import Limit
+from keras_nas_plugin.evaluation.constraints import Constraint
+from keras_nas_plugin.registry.gates.base import Method, MetricName, PromotionError
+from keras_nas_plugin.registry.promotion_policy import PromotionPolicy
 
 if TYPE_CHECKING:
     from keras_nas_plugin.registry.verdict import Verdict
 
-_METRICS = ("accuracy", "loss", "mae", "mse")
-_METHODS = ("auto", "mcnemar", "bootstrap")
 _REFUSED = 1
 
 
 class Requirement(Limit):
-    """A limit on a metric or a cost; the bytes of the saved model too, as ``size<=4MB``."""
+    """A limit on a metric or a cost, or on the bytes of the saved model, such as ``size<=4MB``."""
 
     name = "requirement"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Constraint:
         """See `click.ParamType.convert`."""
         if isinstance(value, str) and value.lstrip().startswith("size"):
             limit = super().convert(value.replace("size", "memory", 1), param, ctx)
@@ -44,27 +49,45 @@ class Requirement(Limit):
     metavar="FILE",
     help="Held-out rows: an .npz with x and y, or a recipe whose load_data() has test data.",
 )
-@click.option("--data-function", default="load_data", show_default=True, help="In a recipe.")
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option(
+    "--data-function",
+    default=DATA_FUNCTION,
+    show_default=True,
+    help="Name of the data function in a recipe.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    show_default=True,
+    help="Which rows of a recipe to use. Validation rows favour the challenger.",
+)
 @click.option(
     "--metric",
-    type=click.Choice(_METRICS),
-    help="What is compared. [default: accuracy for classes, else mse]",
+    type=click.Choice(get_args(MetricName)),
+    help="The metric to compare. [default: accuracy for classes, else mse]",
 )
 @click.option(
     "--method",
-    type=click.Choice(_METHODS),
-    default="auto",
+    type=click.Choice(get_args(Method)),
+    default=PromotionPolicy.method,
     show_default=True,
-    help="Paired test; auto is McNemar's where the metric is 0 or 1 for each row.",
+    help="Paired test. auto: McNemar's if the metric is 0 or 1 for each row.",
 )
-@click.option("--alpha", type=float, default=0.05, show_default=True, help="Level of the test.")
+@click.option(
+    "--alpha",
+    type=float,
+    default=PromotionPolicy.alpha,
+    show_default=True,
+    help="Significance level of the test.",
+)
 @click.option(
     "--min-improvement",
     type=float,
-    default=0.0,
+    default=PromotionPolicy.min_improvement,
     show_default=True,
-    help="Has to be exceeded, in units of the metric. Negative: may be worse by less than this.",
+    help="Improvement that must be exceeded, in units of the metric. A negative value allows the "
+    "challenger to be worse by less than that.",
 )
 @click.option(
     "--require",
@@ -74,52 +97,92 @@ class Requirement(Limit):
     metavar="METRIC>=NUMBER",
     help="Limit, also <=, on a metric or on latency, size, params, flops or memory. Repeatable.",
 )
-@click.option("--max-class-drop", type=float, help="Most that a class may lose, such as 0.02.")
-@click.option("--smoke-test/--no-smoke-test", default=True, help="Load in a fresh process too.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
-@click.option("--resamples", type=click.IntRange(min=99), default=9999, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of the bootstrap.")
-@click.option("--why", default="", help="The reason, kept with the verdict.")
-@click.option("--by", help="Who promotes. [default: user@host]")
+@click.option(
+    "--max-class-drop",
+    type=float,
+    default=PromotionPolicy.max_class_drop,
+    help="Largest allowed fall of any class's accuracy, such as 0.02. [default: not compared]",
+)
+@click.option(
+    "--smoke-test/--no-smoke-test",
+    default=PromotionPolicy.smoke_test,
+    show_default=True,
+    help="Whether to load the model in a fresh process.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=99),
+    default=PromotionPolicy.resamples,
+    show_default=True,
+    help="Number of bootstrap samples.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=PromotionPolicy.seed,
+    show_default=True,
+    help="Seed of the bootstrap.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Rows per step of prediction. [default: as in Keras]",
+)
+@click.option("--why", default="", help="The reason, stored with the verdict.")
+@click.option("--by", help="Who requests it. [default: user@host]")
 @click.option("--dry-run", is_flag=True, help="Judge only; write nothing.")
-@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="[default: MLflow's own]")
-@click.option("--registry-uri", envvar="MLFLOW_REGISTRY_URI", help="[default: the same place]")
-@click.option("--json", "as_json", is_flag=True, help="The verdict as JSON on standard output.")
+@store_options
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the verdict as JSON on standard output."
+)
 def promote(
-    *, name: str, data: str, data_function: str, split: str, as_json: bool, **options: Any
+    *,
+    name: str,
+    data: str,
+    data_function: str,
+    split: str,
+    batch_size: int | None,
+    why: str,
+    by: str | None,
+    dry_run: bool,
+    tracking_uri: str | None,
+    registry_uri: str | None,
+    as_json: bool,
+    **conditions: Any,
 ) -> int:
-    """Make the challenger of the registered model NAME its champion, if it passes.
+    """Make the challenger of the registered model NAME its champion, if it passes every gate.
 
-    It has to load in a fresh process, keep every --require, beat the champion in a paired test
-    on held-out rows, and keep every class. Without a champion, a --require on a metric decides.
-    The verdict is stored with the version. Refused: exit code 1, and nothing moves.
+    The challenger must load in a fresh process, satisfy every --require and beat the champion in a
+    paired test on held-out rows; with --max-class-drop, no class may get much worse. Without a
+    champion, a --require on a metric decides. The verdict is stored with the version. If the
+    challenger is refused, no alias moves and the exit code is 1.
 
     Example: keras-nas promote digits --data recipes/image_classification.py
     --require 'accuracy>=0.9' --require 'latency<=20ms' --max-class-drop 0.05
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # Keras, MLflow and the recipe print; standard output belongs to the verdict.
-    with contextlib.redirect_stdout(sys.stderr):
-        verdict = _promote(name, data, data_function, split, options)
+    # Keras, MLflow and the recipe print; standard output is reserved for the verdict.
+    with contextlib.redirect_stdout(sys.stderr), usage_errors(PromotionError):
+        from keras_nas_plugin.registry import promote as promote_model
+
+        verdict = promote_model(
+            name,
+            held_out_data(data, function=data_function, split=split),
+            policy=PromotionPolicy(**conditions),
+            data_name=Path(data).name,
+            batch_size=batch_size,
+            why=why,
+            by=by,
+            dry_run=dry_run,
+            tracking_uri=tracking_uri,
+            registry_uri=registry_uri,
+        )
     if as_json:
         click.echo(json.dumps(verdict.to_dict(), indent=2))
     else:
-        _print(verdict, dry_run=options["dry_run"])
+        _print(verdict, dry_run=dry_run)
     return 0 if verdict.passed else _REFUSED
-
-
-def _promote(
-    name: str, data: str, data_function: str, split: str, options: dict[str, Any]
-) -> Verdict:
-    from keras_nas_plugin.registry import PromotionError
-    from keras_nas_plugin.registry import promote as promote_model
-
-    x, y = held_out_data(data, function=data_function, split=split)
-    try:
-        return promote_model(name, x=x, y=y, data_name=Path(data).name, **options)
-    except PromotionError as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _print(verdict: Verdict, *, dry_run: bool) -> None:
@@ -132,12 +195,12 @@ def _print(verdict: Verdict, *, dry_run: bool) -> None:
 
 
 def _outcome(verdict: Verdict, *, dry_run: bool) -> str:
-    stays = f"version {verdict.champion} stays" if verdict.champion else "there still is none"
+    unchanged = f"version {verdict.champion} stays" if verdict.champion else "there is still none"
     if verdict.finished_earlier:
-        ends = "would be finished" if dry_run else "is finished now"
-        return f"The promotion of version {verdict.version} was interrupted; it {ends}."
+        state = "would be completed" if dry_run else "is complete now"
+        return f"The promotion of version {verdict.version} was interrupted; it {state}."
     if not verdict.passed:
-        return f"Refused by {', '.join(verdict.refused_by)}; champion: {stays}."
+        return f"Refused by {', '.join(verdict.refused_by)}; champion: {unchanged}."
     if dry_run:
         return f"Would become champion: version {verdict.version}. Nothing was written."
     return f"Champion: version {verdict.version} (models:/{verdict.name}@champion)"

@@ -1,10 +1,8 @@
-"""`keras-nas report`: a search as one page."""
+"""`keras-nas report`: a search as one HTML page."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
 import click
 
@@ -18,24 +16,26 @@ _OUT = "report.html"
 @click.option(
     "--out",
     type=click.Path(dir_okay=False),
-    help=f"The HTML file to write; {_OUT} unless `--json` is given.",
+    help=f"The HTML file to write. [default: {_OUT}, or none with --json]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers behind the page.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers of the report as JSON.")
 def report(directory: str, project_name: str | None, out: str | None, as_json: bool) -> int:
-    """Write a search as one HTML file that needs no network.
+    """Write the report of a search as one HTML file that needs no network.
 
-    Curves, Pareto front, importance of each decision, lineage of the winner, costs and
-    failures, from the records on disk; also while the search runs.
+    It shows training curves, the Pareto front, the importance of each decision, the lineage of
+    the best trial, costs and failures. The search may still be running.
 
     Example: keras-nas report --project-name image_classification --out report.html
     """
     search = find_search(directory, project_name)
-    # Imports numpy, which a command that only prints its help must not wait for.
+    # Imports numpy, which `--help` must not wait for.
     from keras_nas_plugin.reports import report_data
 
     data = report_data(search.directory)
     if out is not None or not as_json:
-        _write(data, out or _OUT)
+        from keras_nas_plugin.reports.page import page
+
+        write_html(page(data), out or _OUT)
         click.echo(f"{out or _OUT}: the report of {search.name}", err=True)
     if as_json:
         click.echo(json.dumps(data, indent=2, allow_nan=False))
@@ -45,18 +45,18 @@ def report(directory: str, project_name: str | None, out: str | None, as_json: b
     return 0
 
 
-def _write(data: Mapping[str, Any], out: str) -> None:
-    """Write the page.
+def write_html(html: str, out: str) -> None:
+    """Write a page to the file that `--out` names.
 
     Raises:
         click.UsageError: The file cannot be written.
     """
-    from keras_nas_plugin.reports.page import write_page
+    from keras_nas_plugin.reports.page import write_text
 
     try:
-        write_page(data, out)
+        write_text(html, out)
     except OSError as error:
         raise click.UsageError(
-            f"`--out` needs a file that can be written; received {out!r}, "
-            f"which gave: {error.strerror or error}"
+            f"`--out` must be a file that can be written; writing {out!r} failed: "
+            f"{error.strerror or error}"
         ) from error

@@ -1,27 +1,21 @@
-"""The results of a search, for tables and for scripts."""
+"""The results of a search as plain data, for tables and scripts."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from keras_nas_plugin.tracking.records import (
-    SearchInfo,
-    TrialRecord,
-    load_records,
-    load_refusals,
-    load_registration,
-    load_run_id,
-    ranked,
-)
-from keras_nas_plugin.tracking.retraining import Retraining
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.ranking import ranked
+from keras_nas_plugin.records.retraining import Retraining
+from keras_nas_plugin.records.search import InfeasibleSummary, SearchInfo, load_registration
+from keras_nas_plugin.records.trial import TrialRecord, load_records, load_run_id
 
 
 def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
     """A trial as plain data."""
-    folder = Path(search.directory) / f"trial_{record.trial_id}"
+    folder = ProjectLayout.of(search.directory).trial(record.trial_id).folder
     return {
         "trial_id": record.trial_id,
         "status": record.status,
@@ -32,12 +26,14 @@ def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
         "best_epoch": record.best_step + 1,
         "seconds": record.seconds,
         "error": record.error,
+        **({"location": dataclasses.asdict(record.location)} if record.location else {}),
         "run_id": load_run_id(folder),
+        **_excluded(search.exclusions.reasons.get(record.trial_id)),
     }
 
 
 def search_result(search: SearchInfo) -> dict[str, Any]:
-    """A search as plain data: counts, winner, what was retrained, registered model."""
+    """A search as plain data: counts, best trial, retraining, registered model."""
     records = list(load_records(search.directory))
     best = ranked(search, records)[:1]
     retrained = Retraining.load(search.directory)
@@ -54,7 +50,8 @@ def search_result(search: SearchInfo) -> dict[str, Any]:
         "direction": search.direction,
         "max_trials": search.max_trials,
         "trials": counts,
-        "infeasible": dataclasses.asdict(load_refusals(search.directory)),
+        **_excluded(len(search.exclusions)),
+        "infeasible": dataclasses.asdict(InfeasibleSummary.load(search.directory)),
         "best": trial_result(search, best[0]) if best else None,
         "retrained": retrained.summary() if retrained else None,
         "model": load_registration(search.directory),
@@ -62,22 +59,26 @@ def search_result(search: SearchInfo) -> dict[str, Any]:
     }
 
 
-def plain(data: Any) -> Any:
-    """The same with NaN and infinities as None: JSON has neither."""
-    if isinstance(data, dict):
-        return {key: plain(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [plain(value) for value in data]
-    if dataclasses.is_dataclass(data):
-        return plain(dataclasses.asdict(data))
-    return None if isinstance(data, float) and not math.isfinite(data) else data
+def _excluded(value: str | int | None) -> dict[str, str | int]:
+    """The entry on trials that do not count, where there are any."""
+    return {"excluded": value} if value else {}
 
 
-def values_text(values: dict[str, Any]) -> str:
-    """Hyperparameters on one line."""
+def excluded_text(count: int) -> str:
+    """How many trials are never the best, because the program was changed after them.
+
+    >>> excluded_text(2)
+    '2 trials do not count, because the program was changed after them.'
+    """
+    trials = "1 trial does" if count == 1 else f"{count:,} trials do"
+    return f"{trials} not count, because the program was changed after them."
+
+
+def values_text(values: Mapping[str, object]) -> str:
+    """Format hyperparameters on one line."""
     return " ".join(f"{name}={number_text(value)}" for name, value in values.items())
 
 
-def number_text(value: Any) -> str:
-    """A value as people read it: six digits of a float."""
+def number_text(value: object) -> str:
+    """Format a value for display: a float with six significant digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

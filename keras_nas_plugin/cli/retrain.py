@@ -1,4 +1,4 @@
-"""`keras-nas retrain`: the winner, trained again on all data."""
+"""`keras-nas retrain`: train the best model again on all data."""
 
 from __future__ import annotations
 
@@ -10,63 +10,77 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_nas_plugin.cli.options import find_search, project_options
-from keras_nas_plugin.cli.reopening import (
+from keras_nas_plugin.cli.finished_search import (
+    open_search,
     recipe_options,
-    reopen,
     tracker_of,
-    usage_errors,
     was_tracked,
 )
-from keras_nas_plugin.cli.results import plain
+from keras_nas_plugin.cli.options import find_search, project_options, usage_errors
 from keras_nas_plugin.cli.running import exit_code, interruptible, set_up_logging
-from keras_nas_plugin.tracking.retraining import HELD_OUT, Retraining
+from keras_nas_plugin.errors import RetrainingError
+from keras_nas_plugin.files import json_value
+from keras_nas_plugin.records.retraining import HELD_OUT, RetrainConfig, Retraining
 
 if TYPE_CHECKING:
-    from keras_nas_plugin.tracking.records import SearchInfo
+    from keras_nas_plugin.records.search import SearchInfo
 
 _NOT_LOGGED = 1
 
 
 @click.command()
 @project_options
-@click.option("--trial", "trial_id", metavar="ID", help="Another trial than the best.")
+@click.option(
+    "--trial", "trial_id", metavar="ID", help="The trial to retrain. [default: the best]"
+)
 @recipe_options
 @click.option(
-    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many trainings."
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=RetrainConfig.seeds,
+    show_default=True,
+    help="Number of models to train, each with its own seed.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), help="Of the first training. [default: the search's]"
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Seed of the first model. [default: that of the search]",
 )
 @click.option(
     "--epochs",
     type=click.IntRange(min=1),
-    help="How long. [default: as long as the trial needed to its best epoch]",
+    help="Epochs of each training. [default: as many as the trial took to its best epoch]",
 )
 @click.option(
     "--hold-out",
     type=float,
     metavar="FRACTION",
-    help="Without test data: measure on this part of the validation rows, and do not learn them.",
+    help="Without test data: measure on this part of the validation rows instead of training on "
+    "them.",
 )
-@click.option("--overwrite", is_flag=True, help="Delete what was retrained before.")
-@click.option("--tracking-uri", metavar="URI", help="[default: where the search logged]")
+@click.option("--overwrite", is_flag=True, help="Delete previously retrained models first.")
+@click.option(
+    "--tracking-uri", metavar="URI", help="Tracking URI of MLflow. [default: that of the search]"
+)
 @click.option("--tracking/--no-tracking", default=True, help="Log runs to MLflow (default).")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def retrain(
     directory: str,
     project_name: str | None,
+    trial_id: str | None,
     recipe: str | None,
     data: str | None,
+    data_function: str | None,
     tracking_uri: str | None,
     tracking: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Train the winner of a search again, on its training and validation data together.
+    """Train the best model of a search again, on its training and validation data together.
 
-    The data are those of the file that was searched. Where it has test data, the searched and
-    the retrained models are measured on them. Calling it again trains what is missing.
+    The data come from the recipe of the search. If it has test data, the searched and the
+    retrained models are measured on them. Running the command again trains only models that are
+    missing.
 
     Example: keras-nas retrain --project-name image_classification --seeds 3
     """
@@ -74,86 +88,96 @@ def retrain(
     set_up_logging()
     with interruptible() as signals:
         try:
-            with contextlib.redirect_stdout(sys.stderr), usage_errors():
+            with contextlib.redirect_stdout(sys.stderr), usage_errors(RetrainingError):
                 tracked = tracking and (tracking_uri is not None or was_tracked(search))
                 tracker = tracker_of(search, tracking_uri) if tracked else None
-                opened = reopen(search, recipe=recipe, data=data, tracker=tracker)
-                done = opened.tuner.retrain_best(
-                    test_data=opened.test_data, **options, **opened.data
+                config = RetrainConfig(**options)
+                opened = open_search(
+                    search, recipe=recipe, data=data, data_function=data_function, tracker=tracker
+                )
+                result = opened.tuner.retrain_best(
+                    config=config, trial_id=trial_id, test_data=opened.test_data, **opened.data
                 )
         except KeyboardInterrupt:
             click.echo(
-                "\nInterrupted. What was retrained is kept; the same command trains the rest.",
+                "\nInterrupted. Finished models are kept; the same command trains the others.",
                 err=True,
             )
             return exit_code(signals)
     if as_json:
-        click.echo(json.dumps(plain(_result(done)), indent=2))
+        click.echo(json.dumps(json_value(_json_result(result)), indent=2))
     else:
-        _print(search, done)
-    if tracked and not all(model.run_id for model in done.models):
-        click.echo("Error: MLflow has not got all of it; the same command sends it.", err=True)
+        _print(search, result)
+    if tracked and not all(model.run_id for model in result.models):
+        click.echo(
+            "Error: some models were not logged to MLflow; the same command logs them.", err=True
+        )
         return _NOT_LOGGED
     return 0
 
 
-def _result(done: Retraining) -> dict[str, Any]:
+def _json_result(result: Retraining) -> dict[str, Any]:
     return {
-        **dataclasses.asdict(done),
-        "metric": done.metric,
-        "scores": done.scores,
-        "mean": done.mean,
-        "standard_deviation": done.deviation,
+        **dataclasses.asdict(result),
+        "metric": result.metric,
+        "scores": result.scores,
+        "mean": result.mean,
+        "standard_deviation": result.deviation,
     }
 
 
-def _print(search: SearchInfo, done: Retraining) -> None:
-    seeds = f"{len(done.models)} seeds" if len(done.models) > 1 else f"seed {done.kept.seed}"
-    rows = f" on {done.rows:,} rows" if done.rows else ""
-    epochs = f" for {done.epochs} epochs" if done.epochs else ""
+def _print(search: SearchInfo, result: Retraining) -> None:
+    several = len(result.models) > 1
+    seeds = f"{len(result.models)} seeds" if several else f"seed {result.kept.seed}"
+    rows = f" on {result.rows:,} rows" if result.rows else ""
+    epochs = f" for {result.epochs} epochs" if result.epochs else ""
     click.echo(
-        f"{search.name}: trial {done.trial_id} retrained{rows} (training and validation)"
+        f"{search.name}: trial {result.trial_id} retrained{rows} (training and validation)"
         f"{epochs}, {seeds}"
     )
-    table = _table(search, done)
-    width = max(len(what) for what, _, _ in table)
-    for what, value, remark in table:
+    table = _table(result)
+    width = max(len(label) for label, _, _ in table)
+    for label, value, remark in table:
         number = "unknown" if value is None else f"{value:.4g}"
-        click.echo(f"  {what:<{width}}  {number:>8}  {remark}".rstrip())
-    for remark in done.remarks:
+        click.echo(f"  {label:<{width}}  {number:>8}  {remark}".rstrip())
+    for remark in result.remarks:
         click.echo(remark)
-    if done.measured_on is None:
+    if result.measured_on is None:
         click.echo(
-            "There are no test data, and rows that a model learned from say nothing of it: return "
-            "a third split from load_data(), or give --hold-out 0.2."
+            "There are no test data, and a score on training rows does not show how good a model "
+            "is: return a third split from load_data(), or use --hold-out 0.2."
         )
-    if done.measured_on == HELD_OUT:
+    if result.measured_on == HELD_OUT:
         click.echo(
-            "The held-out rows chose the searched model, its architecture and its epochs: both "
-            "models look better on them than on new rows."
+            "The search chose the architecture and the number of epochs by the held-out rows: "
+            "both models score higher on them than on new rows."
         )
-    for model in done.models:
+    for model in result.models:
         if model.run_id:
             click.echo(f"MLflow run of seed {model.seed}: {model.run_id}")
 
 
-def _table(search: SearchInfo, done: Retraining) -> list[tuple[str, float | None, str]]:
-    """The searched and the retrained score side by side."""
-    chosen = done.searched.get(done.objective)
+def _table(result: Retraining) -> list[tuple[str, float | None, str]]:
+    """Label, score and remark of the searched and the retrained models."""
     table = [
-        (f"searched, {done.objective}", chosen, "on validation rows, which chose it: optimistic")
+        (
+            f"searched, {result.objective}",
+            result.searched.get(result.objective),
+            "on validation rows, by which it was chosen: optimistic",
+        )
     ]
-    if done.measured_on is None:
-        return [*table, (f"retrained, {done.metric}", None, "")]
-    where = f"on {done.measured_on} rows"
-    if done.measured_rows:
-        where = f"on {done.measured_rows:,} {done.measured_on} rows"
-    table.append((f"searched, {done.metric}", done.searched_scores.get(done.metric), where))
-    for number, model in enumerate(done.models):
-        kept = ", kept" if number == 0 and len(done.models) > 1 else ""
-        score = model.scores.get(done.metric)
-        table.append((f"retrained, {done.metric}", score, f"{where}, seed {model.seed}{kept}"))
-    if done.deviation is not None:
-        spread = f"mean of {len(done.models)} seeds, standard deviation {done.deviation:.2g}"
-        table.append((f"retrained, {done.metric}", done.mean, spread))
+    if result.measured_on is None:
+        return [*table, (f"retrained, {result.metric}", None, "")]
+    rows = f"{result.measured_on} rows"
+    if result.measured_rows:
+        rows = f"{result.measured_rows:,} {rows}"
+    searched_score = result.searched_scores.get(result.metric)
+    table.append((f"searched, {result.metric}", searched_score, f"on {rows}"))
+    for index, model in enumerate(result.models):
+        kept = ", kept" if index == 0 and len(result.models) > 1 else ""
+        score = model.scores.get(result.metric)
+        table.append((f"retrained, {result.metric}", score, f"on {rows}, seed {model.seed}{kept}"))
+    if result.deviation is not None:
+        spread = f"mean of {len(result.models)} seeds, standard deviation {result.deviation:.2g}"
+        table.append((f"retrained, {result.metric}", result.mean, spread))
     return table

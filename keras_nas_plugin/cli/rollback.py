@@ -1,4 +1,4 @@
-"""`keras-nas rollback`: back to the champion before."""
+"""`keras-nas rollback`: restore the previous champion."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ from typing import Any
 
 import click
 
+from keras_nas_plugin.cli.options import store_options, usage_errors
+from keras_nas_plugin.registry.gates.base import PromotionError
+
 
 @click.command()
 @click.argument("name")
-@click.option("--why", default="", help="The reason, kept in the version's tags.")
-@click.option("--by", help="Who rolls back. [default: user@host]")
-@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
-@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="[default: MLflow's own]")
-@click.option("--registry-uri", envvar="MLFLOW_REGISTRY_URI", help="[default: the same place]")
-@click.option("--json", "as_json", is_flag=True, help="What was done as JSON.")
+@click.option("--why", default="", help="The reason, stored in the version's tags.")
+@click.option("--by", help="Who requests it. [default: user@host]")
+@click.option("--dry-run", is_flag=True, help="Show what would be done; write nothing.")
+@store_options
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def rollback(*, name: str, as_json: bool, **options: Any) -> int:
-    """Give the registered model NAME its previous champion back.
+    """Restore the previous champion of the registered model NAME.
 
-    The version that is left loses the alias and gets no other. Again: one promotion further back.
+    The current champion loses its alias and gets no other. A second rollback undoes the promotion
+    before the last one.
 
     Example: keras-nas rollback digits --why "misreads sevens since Monday"
     """
-    from keras_nas_plugin.registry import PromotionError
     from keras_nas_plugin.registry import rollback as roll_back
 
-    with contextlib.redirect_stdout(sys.stderr):
-        try:
-            done = roll_back(name, **options)
-        except PromotionError as error:
-            raise click.UsageError(str(error)) from error
+    with contextlib.redirect_stdout(sys.stderr), usage_errors(PromotionError):
+        outcome = roll_back(name, **options)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(done), indent=2))
+        click.echo(json.dumps(dataclasses.asdict(outcome), indent=2))
     else:
-        verb = "Would be champion" if done.dry_run else "Champion"
-        click.echo(f"{verb}: version {done.champion} of {name} again, instead of {done.left}")
+        verb = "Would be champion" if outcome.dry_run else "Champion"
+        click.echo(
+            f"{verb}: version {outcome.champion} of {name} again, instead of {outcome.left}"
+        )
     return 0

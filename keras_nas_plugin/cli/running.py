@@ -1,4 +1,4 @@
-"""How a command that trains runs: signals, exit codes, messages."""
+"""Signals, exit codes and logging of commands that train."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
+from types import FrameType
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
 
 def exit_code(signals: list[int]) -> int:
-    """The exit code of a program that these signals ended."""
+    """The exit code of a program that was ended by these signals."""
     return _TERMINATED if signal.SIGTERM in signals else _INTERRUPTED
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Interrupt the program on SIGINT and SIGTERM; yields the signals that came."""
+    """Interrupt the program on SIGINT and SIGTERM; yields the list of received signals."""
     received: list[int] = []
 
-    def interrupt(number: int, frame: Any) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         received.append(number)
         raise KeyboardInterrupt
 
-    former = {kind: signal.signal(kind, interrupt) for kind in (signal.SIGINT, signal.SIGTERM)}
+    previous = {kind: signal.signal(kind, interrupt) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
-        for kind, handler in former.items():
+        for kind, handler in previous.items():
             signal.signal(kind, handler)
 
 
 def set_up_logging() -> None:
-    """Show what the package has to say, on standard error."""
+    """Print the log messages of the package on standard error."""
     logger = logging.getLogger("keras_nas_plugin")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)

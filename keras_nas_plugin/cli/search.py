@@ -1,4 +1,4 @@
-"""`keras-nas search`: run a search over a user's file."""
+"""`keras-nas search`: search the architectures of a user's file."""
 
 from __future__ import annotations
 
@@ -8,147 +8,243 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from keras_nas_plugin.cli.options import DIRECTORY, Duration
-from keras_nas_plugin.cli.origin import save_origin
-from keras_nas_plugin.cli.recipe import Recipe, locate
+from keras_nas_plugin.cli.options import (
+    DIRECTORY,
+    Duration,
+    class_names_option,
+    data_options,
+    find_search,
+    usage_errors,
+)
+from keras_nas_plugin.cli.recipe import (
+    DATA_FUNCTION,
+    Recipe,
+    class_names_of,
+    locate,
+    split_arguments,
+)
+from keras_nas_plugin.cli.recipe_reference import reference_to
 from keras_nas_plugin.cli.results import (
+    excluded_text,
     number_text,
-    plain,
     search_result,
     trial_result,
     values_text,
 )
 from keras_nas_plugin.cli.running import exit_code, interruptible, set_up_logging
-from keras_nas_plugin.cli.strategy import build_oracle, parse_objectives, strategy_options
+from keras_nas_plugin.cli.strategy import (
+    OracleSettings,
+    build_oracle,
+    parse_objectives,
+    strategy_options,
+)
 from keras_nas_plugin.errors import TrackingError
-from keras_nas_plugin.evaluation.constraints import Constraint
-from keras_nas_plugin.tracking.connection import public_uri
-from keras_nas_plugin.tracking.records import REPORT, Refused, SearchInfo, TrialRecord
+from keras_nas_plugin.files import json_value
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.program import RecipeReference
+from keras_nas_plugin.records.search import InfeasibleSummary
+from keras_nas_plugin.records.trial import TrialRecord
+from keras_nas_plugin.registry.aliases import CHALLENGER
+from keras_nas_plugin.registry.names import check_alias, check_name
+from keras_nas_plugin.tracking.mlflow.client import public_uri
+
+if TYPE_CHECKING:
+    from keras_nas_plugin import LocalExecutor, MLflowTracker, NASTuner
 
 _FAILED, _NO_TRIAL = 1, 3
-_ENDS = {
+_STOP_REASONS = {
     "budget": ", the budget is used up",
-    "infeasible": ", nothing else that keeps the constraints was found",
+    "infeasible": ", no further candidate satisfies the constraints",
 }
 _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Everything that the command was told."""
+class Settings(OracleSettings):
+    """All options of the command."""
 
     file: str
-    data: str
-    strategy: str
-    source: str | None
-    max_trials: int
-    max_trials_given: bool
+    data: str | None
+    data_function: str | None
     objectives: tuple[str, ...]
     direction: str | None
-    warm_start: tuple[str, ...]
-    constraints: tuple[Constraint, ...]
     measure: tuple[str, ...]
-    epochs: int
     batch_size: int | None
     executions_per_trial: int
     max_model_size: int | None
     budget: float | None
     precision: str | None
     distribute: str | None
-    seed: int | None
     deterministic: bool
     directory: str
     project_name: str | None
-    overwrite: bool
-    tracking_uri: str | None
     experiment: str | None
     tracking: bool
     register: str | None
     alias: str
+    class_names: tuple[str, ...] | None
     as_json: bool
+    on_change: str
+    retry_failed: bool
+    workers: int | None
+    threads_per_worker: int | None
+    trial_timeout: float | None
 
 
 @click.command()
 @click.argument("file", metavar="FILE[:NAME]")
-@click.option("--data", default="load_data", show_default=True, help="Name of the data function.")
+@data_options(default="FILE")
 @strategy_options
 @click.option(
     "--measure",
     multiple=True,
     type=click.Choice(["latency", "energy"]),
-    help="Measure this of each trial's model. Repeatable.",
+    help="Measure this for each trial's model. Repeatable.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1))
-@click.option("--executions-per-trial", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--max-model-size", type=click.IntRange(min=1), help="Most trainable parameters.")
-@click.option("--budget", type=Duration(), help="Wall clock, for example 90s, 30m or 1h30m.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Epochs of each trial; for `halving` and `hyperband`, the maximum.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Rows per step. [default: as in Keras]",
+)
+@click.option(
+    "--executions-per-trial",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of trainings of each trial; their scores are averaged.",
+)
+@click.option(
+    "--max-model-size",
+    type=click.IntRange(min=1),
+    help="Maximum number of trainable parameters; larger models fail.",
+)
+@click.option("--budget", type=Duration(), help="Wall-clock limit, for example 90s, 30m or 1h30m.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Train this many trials at once, each in a process of its own.",
+)
+@click.option(
+    "--threads-per-worker",
+    type=click.IntRange(min=1),
+    help="Threads of each process. [default: the cores divided by the workers]",
+)
+@click.option(
+    "--trial-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="A trial that trains longer in its process has failed.",
+)
 @click.option("--precision", type=click.Choice(_PRECISIONS), help="Keras dtype policy.")
-@click.option("--distribute", type=click.Choice(["mirrored"]), help="Use all GPUs per trial.")
-@click.option("--seed", type=click.IntRange(min=0), help="Same seed, same proposals.")
-@click.option("--deterministic", is_flag=True, help="Also the same trainings (slower).")
+@click.option("--distribute", type=click.Choice(["mirrored"]), help="Use all GPUs for each trial.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the proposals.")
+@click.option("--deterministic", is_flag=True, help="Make training reproducible as well (slower).")
 @click.option("--directory", default=DIRECTORY, show_default=True, help="Folder of all searches.")
-@click.option("--project-name", help="The search's name. [default: that of FILE]")
+@click.option("--project-name", help="Name of the search. [default: the name of FILE]")
 @click.option(
     "--resume/--overwrite",
     "resume",
     default=True,
-    help="Go on with an earlier search of that name (default), or delete it.",
+    help="Resume an earlier search of that name (default), or delete it first.",
 )
-@click.option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="[default: MLflow's own]")
-@click.option("--experiment", help="MLflow experiment. [default: the search's name]")
+@click.option(
+    "--on-change",
+    type=click.Choice(["continue", "error"]),
+    default="continue",
+    show_default=True,
+    help="What to do if the search space, epochs or data are not those of the earlier search: "
+    "continue as FILE is now, or end with the differences.",
+)
+@click.option("--retry-failed", is_flag=True, help="First run the failed trials again.")
+@click.option(
+    "--tracking-uri",
+    envvar="MLFLOW_TRACKING_URI",
+    help="Tracking URI of MLflow. [default: as in MLflow]",
+)
+@click.option("--experiment", help="MLflow experiment. [default: the name of the search]")
 @click.option("--tracking/--no-tracking", default=True, help="Log trials to MLflow (default).")
 @click.option("--register", metavar="NAME", help="Register the best model under this name.")
-@click.option("--alias", default="challenger", show_default=True, help="Of the registered model.")
-@click.option("--json", "as_json", is_flag=True, help="Result as JSON on standard output.")
+@click.option(
+    "--alias", default=CHALLENGER, show_default=True, help="Alias of the registered model."
+)
+@class_names_option
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON on standard output."
+)
 @click.pass_context
 def search(context: click.Context, *, resume: bool, **options: Any) -> int:
     """Search the architectures of FILE, a Python file with build_model(hp) and load_data().
 
-    FILE:NAME takes another function, or a HyperModel, instead of build_model. Recipes that
-    come with the package are found by name.
+    FILE:NAME uses another function, or a HyperModel, instead of build_model. FILE may also be the
+    name of a recipe of this package.
 
     Example: keras-nas search recipes/image_classification.py --max-trials 12 --epochs 3
     """
     default = context.get_parameter_source("max_trials") is click.core.ParameterSource.DEFAULT
     settings = Settings(overwrite=not resume, max_trials_given=not default, **options)
     if settings.register and not settings.tracking:
-        raise click.UsageError("`--register` needs MLflow; received `--no-tracking`")
+        raise click.UsageError(
+            "`--register` must not be combined with `--no-tracking`, since it needs MLflow; "
+            "got both"
+        )
+    if settings.class_names and settings.register is None:
+        raise click.UsageError(
+            "`--class-names` must be combined with `--register`, since they are stored with the "
+            "registered model; got no `--register`"
+        )
+    for option in ("threads_per_worker", "trial_timeout"):
+        if settings.workers is None and getattr(settings, option) is not None:
+            name = option.replace("_", "-")
+            raise click.UsageError(
+                f"`--{name}` must be combined with `--workers`; got no `--workers`"
+            )
+    if settings.register is not None:
+        with usage_errors(TrackingError):  # before anything is trained
+            check_name(settings.register)
+            check_alias(settings.alias)
     command = _resume_command(context)
     set_up_logging()
     with interruptible() as signals:
         try:
-            # Keras and user code print; standard output belongs to the result.
+            # Keras and user code print; standard output is reserved for the result.
             with contextlib.redirect_stdout(sys.stderr):
                 result = _run(settings, command, signals)
         except KeyboardInterrupt:
             click.echo(
-                "\nInterrupted. All finished trials are kept; this goes on with the search:\n"
-                f"  {command}",
+                f"\nInterrupted. All finished trials are kept; to resume the search:\n  {command}",
                 err=True,
             )
             return exit_code(signals)
     if settings.as_json:
-        click.echo(json.dumps(plain(result), indent=2))
+        click.echo(json.dumps(json_value(result), indent=2))
     else:
         _print_result(result)
     if result["error"]:
-        click.echo(f"Error: {result['error']}\nTry again with:\n  {command}", err=True)
+        click.echo(f"Error: {result['error']}\nTo try again:\n  {command}", err=True)
         return _FAILED
     return 0 if result["best"] else _NO_TRIAL
 
 
 def _resume_command(context: click.Context) -> str:
-    """What goes on with this search; an address from the environment becomes part of it.
+    """The command that resumes this search, with a tracking URI from the environment.
 
-    A password in an address does not: terminals keep logs.
+    It contains no password: terminals and MLflow store the command.
     """
-    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    once = ("--overwrite", "--resume", "--retry-failed")
+    words = [word for word in sys.argv[1:] if word not in once]
     source = context.get_parameter_source("tracking_uri")
     uri = context.params["tracking_uri"]
     if source is click.core.ParameterSource.ENVIRONMENT and public_uri(uri) == uri:
@@ -159,24 +255,34 @@ def _resume_command(context: click.Context) -> str:
 
 
 def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]:
-    locate(settings.file)  # before seconds of imports
+    locate(settings.file)  # fails before seconds of imports
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from rich.console import Console
 
-    # First: without a Keras backend, this is what says so.
+    # Imported first, because this raises the error about a missing Keras backend.
     from keras_nas_plugin import MLflowTracker, NASTuner
-    from keras_nas_plugin.cli.progress import Interrupter, ProgressDisplay
+    from keras_nas_plugin.cli.interrupter import Interrupter
+    from keras_nas_plugin.registry.interface import checked_class_names
+    from keras_nas_plugin.tracking.progress import ProgressDisplay
 
-    recipe = Recipe(settings.file, settings.data)
-    default = recipe.objective or "val_loss"
-    objective = parse_objectives(settings.objectives, settings.direction, default)
+    recipe = Recipe(settings.file, settings.data_function or DATA_FUNCTION, settings.data)
+    objective = parse_objectives(
+        settings.objectives, settings.direction, recipe.objective or "val_loss"
+    )
     project_name = settings.project_name or recipe.name
     oracle = build_oracle(settings, objective, Path(settings.directory) / project_name)
     tracker = None
     if settings.tracking:
         experiment = settings.experiment or project_name
         tracker = MLflowTracker(experiment, tracking_uri=settings.tracking_uri)
-    data = recipe.fit_arguments()
+    split_seed = _split_seed(settings, Path(settings.directory) / project_name)
+    loaded = recipe.load()
+    data, split = split_arguments(loaded, split_seed)
+    if split is not None:
+        click.echo(str(split), err=True)
+    class_names = settings.class_names or class_names_of(recipe, loaded)
+    if settings.register and class_names is not None:
+        checked_class_names(class_names)  # before anything is trained
     display = ProgressDisplay(Console(stderr=True), settings.epochs, settings.budget)
     tuner = NASTuner(
         recipe.hypermodel,
@@ -188,7 +294,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         deterministic=settings.deterministic,
         budget=settings.budget,
         dataset=data.pop("dataset", recipe.name),
-        # Stored where others read it: without a password.
+        # Stored where others can read it; it contains no password.
         resume_command=command,
         executions_per_trial=settings.executions_per_trial,
         max_model_size=settings.max_model_size,
@@ -196,55 +302,88 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         directory=settings.directory,
         project_name=project_name,
         overwrite=settings.overwrite,
+        on_change=settings.on_change,
+        retry_failed=settings.retry_failed,
+        executor=_executor(settings, recipe),
     )
-    save_origin(tuner.project_dir, recipe, distribute=settings.distribute)
+    if split is not None:
+        tuner.data_settings = split.settings()
+    reference = reference_to(recipe, distribute=settings.distribute, split_seed=split_seed)
+    reference.save(tuner.project_dir)
     arguments = {"epochs": settings.epochs, "verbose": 0, **data}
     if settings.batch_size is not None:
         arguments["batch_size"] = settings.batch_size
     tuner.search(**arguments)
-    return _result(settings, tuner, tracker)
+    return _result(settings, tuner, tracker, class_names)
 
 
-def _result(settings: Settings, tuner: Any, tracker: Any) -> dict[str, Any]:
-    """Register the best model if wanted, and gather what the search came to."""
+def _executor(settings: Settings, recipe: Recipe) -> LocalExecutor | None:
+    """Worker processes, if the user has asked for them."""
+    from keras_nas_plugin import LocalExecutor
+
+    if settings.workers is None:
+        return None
+    recipe.pickle_by_value()
+    return LocalExecutor(settings.workers, settings.threads_per_worker, settings.trial_timeout)
+
+
+def _split_seed(settings: Settings, folder: Path) -> int | None:
+    """Seed of the validation rows: a search that is resumed keeps its own."""
+    existing = None if settings.overwrite else RecipeReference.read(folder)
+    return (settings.seed or 0) if existing is None else existing.split_seed
+
+
+def _result(
+    settings: Settings,
+    tuner: NASTuner,
+    tracker: MLflowTracker | None,
+    class_names: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Register the best model if requested, and collect the results of the search."""
     folder, problem = Path(tuner.project_dir), None
     best = _best(tuner)
     if settings.register and best is not None:
         try:
-            tuner.register_best(settings.register, alias=settings.alias)
+            tuner.register_best(settings.register, alias=settings.alias, class_names=class_names)
         except TrackingError as error:
             problem = str(error)
-    search = SearchInfo.load(folder)
+    search = find_search(settings.directory, folder.name)
     result = search_result(search)
     result["best"] = None if best is None else trial_result(search, best)
     result["error"] = problem
     result["stopped_by"] = tuner.stopped_by
     result["ui_command"] = tracker.ui_command() if tracker else None
     result["view_url"] = tracker.view_url if tracker else None
-    report = folder / REPORT
+    result["searches_view_url"] = tracker.searches_view_url if tracker else None
+    report = ProjectLayout.of(folder).report
     result["report"] = str(report) if report.exists() else None
     return result
 
 
-def _best(tuner: Any) -> TrialRecord | None:
-    """The best trial as its oracle sees it, which knows of constraints and of epochs."""
+def _best(tuner: NASTuner) -> TrialRecord | None:
+    """The best trial according to its oracle, which respects constraints and fidelities."""
     best = tuner.oracle.get_best_trials(1)
-    # KerasTuner's own oracles fill up with trials that failed.
+    # KerasTuner's own oracles return failed trials if too few completed.
     if not best or best[0].status != "COMPLETED":
         return None
     return TrialRecord.load(tuner.get_trial_dir(best[0].trial_id))
 
 
-def _print_result(result: dict[str, Any]) -> None:
+def _print_result(result: Mapping[str, Any]) -> None:
     counts, best = result["trials"], result["best"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
-    reason = _ENDS.get(result["stopped_by"], "")
+    reason = _STOP_REASONS.get(result["stopped_by"], "")
     click.echo(f"{counts['finished']} trials finished{failed}{reason}.")
     if result["infeasible"]["count"]:
-        click.echo(str(Refused(**result["infeasible"])))
+        click.echo(str(InfeasibleSummary(**result["infeasible"])))
+    if result.get("excluded"):
+        click.echo(excluded_text(result["excluded"]))
     if best is None:
         if counts["failed"]:
-            click.echo("`keras-nas trials --failed` says why. Mend it and start over: --overwrite")
+            click.echo(
+                "`keras-nas trials --failed` shows the errors. Fix them, then run again with "
+                "--retry-failed."
+            )
         return
     click.echo(f"Best: trial {best['trial_id']}, {result['objective']} {best['score']:.4f}")
     click.echo(f"  {values_text(best['values'])}")
@@ -257,5 +396,7 @@ def _print_result(result: dict[str, Any]) -> None:
         click.echo(f"Compare trials: {result['ui_command']}")
     if result["view_url"]:
         click.echo(f"  charts: {result['view_url']}")
+    if result["searches_view_url"]:
+        click.echo(f"Compare searches: {result['searches_view_url']}")
     if result["report"]:
         click.echo(f"Report: {result['report']}")

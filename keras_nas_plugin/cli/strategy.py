@@ -1,12 +1,13 @@
-"""Options of `keras-nas search` that make its oracle."""
+"""Options of `keras-nas search` that select its oracle, and how it is built from them."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import click
 
@@ -15,9 +16,14 @@ from keras_nas_plugin.evaluation import names as costs
 from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.oracles.registry import accepts, make_oracle, strategy_names
 
+if TYPE_CHECKING:
+    import keras_tuner
+
+    Objective: TypeAlias = str | keras_tuner.Objective
+
 _MLFLOW = "mlflow:"
 _UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
-# Units that say what is limited, by the costs that they belong to.
+# Units of particular costs.
 _BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 _COST_UNITS = {
     costs.PEAK_MEMORY: _BYTES,
@@ -28,9 +34,28 @@ _LIMIT = re.compile(
     r"\s*(?P<name>.*?\S)\s*(?P<sign><=|>=)\s*(?P<number>\S+?)(?P<unit>[kKMG]?B|[um]?[sJ]|[kKMG]?)\s*"
 )
 
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OracleSettings:
+    """The options of the command line that an oracle is built from."""
+
+    strategy: str
+    source: str | None
+    max_trials: int
+    #: Whether the user gave `--max-trials`.
+    max_trials_given: bool
+    warm_start: tuple[str, ...]
+    constraints: tuple[Constraint, ...]
+    epochs: int
+    seed: int | None
+    overwrite: bool
+    tracking_uri: str | None
+
 
 class StrategyName(click.ParamType):
-    """A strategy's name; those that are installed are looked up when they are needed."""
+    """The name of an installed strategy, looked up when it is needed."""
 
     name = "strategy"
 
@@ -38,11 +63,11 @@ class StrategyName(click.ParamType):
         """All names, for ``--help``."""
         return f"[{'|'.join(strategy_names())}]"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """See `click.ParamType.convert`."""
         names = strategy_names()
         if value not in names:
-            self.fail(f"needs one of {', '.join(names)}; received {value!r}", param, ctx)
+            self.fail(f"must be one of {', '.join(names)}; got {value!r}", param, ctx)
         return value
 
 
@@ -51,24 +76,31 @@ class Limit(click.ParamType):
 
     name = "limit"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> Constraint:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Constraint:
         """See `click.ParamType.convert`."""
         if isinstance(value, Constraint):
             return value
-        found = _LIMIT.fullmatch(value)
-        try:
-            units = _UNITS | _COST_UNITS.get(costs.canonical(found["name"]), {})
-            bound = float(found["number"]) * units[found["unit"]]
-        except (KeyError, TypeError, ValueError):
-            bound = math.nan
-        if not math.isfinite(bound):
-            needed = "METRIC<=NUMBER or METRIC>=NUMBER, for example params<=200k or latency<=10ms"
-            self.fail(f"needs {needed}; received {value!r}", param, ctx)
-        return Constraint(found["name"], **{"max" if found["sign"] == "<=" else "min": bound})
+        match = _LIMIT.fullmatch(value)
+        bound = math.nan if match is None else _bound_of(match)
+        if match is None or not math.isfinite(bound):
+            form = "METRIC<=NUMBER or METRIC>=NUMBER, for example params<=200k or latency<=10ms"
+            self.fail(f"must be {form}; got {value!r}", param, ctx)
+        return Constraint(match["name"], **{"max" if match["sign"] == "<=" else "min": bound})
 
 
-def strategy_options(command: Callable) -> Callable:
-    """`--strategy` and what belongs to it."""
+def _bound_of(match: re.Match[str]) -> float:
+    """The number of a limit in the unit of its metric; NaN if the metric has no such unit."""
+    units = _UNITS | _COST_UNITS.get(costs.canonical(match["name"]), {})
+    try:
+        return float(match["number"]) * units[match["unit"]]
+    except (KeyError, ValueError):
+        return math.nan
+
+
+def strategy_options(command: _Command) -> _Command:
+    """Add `--strategy` and the options of its oracle to a command."""
     for option in (
         click.option(
             "--constraint",
@@ -76,104 +108,127 @@ def strategy_options(command: Callable) -> Callable:
             type=Limit(),
             multiple=True,
             metavar="METRIC<=NUMBER",
-            help="Limit, also >=, with k, M, G, ms, MB or mJ. On params, flops, memory, latency "
-            "and energy it is checked before training. Repeatable.",
+            help="Limit, also >=, in k, M, G, ms, MB or mJ. Limits on params, flops, memory, "
+            "latency and energy are checked before training. Repeatable.",
         ),
         click.option(
             "--warm-start",
             multiple=True,
             metavar="FOLDER|mlflow:EXPERIMENT",
-            help="Earlier trials to learn from. Repeatable.",
+            help="Earlier trials to learn from: a search's folder, or runs in MLflow. Repeatable.",
         ),
-        click.option("--direction", type=click.Choice(["min", "max"]), help="Of the objective."),
+        click.option(
+            "--direction", type=click.Choice(["min", "max"]), help="Direction of the objective."
+        ),
         click.option(
             "--objective",
             "objectives",
             multiple=True,
             metavar="METRIC[:min|:max]",
-            help="Repeat it for several. [default: the file's OBJECTIVE, else val_loss]",
+            help="Metric to optimise. Repeat for several. [default: the file's OBJECTIVE, else "
+            "val_loss]",
         ),
-        click.option("--max-trials", type=click.IntRange(min=1), default=50, show_default=True),
+        click.option(
+            "--max-trials",
+            type=click.IntRange(min=1),
+            default=50,
+            show_default=True,
+            help="Number of trials.",
+        ),
         click.option(
             "--source",
             type=StrategyName(),
-            help="Where the strategy `halving` takes architectures from. [default: random]",
+            help="Strategy that proposes the architectures of `halving`. [default: random]",
         ),
-        click.option("--strategy", type=StrategyName(), default="evolution", show_default=True),
+        click.option(
+            "--strategy",
+            type=StrategyName(),
+            default="evolution",
+            show_default=True,
+            help="Search algorithm.",
+        ),
     ):
         command = option(command)
     return command
 
 
-def parse_objectives(given: Sequence[str], direction: str | None, default: Any) -> Any:
-    """What an oracle takes as its objective.
+def parse_objectives(
+    names: Sequence[str],
+    direction: str | None,
+    default: Objective | Sequence[Objective],
+) -> keras_tuner.Objective | list[keras_tuner.Objective]:
+    """The objective of an oracle from the command line.
 
     Args:
-        given: What ``--objective`` was given.
-        direction: What ``--direction`` was given.
-        default: A name, an objective or a list of these, for none given.
+        names: The values of ``--objective``.
+        direction: The value of ``--direction``.
+        default: A name, an objective or a list of these, used if ``names`` is empty.
 
     Returns:
         A `keras_tuner.Objective`, or a list of several.
 
     Raises:
-        ObjectiveError: A name whose direction is not certain.
-        click.UsageError: A direction for several objectives.
+        ObjectiveError: The direction of a metric is ambiguous.
+        click.UsageError: There is one direction for several objectives, or a metric is repeated.
     """
     from keras_nas_plugin.oracles.objectives import checked_objective
 
-    several = given or (default if isinstance(default, list | tuple) else (default,))
-    several = [_parsed(one) for one in several]
+    defaults = default if isinstance(default, list | tuple) else (default,)
+    objectives = [_parse(objective) for objective in names or defaults]
     if direction is not None:
-        several = [_directed(several, direction)]
-    names = [getattr(one, "name", one) for one in several]
-    if len(set(names)) < len(names):
-        raise click.UsageError(f"`--objective` needs each metric once; received {names}")
-    return checked_objective(several)
+        objectives = [_with_direction(objectives, direction)]
+    metrics = [getattr(objective, "name", objective) for objective in objectives]
+    if len(set(metrics)) < len(metrics):
+        raise click.UsageError(f"`--objective` must name each metric once; got {metrics}")
+    return checked_objective(objectives)
 
 
-def _parsed(objective: Any) -> Any:
+def _parse(objective: Objective) -> Objective:
     import keras_tuner
 
     if not isinstance(objective, str):
         return objective
     name, _, direction = objective.rpartition(":")
-    known = name and direction in ("min", "max")
-    return keras_tuner.Objective(name, direction) if known else objective
+    has_direction = name and direction in ("min", "max")
+    return keras_tuner.Objective(name, direction) if has_direction else objective
 
 
-def _directed(several: Sequence[Any], direction: str) -> Any:
+def _with_direction(objectives: Sequence[Objective], direction: str) -> keras_tuner.Objective:
     import keras_tuner
 
-    if len(several) > 1:
+    if len(objectives) > 1:
         raise click.UsageError(
-            "`--direction` needs a single objective; write `--objective METRIC:min` for each of "
-            f"several; received {len(several)} objectives"
+            "`--direction` must come with a single objective; got "
+            f"{len(objectives)} objectives. Write `--objective METRIC:min` for each of them."
         )
-    return keras_tuner.Objective(getattr(several[0], "name", several[0]), direction)
+    return keras_tuner.Objective(getattr(objectives[0], "name", objectives[0]), direction)
 
 
-def build_oracle(settings: Any, objective: Any, project: Path) -> Any:
-    """The oracle that the options ask for.
+def build_oracle(
+    settings: OracleSettings,
+    objective: keras_tuner.Objective | list[keras_tuner.Objective],
+    project: Path,
+) -> keras_tuner.Oracle:
+    """Build the oracle that the options select.
 
     Args:
-        settings: `Settings` of the command.
-        objective: What it searches for.
-        project: Folder of the search: one that goes on has its earlier trials already.
+        settings: The options.
+        objective: The objective or objectives of the search.
+        project: Folder of the search. A search that resumes does not read `--warm-start` again.
 
     Raises:
-        click.UsageError: The strategy does not take an option that was given.
+        click.UsageError: The strategy does not accept an option that was given.
     """
-    options = {"source": settings.source, "constraints": settings.constraints}
-    options = {name: value for name, value in options.items() if value}
-    if settings.warm_start:
-        options["warm_start"] = settings.warm_start
-    given = [*options, *(["max_trials"] if settings.max_trials_given else [])]
-    for option in given:
+    options: dict[str, object] = {
+        name: value
+        for name in ("source", "constraints", "warm_start")
+        if (value := getattr(settings, name))
+    }
+    for option in [*options, *(["max_trials"] if settings.max_trials_given else [])]:
         if not accepts(settings.strategy, option):
-            raise click.UsageError(_refusal(settings.strategy, option))
+            raise click.UsageError(_not_accepted(settings.strategy, option))
     if settings.warm_start:
-        options["warm_start"] = _earlier(settings, objective, project)
+        options["warm_start"] = _earlier_trials(settings, objective, project)
     return make_oracle(
         settings.strategy,
         objective,
@@ -184,37 +239,45 @@ def build_oracle(settings: Any, objective: Any, project: Path) -> Any:
     )
 
 
-def _refusal(strategy: str, option: str) -> str:
-    word = {"constraints": "constraint"}.get(option, option).replace("_", "-")
-    able = ", ".join(name for name in strategy_names() if _able(name, option))
+def _not_accepted(strategy: str, option: str) -> str:
+    flag = {"constraints": "constraint"}.get(option, option).replace("_", "-")
+    strategies = ", ".join(name for name in strategy_names() if _accepts(name, option))
     hint = " Its number of trials follows from --epochs." if option == "max_trials" else ""
-    return f"`--{word}` needs a strategy that takes it: {able}; received {strategy!r}.{hint}"
+    return (
+        f"`--{flag}` must be used with a strategy that accepts it ({strategies}); "
+        f"got {strategy!r}.{hint}"
+    )
 
 
-def _able(name: str, option: str) -> bool:
-    """Whether a strategy takes an option; one that cannot be loaded does not."""
+def _accepts(strategy: str, option: str) -> bool:
+    """Whether a strategy accepts an option; False if the strategy cannot be loaded."""
     try:
-        return accepts(name, option)
+        return accepts(strategy, option)
     except NASError:
         return False
 
 
-def _earlier(settings: Any, objective: Any, project: Path) -> list[tuple[dict[str, Any], Any]]:
-    """Trials of all sources; none where the search has begun, which has them in its folder."""
+def _earlier_trials(
+    settings: OracleSettings,
+    objective: keras_tuner.Objective | list[keras_tuner.Objective],
+    project: Path,
+) -> list[tuple[Mapping[str, Any], Any]]:
+    """Trials of all sources; empty for a search that resumes, whose folder holds them already."""
     from keras_nas_plugin.oracles.warm_start import was_fitted
     from keras_nas_plugin.transfer import earlier_trials
 
     if was_fitted(project) and not settings.overwrite:
         return []
-    found: list[tuple[dict[str, Any], Any]] = []
+    trials: list[tuple[Mapping[str, Any], Any]] = []
     for text in settings.warm_start:
+        source: dict[str, str | None] = {"source": text}
         if text.startswith(_MLFLOW):
             experiment = text.removeprefix(_MLFLOW)
-            where: dict = {"experiment": experiment, "tracking_uri": settings.tracking_uri}
-        else:
-            where = {"source": text}
+            source = {"experiment": experiment, "tracking_uri": settings.tracking_uri}
         try:
-            found += earlier_trials(**where, objective=objective, constraints=settings.constraints)
+            trials += earlier_trials(
+                **source, objective=objective, constraints=settings.constraints
+            )
         except WarmStartError as error:
             raise click.UsageError(f"`--warm-start {text}`: {error}") from error
-    return found
+    return trials

@@ -1,4 +1,4 @@
-"""`keras-nas sync`: send to MLflow what a search could not send."""
+"""`keras-nas sync`: upload to MLflow the trials that a search could not log."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from keras_nas_plugin.cli.options import find_search, project_options
 @click.command()
 @project_options
 @click.option(
-    "--tracking-uri", help="Where to; without it, where the search logged.", metavar="URI"
+    "--tracking-uri", help="Tracking URI of MLflow. [default: that of the search]", metavar="URI"
 )
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def sync(directory: str, project_name: str | None, tracking_uri: str | None, as_json: bool) -> int:
-    """Send to MLflow what a search could not send, and close runs that nobody goes on with.
+    """Upload to MLflow the trials that a search could not log, and close abandoned runs.
 
-    Trials wait on disk while a tracking server is away; resuming the search sends them too.
+    While a tracking server does not answer, trials are stored on disk. Resuming the search
+    uploads them as well.
 
     Example: keras-nas sync --project-name image_classification
     """
     search = find_search(directory, project_name)
     # MLflow takes seconds to import.
-    from keras_nas_plugin.tracking.sync import sync as send
+    from keras_nas_plugin.tracking.mlflow.sync import sync as upload
 
-    # MLflow prints addresses of runs; standard output belongs to the result.
+    # MLflow prints addresses of runs; standard output is reserved for the result.
     with contextlib.redirect_stdout(sys.stderr):
-        done = send(search.directory, tracking_uri=tracking_uri)
+        result = upload(search.directory, tracking_uri=tracking_uri)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(done)))
+        click.echo(json.dumps(dataclasses.asdict(result)))
     else:
-        state = f"the search's run is {done.status}" if done.status else "the search goes on"
+        state = f"its run is {result.status}" if result.status else "it is still running"
         click.echo(
-            f"{search.name}: {done.sent} waiting trials sent to {done.tracking_uri}, "
-            f"{done.waiting} wait still; {done.trials} have ended, and {state}."
+            f"{search.name}: {result.sent} stored trials uploaded to {result.tracking_uri}, "
+            f"{result.waiting} not uploaded. The search has {result.trials} ended trials; {state}."
         )
-    return 1 if done.waiting else 0
+    return 1 if result.waiting else 0

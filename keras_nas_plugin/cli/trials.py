@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
 
 import click
 from rich.console import Console
@@ -11,45 +12,58 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_nas_plugin.cli.options import find_search, project_options
-from keras_nas_plugin.cli.results import number_text, plain, ranked, trial_result, values_text
-from keras_nas_plugin.tracking.records import load_records
+from keras_nas_plugin.cli.results import excluded_text, number_text, trial_result, values_text
+from keras_nas_plugin.files import json_value
+from keras_nas_plugin.records.ranking import ranked
+from keras_nas_plugin.records.trial import FAILED, load_records
 
 
 @click.command()
 @project_options
-@click.option("--limit", type=click.IntRange(min=1), help="Show only the best N.")
-@click.option("--failed", is_flag=True, help="Show failed trials and their errors instead.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--limit", type=click.IntRange(min=1), help="List only the first N.")
+@click.option(
+    "--failed",
+    is_flag=True,
+    help="List failed trials, their errors and the lines of code instead.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def trials(
     directory: str, project_name: str | None, limit: int | None, failed: bool, as_json: bool
 ) -> None:
-    """Show the finished trials of a search, best first.
+    """List the finished trials of a search, best first.
 
     Example: keras-nas trials --limit 10
     """
     search = find_search(directory, project_name)
     records = list(load_records(search.directory))
-    chosen = [r for r in records if r.status == "FAILED"] if failed else ranked(search, records)
-    chosen = chosen[:limit]
+    if failed:
+        shown = [record for record in records if record.status == FAILED][:limit]
+    else:
+        shown = ranked(search, records)[:limit]
     if as_json:
-        results = [trial_result(search, record) for record in chosen]
-        click.echo(json.dumps(plain(results), indent=2))
+        results = [trial_result(search, record) for record in shown]
+        click.echo(json.dumps(json_value(results), indent=2))
         return
-    rows = []
-    for rank, record in enumerate(chosen, start=1):
-        result = record.error if failed else f"{record.score:.6g}"
-        parameters = number_text(record.costs.get("parameters", ""))
+    rows: list[tuple[str, ...]] = []
+    for rank, record in enumerate(shown, start=1):
+        columns = (
+            (record.error or "", str(record.location or ""))
+            if failed
+            else (f"{record.score:.6g}", number_text(record.costs.get("parameters", "")))
+        )
         rows.append(
-            (str(rank), record.trial_id, result or "", parameters, f"{record.seconds:.1f}")
+            (str(rank), record.trial_id, *columns, f"{record.seconds:.1f}")
             + (values_text(dict(record.values)),)
         )
-    heading = ("rank", "trial", "error" if failed else search.objective, "parameters")
-    print_table((*heading, "seconds", "values"), rows)
-    click.echo(f"{len(chosen)} of {len(records)} trials of {search.name}", err=True)
+    heading = ("error", "where") if failed else (search.objective, "parameters")
+    print_table(("rank", "trial", *heading, "seconds", "values"), rows)
+    click.echo(f"{len(shown)} of {len(records)} trials of {search.name}", err=True)
+    if len(search.exclusions):
+        click.echo(excluded_text(len(search.exclusions)), err=True)
 
 
-def print_table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Columns on standard output; in a pipe as wide as they need to be."""
+def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on standard output; in a pipe, columns are as wide as their content."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in heading:
         table.add_column(name, overflow="fold")
@@ -59,6 +73,6 @@ def print_table(heading: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         Console().print(table)
         return
     console = Console(width=100_000)
-    with console.capture() as printed:
+    with console.capture() as capture:
         console.print(table)
-    click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))

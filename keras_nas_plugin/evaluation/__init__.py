@@ -1,1 +1,1 @@
-"""What a trial came to: its results and the data it was judged on."""
+"""Evaluation of trials: results, costs, constraints and the data they are computed on."""

@@ -1,4 +1,12 @@
-"""Limits that a trial has to keep."""
+"""Limits that a trial has to satisfy, and what an unreported metric means for them.
+
+A trial that finished without reporting the metric of a constraint violates it: the trial cannot be
+shown to satisfy the limit, so it is never among the best (`violations`, `is_feasible`). Oracles of
+this package reject the report of such a trial. Constraints on absent metrics are ignored only if
+metrics are expected to be incomplete (`broken_by`): the costs of a candidate are determined one
+after another before training, and trials of earlier searches may lack a metric that this search
+constrains.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +21,11 @@ from keras_nas_plugin.evaluation.names import lookup
 
 @dataclasses.dataclass(frozen=True)
 class Constraint:
-    """A metric's largest or smallest allowed value, or both.
+    """The largest or smallest allowed value of a metric, or both.
 
-    What a model costs is checked before training: ``parameters`` (or ``params``), ``flops``,
+    Costs of the model are checked before training: ``parameters`` (or ``params``), ``flops``,
     ``peak_memory_bytes`` (or ``memory``), ``latency_ms`` (or ``latency``), ``latency_p95_ms``,
-    ``energy_mj`` and ``energy_estimate_mj``. Any other metric is checked when the trial ended.
+    ``energy_mj`` and ``energy_estimate_mj``. Any other metric is checked when the trial has ended.
 
     Args:
         name: A cost, or a metric that trials report, for example ``"val_loss"``.
@@ -25,8 +33,8 @@ class Constraint:
         min: Smallest allowed value.
 
     Raises:
-        SearchSpaceError: There is no bound, a bound is not a finite number, or both cannot be
-            kept at once.
+        SearchSpaceError: There is no bound, a bound is not a finite number, or no value can
+            satisfy both.
     """
 
     name: str
@@ -35,70 +43,98 @@ class Constraint:
 
     def __post_init__(self) -> None:
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
-        if not bounds or not all(map(_is_number, bounds)):
+        if not bounds or not all(map(_is_finite_number, bounds)):
             raise SearchSpaceError(
-                f"a constraint on {self.name!r} needs `max` or `min`, a finite number; "
-                f"received max={self.max!r}, min={self.min!r}"
+                f"`max` or `min` of a constraint on {self.name!r} must be a finite number; "
+                f"got max={self.max!r}, min={self.min!r}"
             )
-        if len(bounds) == 2 and self.min > self.max:
+        if self.min is not None and self.max is not None and self.min > self.max:
             raise SearchSpaceError(
-                f"a constraint on {self.name!r} needs min <= max; "
-                f"received max={self.max}, min={self.min}"
+                f"`min` of a constraint on {self.name!r} must be at most `max`; "
+                f"got max={self.max}, min={self.min}"
             )
 
     def value(self, metrics: Mapping[str, float]) -> float | None:
-        """The metric that this limits, found by its short name too; None without it."""
+        """The value of the metric, under this name or its full name; None if not reported."""
         return lookup(metrics, self.name)
 
-    def violation(self, value: float) -> float:
-        """By how much a value breaks the limit, relative to the bound; 0 when it keeps it.
+    def violation(self, value: float | None) -> float:
+        """By how much a value violates the limit, relative to the bound; 0 if it satisfies it.
 
-        Relative, so that violations of several constraints can be added up (Deb 2000, "An
-        efficient constraint handling method for genetic algorithms", section 3). A bound
-        of 0 counts as 1. A value that is not a number breaks every limit.
+        Because violations are relative, those of several constraints can be added up (Deb 2000,
+        "An efficient constraint handling method for genetic algorithms", section 3). For a bound
+        of 0, the violation is absolute. That of NaN, or of None for an unreported metric, is
+        infinite.
 
         >>> Constraint("params", max=200_000).violation(300_000)
         0.5
         """
-        if math.isnan(value):
+        if value is None or math.isnan(value):
             return math.inf
         over = 0.0 if self.max is None else (value - self.max) / (abs(self.max) or 1.0)
         under = 0.0 if self.min is None else (self.min - value) / (abs(self.min) or 1.0)
         return max(over, under, 0.0)
 
 
-def _is_number(bound: object) -> bool:
-    # To be relative to an infinite bound means nothing.
+def _is_finite_number(bound: object) -> bool:
+    # A violation relative to an infinite bound has no meaning.
     return isinstance(bound, numbers.Real) and not isinstance(bound, bool) and math.isfinite(bound)
 
 
-def broken_by(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> dict[str, float]:
-    """Violation by name of each constraint that ``metrics`` break.
+def violations(
+    constraints: Iterable[Constraint], metrics: Mapping[str, float]
+) -> dict[str, float]:
+    """The violation of each constraint that a finished trial violates, by name.
 
-    Two constraints on one metric add up. One whose metric is not there counts as kept.
+    Violations of two constraints on one metric are added up. An unreported metric is an infinite
+    violation.
 
-    >>> broken_by([Constraint("params", max=2), Constraint("loss", max=1)], {"parameters": 3})
-    {'params': 0.5}
+    >>> violations([Constraint("params", max=2), Constraint("loss", max=1)], {"parameters": 3})
+    {'params': 0.5, 'loss': inf}
+
+    Args:
+        constraints: The limits.
+        metrics: All metrics and costs of the trial.
     """
-    broken: dict[str, float] = {}
+    violated: dict[str, float] = {}
     for constraint in constraints:
-        value = constraint.value(metrics)
-        violation = 0.0 if value is None else constraint.violation(value)
+        violation = constraint.violation(constraint.value(metrics))
         if violation > 0:
-            broken[constraint.name] = broken.get(constraint.name, 0.0) + violation
-    return broken
+            violated[constraint.name] = violated.get(constraint.name, 0.0) + violation
+    return violated
+
+
+def is_feasible(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> bool:
+    """Whether a finished trial satisfies all constraints, so that it may be the best one.
+
+    >>> limit = Constraint("val_loss", max=1.0)
+    >>> is_feasible([limit], {"val_loss": 0.5}), is_feasible([limit], {})
+    (True, False)
+
+    Args:
+        constraints: The limits.
+        metrics: All metrics and costs of the trial.
+    """
+    return not violations(constraints, metrics)
 
 
 def total_violation(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> float:
-    """Sum of what ``metrics`` break; 0 when they keep every constraint.
+    """Sum of `violations`; 0 for a trial that satisfies every constraint."""
+    return sum(violations(constraints, metrics).values())
 
-    Raises:
-        KeyError: The metric of a constraint is not there.
+
+def broken_by(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -> dict[str, float]:
+    """`violations` of the constraints whose metric was measured; the others are ignored.
+
+    For incomplete metrics, such as those of a candidate before training or of a trial of another
+    search.
+
+    >>> broken_by([Constraint("params", max=2), Constraint("loss", max=1)], {"parameters": 3})
+    {'params': 0.5}
+
+    Args:
+        constraints: The limits.
+        metrics: The metrics that have been measured.
     """
-    total = 0.0
-    for constraint in constraints:
-        value = constraint.value(metrics)
-        if value is None:
-            raise KeyError(constraint.name)
-        total += constraint.violation(value)
-    return total
+    measured = [limit for limit in constraints if limit.value(metrics) is not None]
+    return violations(measured, metrics)

@@ -1,10 +1,10 @@
-"""All costs of a model by name, those that are read off it first."""
+"""Costs of a model by name: those that are derived from it, and those that are measured."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_nas_plugin.errors import CostError
 from keras_nas_plugin.evaluation import energy, names
@@ -12,73 +12,87 @@ from keras_nas_plugin.evaluation.flops import CostWarning, count_flops, count_pa
 from keras_nas_plugin.evaluation.latency import measure_latency
 from keras_nas_plugin.evaluation.memory import peak_activation_memory
 
+if TYPE_CHECKING:
+    import keras
+
 
 def analytic_costs(
-    model: Any, wanted: Collection[str] = names.ANALYTIC, *, needed: Collection[str] = ()
+    model: keras.Model,
+    requested: Collection[str] = names.ANALYTIC,
+    *,
+    needed: Collection[str] = (),
+    report: Callable[[str, Exception], None] | None = None,
 ) -> dict[str, float]:
-    """Costs that are read off a model, without running it.
+    """Costs that are derived from a model without running it.
 
     Args:
-        model: A built `keras.Model`.
-        wanted: Names among `names.ANALYTIC` and ``energy_estimate_mj``.
-        needed: Those that must not be missing.
+        model: A built model.
+        requested: Names among `names.ANALYTIC` and ``energy_estimate_mj``.
+        needed: Names of costs that must not be missing.
+        report: Called with what is missing and the error; None for a `CostWarning`.
 
     Returns:
-        By name; what cannot be found out is left out, with a `CostWarning` that says why.
+        Costs by name. A cost that cannot be determined is missing, whatever the error was.
 
     Raises:
-        CostError: One of ``needed`` cannot be found out.
+        CostError: One of ``needed`` cannot be determined.
+        Exception: Determining one of ``needed`` raised another error.
     """
-    finders: dict[str, Callable[[Any], float]] = {
+    counters: dict[str, Callable[[keras.Model], float]] = {
         names.PARAMETERS: count_parameters,
         names.FLOPS: count_flops,
         names.PEAK_MEMORY: peak_activation_memory,
         names.ENERGY_ESTIMATE: energy.estimate_energy,
     }
-    found = {}
-    for name in names.costs_among(wanted):
-        if name not in finders:
+    costs = {}
+    for name in names.costs_among(requested):
+        if name not in counters:
             continue
         try:
-            found[name] = float(finders[name](model))
-        except CostError as error:
+            costs[name] = float(counters[name](model))
+        except Exception as error:
             if name in needed:
                 raise
+            if report is not None:
+                report(f"`{name}` is left out", error)
+                continue
             text = str(error).replace(repr(model.name), type(model).__name__)
+            if not isinstance(error, CostError):
+                text = f"{type(error).__name__}: {text}"
             warnings.warn(f"`{name}` is left out: {text}", CostWarning, stacklevel=2)
-    return found
+    return costs
 
 
-def measured_costs(model: Any, wanted: Iterable[str]) -> dict[str, float]:
-    """Costs that are found by running the model, with a batch of one.
+def measured_costs(model: keras.Model, requested: Iterable[str]) -> dict[str, float]:
+    """Costs that are measured by running the model, with a batch of one.
 
     Args:
-        model: A built `keras.Model`.
-        wanted: Names among ``latency_ms``, ``latency_p95_ms`` and ``energy_mj``.
+        model: A built model.
+        requested: Names among ``latency_ms``, ``latency_p95_ms`` and ``energy_mj``.
 
     Raises:
-        CostError: Energy is wanted, and the machine has no meter that can be read.
+        CostError: Energy is requested, and the machine has no readable meter.
     """
-    wanted, found = set(wanted), {}
-    if wanted & {names.LATENCY, names.LATENCY_P95}:
-        measured = measure_latency(model)
-        found = {names.LATENCY: measured.p50_ms, names.LATENCY_P95: measured.p95_ms}
-    if names.ENERGY in wanted:
-        found[names.ENERGY] = energy.measure_energy(model, required_meter())
-    return found
+    requested, costs = set(requested), {}
+    if requested & {names.LATENCY, names.LATENCY_P95}:
+        latency = measure_latency(model)
+        costs = {names.LATENCY: latency.p50_ms, names.LATENCY_P95: latency.p95_ms}
+    if names.ENERGY in requested:
+        costs[names.ENERGY] = energy.measure_energy(model, required_meter())
+    return costs
 
 
 def required_meter() -> energy.Meter:
-    """The machine's energy meter.
+    """The energy meter of this machine.
 
     Raises:
-        CostError: There is none.
+        CostError: It has none.
     """
     meter = energy.find_meter()
     if meter is None:
         raise CostError(
-            f"`{names.ENERGY}` needs a machine that says what it uses (readable RAPL counters in "
-            "/sys/class/powercap, or an NVIDIA GPU and the package nvidia-ml-py); received none. "
-            f"`{names.ENERGY_ESTIMATE}` is an estimate that needs no meter."
+            f"`{names.ENERGY}` must be measured on a machine with an energy meter (readable RAPL "
+            "counters in /sys/class/powercap, or an NVIDIA GPU and the package nvidia-ml-py); got "
+            f"neither. `{names.ENERGY_ESTIMATE}` is an estimate that requires no meter."
         )
     return meter

@@ -1,185 +1,232 @@
-"""How many weights a model has, and how many multiply-adds one inference takes."""
+"""Counts of the weights of a model and of the multiply-adds of one inference."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import CostError
-from keras_nas_plugin.evaluation.graph import Call, Shape, graph_of, is_functional, sizes_of
+from keras_nas_plugin.evaluation.graph import (
+    Call,
+    Shape,
+    built_shapes,
+    graph_of,
+    is_functional,
+    map_shapes,
+    sizes_of,
+)
 from keras_nas_plugin.evaluation.rules import rule_of
 from keras_nas_plugin.evaluation.traced import Untraceable, traced_multiply_adds
 
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
 
 class CostWarning(UserWarning):
-    """A part of a model whose cost is not known: the total is too small by it."""
+    """A cost of a model, or of a part of it, is unknown and missing from the result."""
 
 
-def count_parameters(model: Any, *, trainable_only: bool = False) -> int:
-    """Number of a model's weights, those that do not train (moving averages) included.
+def count_parameters(model: keras.Model, *, trainable_only: bool = False) -> int:
+    """Number of a model's weights, including non-trainable ones such as moving averages.
 
-    Papers often count trainable ones only.
+    Papers often count only trainable weights.
 
     Args:
-        model: A `keras.Model` that is built.
-        trainable_only: Whether to leave out what training does not change by gradients.
+        model: A built model, or one all of whose layers are built, such as a GAN that is trained
+            without being called.
+        trainable_only: Whether to count only weights that are trained by gradients.
 
     Raises:
         CostError: The model is not built.
     """
-    _check_built(model)
+    if not model.layers or not all(layer.built for layer in model.layers):
+        _check_built(model)
     weights = model.trainable_weights if trainable_only else model.weights
     return sum(math.prod(weight.shape) for weight in weights)
 
 
 def count_flops(
-    model: Any, *, per_multiply_add: int = 1, input_shape: Sequence[int] | None = None
+    model: keras.Model, *, per_multiply_add: int = 1, input_shape: Sequence[int] | None = None
 ) -> int:
     """Multiply-adds of one inference with a batch of one.
 
     **A multiplication and its addition count as one**, which is what papers call "FLOPs"
-    (ResNet-50: 4 G; profilers of hardware say 8). Convolutions, matrix products and attention
+    (ResNet-50: 4 G; hardware profilers report 8 G). Convolutions, matrix products and attention
     count; biases, normalisation, activations and pooling do not. Layers count per call, so a
-    shared layer counts as often as it is used.
+    shared layer counts as often as it is called.
 
     Keras' own layers are counted by formula. Custom layers and subclassed models are traced by
-    TensorFlow and counted by their graph; on another backend, or where that fails, the layer is
-    named in a `CostWarning` and left out.
+    TensorFlow and counted from their graph; on another backend, or if tracing fails, the layer is
+    not counted and a `CostWarning` names it.
 
     Args:
-        model: A `keras.Model` that is built.
-        per_multiply_add: 2 to count multiplication and addition as two.
-        input_shape: Shape of the input without the batch, for a subclassed model that does not
-            know it, or a model that takes several sizes.
+        model: A built model.
+        per_multiply_add: 2 to count the multiplication and the addition separately.
+        input_shape: Shape of the input without the batch dimension, for a subclassed model that
+            does not know it, or for a model that accepts inputs of several sizes. The several
+            inputs of a subclassed model are those that it was built with, as numbers.
 
     Returns:
         The number of multiply-adds, times ``per_multiply_add``.
 
     Raises:
-        CostError: The model is not built, the shape of its input is not known, or it is
-            neither functional nor can be traced.
+        CostError: The model is not built, the shape of its input is unknown, or the model is
+            neither functional nor traceable.
     """
     _check_built(model)
     if is_functional(model) and input_shape is None:
-        counted = sum(map(_of_call, graph_of(model).calls))
+        multiply_adds = sum(map(_count_call, graph_of(model).calls))
     else:
-        counted = _of_whole(model, input_shape)
-    return counted * per_multiply_add
+        multiply_adds = _count_model(model, input_shape)
+    return multiply_adds * per_multiply_add
 
 
-def _check_built(model: Any) -> None:
+def _check_built(model: keras.Model) -> None:
     if not model.built:
         raise CostError(
-            f"`model` needs to be built, for example by calling it on a batch; received "
-            f"{type(model).__name__} {model.name!r}, which is not"
+            f"`model` must be built, for example by calling it on a batch; got "
+            f"{type(model).__name__} {model.name!r}, which is not built"
         )
 
 
-def _of_call(call: Call) -> int:
+def _count_call(call: Call) -> int:
     inputs, outputs = sizes_of(call.inputs), sizes_of(call.outputs)
-    counted = _by_rule(call.operation, inputs, outputs)
-    if counted is not None:
-        return counted
+    multiply_adds = _by_rule(call.operation, inputs, outputs)
+    if multiply_adds is not None:
+        return multiply_adds
     try:
-        return _traced_call(call, inputs)
+        return _trace_call(call, inputs)
     except Untraceable as error:
         _warn(call.operation, error)
         return 0
 
 
-def _by_rule(operation: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
-    """Multiply-adds by formula, of wrappers by that of what they wrap; None without one."""
+def _by_rule(
+    operation: keras.Operation, inputs: Sequence[Shape], outputs: Sequence[Shape]
+) -> int | None:
+    """Multiply-adds by formula (for a wrapper, that of its inner layer); None if there is none."""
     import keras
 
     layers = keras.layers
     if type(operation) is layers.Bidirectional and len(inputs) == 1:
-        both = (operation.forward_layer, operation.backward_layer)
-        parts = [_by_rule(one, inputs, outputs) for one in both]
-        return None if None in parts else sum(parts)
+        forward = _by_rule(operation.forward_layer, inputs, outputs)
+        backward = _by_rule(operation.backward_layer, inputs, outputs)
+        return None if forward is None or backward is None else forward + backward
     if type(operation) is layers.TimeDistributed and len(inputs) == len(outputs) == 1:
-        (first, steps, *rest), result = inputs[0], outputs[0]
-        step = _by_rule(operation.layer, [(first, *rest)], [(first, *result[2:])])
-        return None if step is None else steps * step
+        (batch, steps, *features), output = inputs[0], outputs[0]
+        per_step = _by_rule(operation.layer, [(batch, *features)], [(batch, *output[2:])])
+        return None if per_step is None else steps * per_step
     rule = rule_of(operation)
     return None if rule is None else rule(operation, inputs, outputs)
 
 
-def _traced_call(call: Call, sizes: Sequence[Shape]) -> int:
+def _trace_call(call: Call, sizes: Sequence[Shape]) -> int:
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise Untraceable(
-            f"there is no formula for it, and {keras.backend.backend()} has no graph"
+            f"it has no formula, and it cannot be traced on {keras.backend.backend()}"
         )
     import tensorflow as tf
 
-    places = {id(tensor): index for index, tensor in enumerate(call.inputs)}
-    dtypes = [tensor.dtype for tensor in call.inputs]
-    specs = [tf.TensorSpec(size, one) for size, one in zip(sizes, dtypes, strict=True)]
+    positions = {id(tensor): index for index, tensor in enumerate(call.inputs)}
+    specs = [
+        tf.TensorSpec(size, tensor.dtype) for size, tensor in zip(sizes, call.inputs, strict=True)
+    ]
 
-    def run(*tensors: Any) -> Any:
-        def real(value: Any) -> Any:
-            return tensors[places[id(value)]] if id(value) in places else value
+    def run(*tensors: tf.Tensor) -> Any:
+        def replaced(value: object) -> object:
+            return tensors[positions[id(value)]] if id(value) in positions else value
 
-        args, kwargs = keras.tree.map_structure(real, (call.args, call.kwargs))
+        args, kwargs = keras.tree.map_structure(replaced, (call.args, call.kwargs))
         return call.operation(*args, **kwargs)
 
-    return _traced(run, specs)
+    return _trace(run, specs)
 
 
-def _of_whole(model: Any, input_shape: Sequence[int] | None) -> int:
+def _count_model(model: keras.Model, input_shape: Sequence[int] | None) -> int:
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise CostError(
-            "`model` needs to be functional, or Keras to run on TensorFlow; received "
+            "`model` must be functional, or the Keras backend must be TensorFlow; got "
             f"{type(model).__name__} on {keras.backend.backend()}"
         )
     import tensorflow as tf
 
-    specs = [tf.TensorSpec(size, dtype) for size, dtype in _inputs_of(model, input_shape)]
+    specs, pack = _inputs_of(model, input_shape)
     try:
-        return _traced(lambda tensor: model(tensor, training=False), specs)
+        return _trace(
+            lambda *tensors: model(pack(tensors), training=False),
+            [tf.TensorSpec(size, dtype) for size, dtype in specs],
+        )
     except Untraceable as error:
-        raise CostError(f"FLOPs of model {model.name!r} are not known: {error}") from error
+        raise CostError(f"FLOPs of model {model.name!r} are unknown: {error}") from error
 
 
-def _inputs_of(model: Any, input_shape: Sequence[int] | None) -> list[tuple[Shape, str]]:
+def _inputs_of(
+    model: keras.Model, input_shape: Sequence[int] | None
+) -> tuple[list[tuple[Shape, str]], Callable[[Sequence[object]], object]]:
+    """Shapes and dtypes of a model's inputs, and a function that packs tensors for its call."""
     inputs = getattr(model, "inputs", None) or []
-    dtype = inputs[0].dtype if inputs else "float32"
-    if input_shape is None:
-        # What Keras saves to build the model again; of several inputs it knows one at most.
-        known = (model.get_build_config() or {}).get("input_shape") or ()
-        input_shape = tuple(known[1:])
-        if not known or not all(isinstance(size, int) for size in input_shape):
+    if input_shape is not None:
+        if len(inputs) > 1:
             raise CostError(
-                "`input_shape` needs to be given for a model that is not functional and does not "
-                f"know the shape of its one input; received None for {model.name!r}"
+                f"`input_shape` must be None for a model with several inputs; got {input_shape} "
+                f"for {len(inputs)} inputs"
             )
-    if len(inputs) > 1:
-        raise CostError(f"`input_shape` needs a model with one input; received {len(inputs)}")
-    return [((1, *input_shape), dtype)]
+        dtype = inputs[0].dtype if inputs else "float32"
+        return [((1, *input_shape), dtype)], lambda tensors: tensors[0]
+    if inputs:  # a subclass of a functional model with its own `call`
+        import keras
+
+        specs = zip(sizes_of(inputs), (tensor.dtype for tensor in inputs), strict=True)
+        return list(specs), lambda tensors: keras.tree.pack_sequence_as(model.input, list(tensors))
+    try:
+        shapes = built_shapes(model)
+    except CostError as error:
+        raise CostError(
+            "`input_shape` must be given for a model that is not functional and does not know "
+            f"the shape of its only input; got None for {model.name!r}"
+        ) from error
+    sizes: list[Shape] = []
+
+    def numbered(size: Shape) -> int:
+        sizes.append(size)
+        return len(sizes) - 1
+
+    numbers = map_shapes(numbered, shapes)
+
+    def pack(tensors: Sequence[object], structure: Any = numbers) -> object:
+        if isinstance(structure, int):
+            return tensors[structure]
+        if isinstance(structure, dict):
+            return {key: pack(tensors, value) for key, value in structure.items()}
+        return type(structure)(pack(tensors, value) for value in structure)
+
+    return [(size, "float32") for size in sizes], pack
 
 
-def _traced(function: Any, specs: Sequence[Any]) -> int:
+def _trace(function: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> int:
     try:
         return traced_multiply_adds(function, specs)
     except Untraceable:
         raise
     except Exception as error:
-        # A layer of somebody else's may raise anything when it is traced.
+        # A custom layer may raise any exception when it is traced.
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise Untraceable(f"tracing it raised {type(error).__name__}: {line}") from error
+        raise Untraceable(f"tracing raised {type(error).__name__}: {line}") from error
 
 
-def _warn(operation: Any, error: Exception) -> None:
-    # Without the layer's own name, which differs from model to model: Python shows a warning
-    # once per text.
+def _warn(operation: keras.Operation, error: Exception) -> None:
+    # The message omits the name of the layer, which differs between models, because Python shows
+    # each distinct message once.
     kind = type(operation)
     warnings.warn(
-        f"FLOPs of {kind.__module__}.{kind.__qualname__} are not known and left out: {error}",
+        f"FLOPs of {kind.__module__}.{kind.__qualname__} are unknown and left out: {error}",
         CostWarning,
         stacklevel=2,
     )

@@ -1,27 +1,30 @@
-"""How long an inference takes on this machine, measured."""
+"""Measures the time of an inference on this machine."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_nas_plugin.errors import CostError
-from keras_nas_plugin.evaluation.graph import sizes_of
+from keras_nas_plugin.evaluation.graph import built_shapes, map_shapes, sizes_of
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one inference with a whole batch.
+    """Milliseconds of one inference of a batch.
 
     Attributes:
         p50_ms: The median.
-        p95_ms: What 95 of 100 inferences do not exceed.
+        p95_ms: The 95th percentile.
         batch_size: Examples per inference.
-        runs: How many were timed.
+        runs: Number of inferences that were timed.
     """
 
     p50_ms: float
@@ -31,7 +34,7 @@ class Latency:
 
 
 def measure_latency(
-    model: Any,
+    model: keras.Model,
     batch_size: int = 1,
     *,
     runs: int = 50,
@@ -40,46 +43,46 @@ def measure_latency(
 ) -> Latency:
     """Time compiled inference, `training=False`, on zeros, from the call to the result.
 
-    The input lies in the device's memory already; the result is waited for and copied to the
-    host, since a GPU returns before it has computed. Other programs on the machine disturb the
-    95th percentile first.
+    The input is already in the memory of the device. The time includes copying the result to the
+    host, because a call on a GPU returns before the result is computed. Other programs that run
+    on the machine affect the 95th percentile more than the median.
 
     Args:
-        model: A `keras.Model` that knows the shapes of its inputs.
+        model: A model that knows the shapes of its inputs.
         batch_size: Examples per inference, at least 1.
         runs: Inferences that are timed, at least 1.
-        warm_up: Inferences before that are not, at least 1: the first compiles.
-        clock: Seconds, as `time.perf_counter`.
+        warm_up: Untimed inferences before them, at least 1: the first one compiles.
+        clock: Returns seconds, like `time.perf_counter`.
 
     Raises:
-        CostError: A number is too small, or shapes of inputs are not known.
+        CostError: A number is too small, or the shapes of the inputs are unknown.
     """
     for name, value in (("batch_size", batch_size), ("runs", runs), ("warm_up", warm_up)):
         if value < 1:
-            raise CostError(f"`{name}` needs at least 1; received {value}")
+            raise CostError(f"`{name}` must be at least 1; got {value}")
     infer = inference(model, batch_size)
     for _ in range(warm_up):
         infer()
     seconds = np.empty(runs)
-    for number in range(runs):
-        began = clock()
+    for run in range(runs):
+        start = clock()
         infer()
-        seconds[number] = clock() - began
+        seconds[run] = clock() - start
     p50, p95 = np.percentile(seconds * 1e3, [50, 95])
     return Latency(float(p50), float(p95), batch_size, runs)
 
 
-def inference(model: Any, batch_size: int) -> Callable[[], Any]:
+def inference(model: keras.Model, batch_size: int) -> Callable[[], Any]:
     """A function that runs compiled inference once and waits for the result.
 
-    Compiled by TensorFlow (`tf.function`) or JAX (`jax.jit`); on another backend as it is.
+    Compiled by TensorFlow (`tf.function`) or JAX (`jax.jit`); not compiled on other backends.
 
     Args:
-        model: A `keras.Model` that knows the shapes of its inputs.
+        model: A model that knows the shapes of its inputs.
         batch_size: Examples per inference.
 
     Raises:
-        CostError: It does not know them.
+        CostError: The model does not know the shapes of its inputs.
     """
     import keras
 
@@ -91,18 +94,14 @@ def inference(model: Any, batch_size: int) -> Callable[[], Any]:
     return infer
 
 
-def _zeros(model: Any, batch_size: int) -> Any:
+def _zeros(model: keras.Model, batch_size: int) -> Any:
     import keras
 
     tensors = getattr(model, "inputs", None)
     if not tensors:
-        known = (model.get_build_config() or {}).get("input_shape") if model.built else None
-        if not known or None in known[1:]:
-            raise CostError(
-                "`model` needs to know the shape of its input; received "
-                f"{type(model).__name__} {model.name!r}, which does not"
-            )
-        return keras.ops.zeros((batch_size, *known[1:]))
+        return map_shapes(
+            lambda shape: keras.ops.zeros((batch_size, *shape[1:])), built_shapes(model)
+        )
     arrays = [
         keras.ops.zeros((batch_size, *size[1:]), dtype=tensor.dtype)
         for size, tensor in zip(sizes_of(tensors), tensors, strict=True)
@@ -112,7 +111,7 @@ def _zeros(model: Any, batch_size: int) -> Any:
     return keras.tree.pack_sequence_as(model.input, arrays)
 
 
-def _compiled(model: Any) -> Callable[[Any], Any]:
+def _compiled(model: keras.Model) -> Callable[[Any], Any]:
     import keras
 
     backend = keras.backend.backend()
@@ -123,8 +122,7 @@ def _compiled(model: Any) -> Callable[[Any], Any]:
     if backend == "jax":
         import jax
 
-        weights = [variable.value for variable in model.trainable_variables]
-        others = [variable.value for variable in model.non_trainable_variables]
-        stateless = jax.jit(lambda x: model.stateless_call(weights, others, x, training=False)[0])
-        return stateless
+        trainable = [variable.value for variable in model.trainable_variables]
+        fixed = [variable.value for variable in model.non_trainable_variables]
+        return jax.jit(lambda x: model.stateless_call(trainable, fixed, x, training=False)[0])
     return lambda inputs: model(inputs, training=False)

@@ -1,4 +1,4 @@
-"""Names of what a model costs, as metrics, objectives and constraints have them."""
+"""Names of the costs of a model, as used for metrics, objectives and constraints."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ LATENCY_P95 = "latency_p95_ms"
 ENERGY = "energy_mj"
 ENERGY_ESTIMATE = "energy_estimate_mj"
 
-#: Read off the model: every trial has them, and they are checked first.
+#: Derived from the model without running it: every trial reports them, and they are checked first.
 ANALYTIC = (PARAMETERS, FLOPS, PEAK_MEMORY)
-#: Take time, or are of use to few: a trial has those that were asked for.
+#: Slow to measure, or of interest to few users: a trial reports only those that were requested.
 ON_REQUEST = (LATENCY, LATENCY_P95, ENERGY, ENERGY_ESTIMATE)
 COSTS = frozenset((*ANALYTIC, *ON_REQUEST))
 
@@ -29,7 +29,7 @@ _ALIASES = {
 
 
 def canonical(name: str) -> str:
-    """The metric behind a short name; any other name is its own.
+    """The metric that a short name stands for; any other name is returned unchanged.
 
     >>> canonical("params"), canonical("flops"), canonical("val_loss")
     ('parameters', 'flops', 'val_loss')
@@ -38,9 +38,9 @@ def canonical(name: str) -> str:
 
 
 def lookup(metrics: Mapping[str, float], name: str) -> float | None:
-    """A metric by its own name, else by the one that a short name stands for; None without.
+    """A metric by this name, or else by the full name of the cost; None if there is neither.
 
-    What training itself reports as ``"params"`` is what a limit on ``"params"`` is about.
+    If training itself reports ``"params"``, a constraint on ``"params"`` refers to that metric.
 
     >>> lookup({"parameters": 10.0}, "params"), lookup({"loss": 1.0}, "params")
     (10.0, None)
@@ -49,10 +49,10 @@ def lookup(metrics: Mapping[str, float], name: str) -> float | None:
 
 
 def costs_among(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of several names that are costs, canonical and each once, cheapest to find first.
+    """The costs among these names: full names without duplicates, cheapest to determine first.
 
     >>> costs_among(["latency", "val_loss", "params"])
     ('parameters', 'latency_ms')
     """
-    wanted = {canonical(name) for name in names}
-    return tuple(name for name in (*ANALYTIC, *ON_REQUEST) if name in wanted)
+    requested = {canonical(name) for name in names}
+    return tuple(cost for cost in (*ANALYTIC, *ON_REQUEST) if cost in requested)

@@ -2,8 +2,7 @@
 
 Only multiplications with their additions in convolutions, matrix products and attention count,
 as in papers: biases, normalisation, activations, pooling, softmax and sums do not. Padding is
-multiplied like any other value. A subclass counts like its base as long as it does not override
-`call`.
+multiplied like any other value. A subclass counts like its base class unless it overrides `call`.
 """
 
 from __future__ import annotations
@@ -11,15 +10,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_nas_plugin.evaluation.graph import Shape, volume
 
-#: Layer, shapes of its inputs, shapes of its outputs (batch 1) -> multiply-adds; None where the
-#: formula does not cover the call.
-Rule = Callable[[Any, Sequence[Shape], Sequence[Shape]], int | None]
+if TYPE_CHECKING:
+    import keras
 
-# Names of `keras.layers` that only move, compare, add, scale or normalise values.
+#: Maps a layer, the shapes of its inputs and those of its outputs (batch 1) to the number of
+#: multiply-adds, or to None if the formula does not cover the call.
+Rule = Callable[["keras.Layer", Sequence[Shape], Sequence[Shape]], int | None]
+
+# Layers of `keras.layers` that only move, compare, add, scale or normalise values.
 _FREE = """
 Activation ActivityRegularization AdaptiveAveragePooling1D AdaptiveAveragePooling2D
 AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D Add
@@ -34,8 +36,8 @@ Subtract UnitNormalization UpSampling1D UpSampling2D UpSampling3D ZeroPadding1D 
 ZeroPadding3D
 """.split()
 
-# Classes behind `keras.ops` that multiply no matrices. Keras exports the functions only, so
-# that the class is known by its name.
+# Classes behind `keras.ops` that multiply no matrices. Keras exports only the functions, so the
+# classes are recognised by name.
 _FREE_OPERATIONS = frozenset(
     """Abs Absolute Add Argmax Argmin BroadcastTo Cast Clip Concatenate Divide Elu Exp ExpandDims
     Flip Gelu GetItem HardSigmoid HardSilu HardSwish LeakyRelu Log LogSoftmax Max Maximum Mean Min
@@ -45,26 +47,26 @@ _FREE_OPERATIONS = frozenset(
 )
 
 
-def rule_of(operation: Any) -> Rule | None:
-    """The formula for a layer; None where there is none."""
+def rule_of(operation: keras.Operation) -> Rule | None:
+    """The formula for a layer; None if there is none."""
     import keras
 
     if not isinstance(operation, keras.Layer):
-        keras_own = type(operation).__module__.startswith("keras.")
-        free = keras_own and type(operation).__name__ in _FREE_OPERATIONS
+        from_keras = type(operation).__module__.startswith("keras.")
+        free = from_keras and type(operation).__name__ in _FREE_OPERATIONS
         return _nothing if free else None
-    for known, rule in _rules().items():
-        if isinstance(operation, known) and type(operation).call is known.call:
+    for layer, rule in _rules().items():
+        if isinstance(operation, layer) and type(operation).call is layer.call:
             return rule
     return None
 
 
 @functools.cache
-def _rules() -> dict[type, Rule]:
+def _rules() -> dict[type[keras.Layer], Rule]:
     import keras
 
     layers = keras.layers
-    rules: dict[type, Rule] = {getattr(layers, name): _nothing for name in _FREE}
+    rules: dict[type[keras.Layer], Rule] = {getattr(layers, name): _nothing for name in _FREE}
     rules |= {layers.Dense: _dense, layers.EinsumDense: _einsum_dense}
     for dimensions in "123":
         rules[getattr(layers, f"Conv{dimensions}D")] = _conv
@@ -79,21 +81,23 @@ def _rules() -> dict[type, Rule]:
     return rules
 
 
-def _nothing(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
+def _nothing(layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
     return 0
 
 
-def _plain(layer: Any) -> bool:
-    """Whether a layer has only the weights of its formula: no LoRA, no gate of attention."""
+def _is_standard(layer: keras.Layer) -> bool:
+    """Whether a layer has only the weights that its formula counts: no LoRA, no attention gate."""
     return not (getattr(layer, "lora_enabled", False) or getattr(layer, "use_gate", False))
 
 
-def _dense(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
-    return volume(inputs[0]) * layer.units if _plain(layer) else None
+def _dense(layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
+    return volume(inputs[0]) * layer.units if _is_standard(layer) else None
 
 
-def _einsum_dense(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
-    if not _plain(layer):
+def _einsum_dense(
+    layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]
+) -> int | None:
+    if not _is_standard(layer):
         return None
     return einsum_multiply_adds(layer.equation, [inputs[0], tuple(layer.kernel.shape)])
 
@@ -103,10 +107,10 @@ def einsum_multiply_adds(equation: str, shapes: Sequence[Shape]) -> int | None:
 
     Args:
         equation: For example ``"ab,bc->ac"``; an ellipsis stands for leading dimensions.
-        shapes: Of the operands.
+        shapes: Shapes of the operands.
 
     Returns:
-        None for another number of operands than two.
+        The number of multiply-adds; None unless there are two operands.
 
     >>> einsum_multiply_adds("ab,bc->ac", [(2, 3), (3, 4)])
     24
@@ -127,54 +131,64 @@ def einsum_multiply_adds(equation: str, shapes: Sequence[Shape]) -> int | None:
     return math.prod(sizes.values())
 
 
-def _conv(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
+def _conv(layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
     # The kernel is [*kernel_size, channels / groups, filters].
     positions = volume(outputs[0]) // layer.filters
-    return positions * volume(layer.kernel.shape) if _plain(layer) else None
+    return positions * volume(layer.kernel.shape) if _is_standard(layer) else None
 
 
-def _transposed(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
-    # The kernel is [*kernel_size, filters, channels]: each input value meets all of it.
+def _transposed(
+    layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]
+) -> int | None:
+    # The kernel is [*kernel_size, filters, channels]: each input position uses all of it.
     positions = volume(inputs[0]) // layer.kernel.shape[-1]
     return positions * volume(layer.kernel.shape)
 
 
-def _depthwise(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
+def _depthwise(
+    layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]
+) -> int | None:
     return volume(outputs[0]) * volume(layer.kernel.shape[:-2])
 
 
-def _separable(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
+def _separable(
+    layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]
+) -> int | None:
     positions = volume(outputs[0]) // layer.filters
     return positions * (
         volume(layer.depthwise_kernel.shape) + volume(layer.pointwise_kernel.shape)
     )
 
 
-def _cell(cell: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
+def _cell(cell: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
     return volume(cell.kernel.shape) + volume(cell.recurrent_kernel.shape)
 
 
-def _recurrent(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
+def _recurrent(layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
     return inputs[0][1] * _cell(layer.cell, inputs, outputs)
 
 
-def _attention(layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int | None:
-    """Projections of query, key, value and result, scores, and the sum of values."""
+def _attention(
+    layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]
+) -> int | None:
+    """Projections of query, key, value and output; attention scores; weighted sum of values."""
     denses = (layer.query_dense, layer.key_dense, layer.value_dense, layer.output_dense)
-    if any(len(shape) != 3 for shape in inputs[:2]) or not all(map(_plain, (layer, *denses))):
+    if any(len(shape) != 3 for shape in inputs[:2]) or not all(
+        map(_is_standard, (layer, *denses))
+    ):
         return None
     query, value = inputs[0], inputs[1]
     queries, values = query[1], value[1]
     projections = [volume(dense.kernel.shape) for dense in denses]
-    heads = layer.num_heads * (layer.key_dim + layer.value_dim)
-    inner = queries * values * heads
-    return queries * (projections[0] + projections[3]) + values * sum(projections[1:3]) + inner
+    width = layer.num_heads * (layer.key_dim + layer.value_dim)
+    attention = queries * values * width
+    return queries * (projections[0] + projections[3]) + values * sum(projections[1:3]) + attention
 
 
 def _grouped_attention(
-    layer: Any, inputs: Sequence[Shape], outputs: Sequence[Shape]
+    layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]
 ) -> int | None:
-    if len(inputs) != 2 or any(len(shape) != 3 for shape in inputs) or not _plain(layer):
+    if len(inputs) != 2 or any(len(shape) != 3 for shape in inputs) or not _is_standard(layer):
         return None
     query, value = inputs
     width = layer.num_query_heads * layer.head_dim

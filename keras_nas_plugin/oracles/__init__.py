@@ -1,14 +1,14 @@
 """Search strategies as KerasTuner oracles, loaded on first use.
 
-A new oracle is one new file and one line in each table below; the contract suite in
+To add an oracle, add a module and one line to each table below; the contract suite in
 `keras_nas_plugin.testing` then covers it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keras_nas_plugin.lazy import load
+from keras_nas_plugin.lazy import attach
 
 _MODULES = {
     "GradientProxyOracle": "gradient_proxy",
@@ -24,7 +24,7 @@ _MODULES = {
     "make_oracle": "registry",
 }
 
-#: Oracle classes by the name that the command line knows them by.
+#: Oracle classes by strategy name, as used by `make_oracle` and the command line.
 STRATEGIES = {
     "evolution": "RegularizedEvolutionOracle",
     "gradient-proxy": "GradientProxyOracle",
@@ -58,10 +58,4 @@ if TYPE_CHECKING:
     from keras_nas_plugin.oracles.reinforce import ReinforceOracle as ReinforceOracle
     from keras_nas_plugin.oracles.surrogate import SurrogateOracle as SurrogateOracle
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = load(f"{__name__}.{_MODULES[name]}", name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = attach(__name__, _MODULES)

@@ -1,89 +1,114 @@
-"""`NASOracle`: the one adapter between a strategy and KerasTuner."""
+"""`NASOracle`: the adapter between a search strategy and KerasTuner."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import Any
 
 import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.errors import InfeasibleError, SearchSpaceError, unknown_argument
 from keras_nas_plugin.evaluation.constraints import Constraint
-from keras_nas_plugin.oracles import store
-from keras_nas_plugin.oracles.failing import check_failures, report_fatal
-from keras_nas_plugin.oracles.intake import run_again, take_metrics, take_report
+from keras_nas_plugin.oracles.failure_policy import FailurePolicy, called_by_remote_worker
+from keras_nas_plugin.oracles.infeasible_log import InfeasibleLog, constraint_data
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock, synchronized
 from keras_nas_plugin.oracles.objectives import ParetoObjective, checked_objective
-from keras_nas_plugin.oracles.proposing import next_values
-from keras_nas_plugin.oracles.scoring import enter_ranking, observation_of
-from keras_nas_plugin.oracles.screening import Refusals, Screen
+from keras_nas_plugin.oracles.oracle_options import OracleOptions as OracleOptions
+from keras_nas_plugin.oracles.proposer import Candidate, Proposer
+from keras_nas_plugin.oracles.scoring import Scoring
+from keras_nas_plugin.oracles.screening import Screen
+from keras_nas_plugin.oracles.search_space import SearchSpace
+from keras_nas_plugin.oracles.search_state import SearchState
+from keras_nas_plugin.oracles.state_attribute import StateAttribute
+from keras_nas_plugin.oracles.store import (
+    FORMAT,
+    Storage,
+    check_format,
+    different_search,
+    search_description,
+)
+from keras_nas_plugin.oracles.trial_report import (
+    TrialReport,
+    enter_metrics,
+    reject_useless_score,
+)
 from keras_nas_plugin.oracles.warm_start import WarmStart, WarmStartReport
-from keras_nas_plugin.space.fidelity import configuration
-from keras_nas_plugin.space.hyperparameters import spec_of
-from keras_nas_plugin.space.spec import SearchSpec, Values
+from keras_nas_plugin.records.exclusions import Exclusions
+from keras_nas_plugin.space.spec import SearchSpec
 from keras_nas_plugin.strategies.base import Observation, Strategy
 
-
-class OracleOptions(TypedDict, total=False):
-    """Keyword arguments that every oracle of this package takes: see `NASOracle`."""
-
-    seed: int | None
-    hyperparameters: keras_tuner.HyperParameters | None
-    allow_new_entries: bool
-    tune_new_entries: bool
-    max_retries_per_trial: int
-    max_consecutive_failed_trials: int
-    max_consecutive_infeasible: int | None
-    constraints: Sequence[Constraint]
-    warm_start: Iterable[tuple[Mapping[str, Any], Any]]
-    initial: Iterable[Mapping[str, Any]]
+logger = logging.getLogger("keras_nas_plugin")
 
 
 class NASOracle(keras_tuner.Oracle):
     """A KerasTuner oracle whose proposals come from a `Strategy`.
 
     Works with `keras_tuner.Tuner`, with `NASTuner`, and behind KerasTuner's chief/worker
-    service. State is written atomically; a search that was killed at any moment goes on
-    with the proposals it would have made. The cost per trial does not depend on how many
-    trials came before.
+    service. State is written atomically: a search that was killed at any moment resumes with
+    the proposals that it would have made without the kill. The cost per trial does not depend
+    on the number of trials.
+
+    The state of the search is a `SearchState` (``_state``). Subclasses may read and change it in
+    the methods that they override, in particular `_on_trial_started` and `_on_trial_ended`.
 
     Args:
-        strategy: Where values come from.
-        objective: Name of a metric with a certain direction, a `keras_tuner.Objective`,
+        strategy: Proposes configurations.
+        objective: Name of a metric whose direction is known, a `keras_tuner.Objective`,
             a list of these, or None for a hypermodel that returns one number to minimise.
-            Of a list, a strategy for several objectives ranks by Pareto dominance; for any
-            other their signed sum counts, as in KerasTuner.
-        max_trials: Most trials to run, at least 1; None to run until the space is
+            A multi-objective strategy ranks a list by Pareto dominance; other strategies
+            optimise the signed sum of its objectives, as KerasTuner does.
+        max_trials: Maximum number of trials, at least 1; None runs until the space is
             exhausted.
         seed: Seed of the oracle's own generator. 0 is a seed; None draws one.
-        hyperparameters: Hyperparameters to override or to register in advance.
+        hyperparameters: Hyperparameters that override those of the hypermodel, or are known
+            before it is built.
         allow_new_entries: Whether the hypermodel may ask for hyperparameters that
             ``hyperparameters`` does not list.
-        tune_new_entries: Whether such entries are searched; else they keep their default.
-        max_retries_per_trial: How often a trial that crashed or gave no finite score is
-            run again before it counts as failed.
-        max_consecutive_failed_trials: Failed trials in a row that end the search with a
-            `TooManyFailuresError`; 0 never does.
-        max_consecutive_infeasible: Candidates in a row that a screen refuses before the
-            search gives up, at least 1; None never does. See `set_screen`.
-        constraints: Limits. Those on what a model costs are checked before training where a
-            tuner installs a screen, as `NASTuner` does. A trial that breaks any other is
-            complete, but never among the best, and the strategy learns to stay away.
+        tune_new_entries: Whether hyperparameters that ``hyperparameters`` does not list are
+            searched; otherwise they keep their default.
+        max_retries_per_trial: How often a trial that crashed or returned no finite score
+            is run again before it counts as failed.
+        max_consecutive_failed_trials: Number of consecutive failed trials after which the
+            search ends with a `TooManyFailuresError`; 0 for no limit.
+        max_consecutive_infeasible: Number of consecutive candidates that a screen rejects
+            before the search ends, at least 1; None for no limit. See `set_screen`.
+        constraints: Limits. Limits on the cost of a model are checked before training if the
+            tuner installs a screen, as `NASTuner` does. A trial that violates another limit
+            is completed but never among the best, and the strategy learns to avoid it.
         warm_start: Earlier trials to learn from, as pairs of values and score in the
-            objective's own direction (None: it failed), for example from
-            `keras_nas_plugin.earlier_trials`. What does not fit the space is counted in
-            `warm_start_report`. What was tried earlier is not proposed again.
-        initial: Configurations to try before any proposal of the strategy, tried earlier
-            or not.
+            objective's own direction (None for a failed trial), for example from
+            `keras_nas_plugin.earlier_trials`. `warm_start_report` counts the trials that do
+            not fit the space. Their configurations are not proposed again.
+        initial: Configurations to try before the first proposal of the strategy, even if
+            ``warm_start`` contains them.
 
     Raises:
-        ObjectiveError: The objective's direction is not certain.
-        SearchSpaceError: ``max_trials`` below 1, or ``seed`` below 0.
-        WarmStartError: An entry of ``warm_start`` or ``initial`` has another form.
+        ArgumentError: There is no argument of that name.
+        ObjectiveError: The direction of the objective cannot be inferred.
+        SearchSpaceError: ``max_trials`` is below 1, or ``seed`` is below 0.
+        WarmStartError: An entry of ``warm_start`` or ``initial`` has the wrong type.
     """
+
+    #: Trials by id.
+    trials = StateAttribute[dict[str, Trial]]("trials")
+    #: Running trials by the id of the tuner that runs them.
+    ongoing_trials = StateAttribute[dict[str, Trial]]("running")
+    #: Ids in the order in which trials were created.
+    start_order = StateAttribute[list[str]]("start_order")
+    #: Ids in the order in which trials ended.
+    end_order = StateAttribute[list[str]]("end_order")
+    #: The search space as far as it has been discovered.
+    hyperparameters = StateAttribute[keras_tuner.HyperParameters]("hyperparameters")
+    #: Seed of the oracle's own generator.
+    seed = StateAttribute[int]("seed")
+
+    objective: keras_tuner.Objective
+    max_trials: int | None
 
     def __init__(
         self,
@@ -101,13 +126,28 @@ class NASOracle(keras_tuner.Oracle):
         constraints: Sequence[Constraint] = (),
         warm_start: Iterable[tuple[Mapping[str, Any], Any]] = (),
         initial: Iterable[Mapping[str, Any]] = (),
+        **unknown: Any,
     ) -> None:
+        if unknown:
+            raise unknown_argument(type(self), unknown)
         if max_trials is not None and max_trials < 1:
-            raise SearchSpaceError(f"`max_trials` needs at least 1 or None; received {max_trials}")
+            raise SearchSpaceError(f"`max_trials` must be at least 1, or None; got {max_trials}")
         if seed is not None and seed < 0:
-            raise SearchSpaceError(f"`seed` needs 0 or more, or None; received {seed}")
+            raise SearchSpaceError(f"`seed` must be 0 or more, or None; got {seed}")
+        objective = checked_objective(objective)
+        seed = int(np.random.default_rng().integers(2**31)) if seed is None else int(seed)
+        scores = len(objective) if strategy.multi_objective and isinstance(objective, list) else 1
+        self.lock = OracleLock()
+        # Before KerasTuner's initialisation, which sets attributes that are stored in the state.
+        self._state = SearchState(
+            SearchSpace(self.update_space, allow_new_entries=allow_new_entries),
+            WarmStart(warm_start, initial, scores),
+            InfeasibleLog(max_consecutive_infeasible),
+            seed=seed,
+            max_trials=max_trials,
+        )
         super().__init__(
-            objective=checked_objective(objective),
+            objective=objective,
             max_trials=max_trials,
             hyperparameters=hyperparameters,
             allow_new_entries=allow_new_entries,
@@ -115,286 +155,428 @@ class NASOracle(keras_tuner.Oracle):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
-        # KerasTuner takes seed=0 for no seed.
-        self.seed = int(np.random.default_rng().integers(2**31)) if seed is None else int(seed)
+        #: The hyperparameters that the caller passed: they override those of the hypermodel.
+        self.given_hyperparameters = self.hyperparameters.copy()
+        # KerasTuner treats seed=0 as no seed.
+        self.seed = seed
         self.strategy = strategy
-        self.constraints = tuple(constraints)
-        self.objectives: list[keras_tuner.Objective] = getattr(
-            self.objective, "objectives", [self.objective]
+        # The state of a strategy that has learned nothing, to start again after a change.
+        self._new_strategy_state = strategy.get_state()
+        self._proposer = Proposer(strategy)
+        objectives = tuple(getattr(self.objective, "objectives", [self.objective]))
+        if strategy.multi_objective and len(objectives) > 1:
+            self.objective = ParetoObjective(objectives)
+        self._scoring = Scoring(
+            self.objective, objectives, tuple(constraints), strategy.multi_objective
         )
-        if strategy.multi_objective and len(self.objectives) > 1:
-            self.objective = ParetoObjective(self.objectives)
+        self._storage: Storage | None = None
         self.max_consecutive_infeasible = max_consecutive_infeasible
-        #: The candidates that the screen refused.
-        self.refusals = Refusals(max_consecutive_infeasible)
-        self.screen: Screen | None = None
-        #: Why the search ended before its trials were used up, where it says so; or None.
-        self.stop_reason: str | None = None
-        self._warm_start = WarmStart(warm_start, initial, len(self.scored_objectives))
-        self.lock = OracleLock()
-        self.rng = np.random.default_rng(self.seed)
-        self.ledger = Ledger()
-        #: The error that ended a search which this process serves to workers.
+        #: The error that ended the search, in a process that serves it to workers.
         self.fatal_error: Exception | None = None
-        #: Whether whoever serves it raises that error in the end: no traceback is logged then.
+        #: Whether the caller will raise that error: then it is logged without a traceback.
         self.fatal_error_is_raised = False
-        self._started = 0
-        self._id_width = len(str(max_trials or 0))
-        self._waiting: list[str] = []
-        self._untold: list[Trial | Observation] = []
-        self._unsaved: dict[str, Trial] = {}
-        self._spec_cache: tuple[int, SearchSpec] | None = None
-        # What the screen found out of each trial.
-        self._screened: dict[str, dict[str, float]] = {}
+
+    # ------------------------------------------------------------------ settings
 
     @property
     def strategy_name(self) -> str:
-        """What a resumed search has to be again."""
+        """Name of the strategy, which must be the same when the search is resumed."""
         return type(self.strategy).__name__
 
     @property
-    def scored_objectives(self) -> list[keras_tuner.Objective]:
-        """What the strategy gets scores of: each objective, or their sum."""
-        return self.objectives if self.strategy.multi_objective else [self.objective]
+    def objectives(self) -> list[keras_tuner.Objective]:
+        """The objectives that the user gave."""
+        return list(self._scoring.objectives)
 
     @property
-    def warm_start_report(self) -> WarmStartReport | None:
-        """What became of ``warm_start`` and ``initial``; None before the first trial."""
-        return self._warm_start.report
+    def constraints(self) -> tuple[Constraint, ...]:
+        """The limits that a trial must keep to be among the best."""
+        return self._scoring.constraints
 
-    # ------------------------------------------------------------------ proposals
+    @property
+    def scored_objectives(self) -> list[keras_tuner.Objective]:
+        """The objectives whose scores the strategy gets: each of them, or their sum."""
+        return self._scoring.scored_objectives
 
     @property
     def spec(self) -> SearchSpec:
-        """The space as far as it is known; it only ever grows."""
-        count = len(self.hyperparameters.space)
-        if self._spec_cache is None or self._spec_cache[0] != count:
-            self._spec_cache = count, spec_of(self.hyperparameters)
-        return self._spec_cache[1]
+        """The space as far as it has been discovered; it never shrinks."""
+        return self._state.spec
+
+    # ------------------------------------------------------------------ progress
+
+    @property
+    def ledger(self) -> Ledger:
+        """Ranking, tried configurations, number of runs and parents of the trials."""
+        return self._state.ledger
+
+    @property
+    def infeasible(self) -> InfeasibleLog:
+        """The log of the candidates that the screen rejected."""
+        return self._state.infeasible
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the search ended before ``max_trials``; None otherwise."""
+        return self._state.stop_reason
+
+    @property
+    def warm_start_report(self) -> WarmStartReport | None:
+        """How much of ``warm_start`` and ``initial`` fits; None before the first trial."""
+        return self._state.warm_start.report
+
+    @property
+    def screen(self) -> Screen | None:
+        """The function that judges candidates: see `set_screen`."""
+        return self._state.screen
 
     def set_screen(self, screen: Screen | None) -> None:
-        """Let a function judge each proposal before it becomes a trial.
+        """Judge each proposal before it becomes a trial.
 
-        A candidate that breaks a limit costs no trial: it is written down, the strategy is
-        told, and asked for another. Nothing of this is undone by a reload. See `screening`.
+        A rejected candidate does not count as a trial: it is logged, the strategy learns from
+        it and proposes another one. Rejections survive a reload. See `screening`.
 
         Args:
             screen: Called with the candidate's `keras_tuner.HyperParameters`, under the
                 oracle's lock and in the process that proposes (a chief, not its workers);
-                None lets every candidate pass.
+                None accepts all candidates.
         """
-        self.screen = screen
+        self._state.screen = screen
 
     def screened_metrics(self, trial_id: str) -> Mapping[str, float]:
-        """What the screen found out of a trial before it began; empty without a screen."""
-        return self._screened.get(trial_id, {})
+        """Metrics that the screen computed before a trial started; empty without a screen."""
+        return self._state.screened.get(trial_id, {})
+
+    # ------------------------------------------------------------------ proposals
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Ask the strategy for the next configuration that the screen lets pass.
+        """Ask the strategy for the next configuration that the screen accepts.
 
         Args:
-            trial_id: Id of the trial to come.
+            trial_id: Id of the next trial.
 
         Returns:
             ``{"status": "RUNNING", "values": ...}``, or status ``"STOPPED"`` and no values
-            when every configuration was tried, or too many in a row were refused.
+            when the space is exhausted, or too many candidates in a row were rejected.
 
         Raises:
             StrategyError: The strategy proposed inactive, invalid or repeated values.
-            InfeasibleError: Candidates were refused, and there has not been any trial.
+            InfeasibleError: All candidates were rejected before the first trial.
         """
-        values = next_values(self, trial_id)
-        status = TrialStatus.STOPPED if values is None else TrialStatus.RUNNING
-        return {"status": status, "values": values}
+        candidate = self._next_feasible()
+        if candidate is None:
+            if self.infeasible.consecutive:
+                self._end_without_candidates()
+            return {"status": TrialStatus.STOPPED, "values": None}
+        self._state.accept(trial_id, candidate)
+        return {"status": TrialStatus.RUNNING, "values": candidate.values}
 
-    def _tried(self, values: Mapping[str, Any]) -> bool:
-        key = self.spec.key(values)
-        return self.ledger.tried(key) or self._warm_start.tried(self.spec, key)
+    def _next_feasible(self) -> Candidate | None:
+        """Propose until the screen accepts a candidate; None if there is no further candidate."""
+        state = self._state
+        while not state.infeasible.limit_reached:
+            before = state.generator.bit_generator.state
+            try:
+                candidate = self._proposer.propose(
+                    state.space,
+                    state.generator,
+                    initial=state.next_initial(),
+                    tried=state.tried,
+                    pending=state.pending(),
+                    screen=state.screen,
+                )
+                if candidate is not None and not candidate.feasible:
+                    state.reject(candidate)
+            except BaseException:
+                # Once the cause is fixed, the next call must make the same proposal.
+                state.generator.bit_generator.state = before
+                raise
+            if candidate is None:
+                # Asking an exhausted space must not change later proposals.
+                state.generator.bit_generator.state = before
+                return None
+            if candidate.feasible:
+                return candidate
+            self._report_observations()
+            self.save()
+        return None
 
-    def _pending(self) -> dict[str, Values]:
-        running = self.ongoing_trials.values()
-        return {t.trial_id: configuration(t.hyperparameters.values) for t in running}
+    def _end_without_candidates(self) -> None:
+        """End the search because no candidate is feasible.
+
+        Raises:
+            InfeasibleError: There has been no trial.
+        """
+        reason = self.infeasible.stop_reason()
+        if not self.start_order:
+            raise InfeasibleError(f"{reason} Relax the constraint, or search smaller models.")
+        if self.stop_reason != reason:
+            self._state.stop_reason = reason
+            logger.warning("The search ends: %s", reason)
 
     # ------------------------------------------------------------------ trials
 
     @synchronized
     def create_trial(self, tuner_id: str) -> Trial:
-        """Hand out a trial: the tuner's own, one to run again, or a new one.
+        """Assign a trial to a tuner: its running trial, a trial to retry, or a new trial.
 
         Args:
-            tuner_id: Who asks; the same id gets the same trial until it ended.
+            tuner_id: Id of the tuner; it gets the same trial until that trial has ended.
 
         Returns:
-            The trial to run, or one with status ``"STOPPED"`` when there is none.
+            The trial to run; its status is ``"STOPPED"`` when the search has ended.
         """
-        if tuner_id in self.ongoing_trials:
-            return self.ongoing_trials[tuner_id]
+        state = self._state
+        if tuner_id in state.running:
+            return state.running[tuner_id]
         self.tuner_ids.add(tuner_id)
         if self.fatal_error is not None:
-            return self._stop(tuner_id)
+            return self._stopped(tuner_id)
         try:
-            waiting = self.trials[self._waiting.pop(0)] if self._waiting else None
-            trial = run_again(waiting) if waiting else self._new_trial()
+            trial = state.next_retry() or self._new_trial()
         except Exception as error:
-            report_fatal(self, error)
-            return self._stop(tuner_id)
+            self._end_with(error)
+            return self._stopped(tuner_id)
         if trial.status == TrialStatus.STOPPED:
-            return self._stop(tuner_id)
+            return self._stopped(tuner_id)
         if trial.status != TrialStatus.RUNNING:
             return trial
-        self.ongoing_trials[tuner_id] = trial
-        store.save_trial(self, trial)
+        state.running[tuner_id] = trial
+        self._save_trial_file(trial)
         self.save()
-        # The public switch is `verbose`; printing itself has no public name (1.4.8).
+        # KerasTuner has no public method that prints (1.4.8); `verbose` switches it off.
         self._display.on_trial_begin(trial)
         return trial
 
     def _new_trial(self) -> Trial:
+        state = self._state
         if self.trials_used_up():
             return Trial(self.hyperparameters.copy(), status=TrialStatus.STOPPED)
-        self._learn_earlier()
-        self._tell()
-        trial_id = self.trial_id(self._started)
+        self._begin()
+        self._report_observations()
+        trial_id = state.trial_id(state.started)
         proposal = self.populate_space(trial_id)
-        # Screening may have found new ones.
+        # Copied after the proposal, because screening may have discovered hyperparameters.
         hyperparameters = self.hyperparameters.copy()
         if proposal["status"] != TrialStatus.RUNNING:
             return Trial(hyperparameters, status=proposal["status"])
         hyperparameters.values = dict(proposal["values"])
         trial = Trial(hyperparameters, trial_id=trial_id, status=TrialStatus.RUNNING)
-        self.ledger.record_key(trial_id, self.spec.key(hyperparameters.values))
-        self.trials[trial_id] = trial
-        self.start_order.append(trial_id)
-        self._started += 1
+        state.start(trial)
+        self._on_trial_started(trial)
         return trial
 
     def trials_used_up(self) -> bool:
         """Whether ``max_trials`` allows no further trial."""
-        return self.max_trials is not None and self._started >= self.max_trials
+        return self.max_trials is not None and self._state.counted >= self.max_trials
 
-    def _learn_earlier(self) -> None:
-        """Tell the strategy of earlier trials, once, now that the space is known."""
-        if self._warm_start.report is None:
-            self._warm_start.fit(self)
-            self._warm_start.save(store.project_path(self))
-            self.strategy.set_state(self.strategy.get_state(), self._warm_start.observations)
+    def remaining_trials(self) -> int | None:
+        """Number of trials that ``max_trials`` still allows; None without a limit."""
+        return None if self.max_trials is None else max(0, self.max_trials - self._state.counted)
 
     def trial_id(self, number: int) -> str:
-        """Id of the ``number``-th trial, from 0, padded so that ids sort."""
-        return str(number).zfill(self._id_width)
+        """Id of the trial with index ``number``, from 0, padded with zeros so that ids sort."""
+        return self._state.trial_id(number)
 
-    def _stop(self, tuner_id: str) -> Trial:
+    def _begin(self) -> None:
+        """Pass the earlier trials to the strategy once, when the space is known."""
+        warm_start = self._state.warm_start
+        if warm_start.report is None:
+            warm_start.fit(self.spec, self._scoring)
+            warm_start.save(self._state.folder)
+            self.strategy.set_state(self.strategy.get_state(), warm_start.observations)
+
+    def _stopped(self, tuner_id: str) -> Trial:
         self.tuner_ids.discard(tuner_id)
         return Trial(self.hyperparameters.copy(), status=TrialStatus.STOPPED)
 
     @synchronized
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Trial:
-        """Take the metrics of a running trial.
+        """Record metrics of a running trial.
 
-        Nothing is written: until `end_trial`, a killed search runs the trial again.
+        Nothing is written to disk: a search that is killed before `end_trial` runs the trial
+        again.
 
         Args:
-            trial_id: A trial that was handed out.
+            trial_id: A running trial.
             metrics: Metric values; the objective must be among them.
-            step: The epoch that they belong to.
+            step: The epoch of the metrics.
 
         Raises:
             ObjectiveError: The objective is not among the metrics.
         """
         trial = self.trials[trial_id]
-        if self.ledger.ended(trial_id) is not None:
-            return trial
-        take_metrics(self, trial, {**metrics, **self.screened_metrics(trial_id)}, step)
+        if self.ledger.ended(trial_id) is None:
+            metrics = {**metrics, **self.screened_metrics(trial_id)}
+            enter_metrics(trial, metrics, step, self._scoring)
         return trial
 
     @synchronized
     def end_trial(self, trial: Trial) -> None:
-        """End a trial, or queue it to run again.
+        """End a trial, or queue it for a retry.
 
         Args:
-            trial: With status ``"COMPLETED"``, ``"INVALID"`` (crashed: may be retried) or
-                ``"FAILED"`` (no retry), and an optional message.
+            trial: The trial with status ``"COMPLETED"``, ``"INVALID"`` (crashed; may be
+                retried) or ``"FAILED"`` (not retried), and an optional message.
 
         Raises:
-            TooManyFailuresError: So many trials failed in a row that the search ends.
-            SearchSpaceError: A new hyperparameter although ``allow_new_entries=False``.
+            TooManyFailuresError: Too many trials in a row failed.
+            SearchSpaceError: The model has a new hyperparameter, but ``allow_new_entries`` is
+                False.
         """
-        known = self.trials[trial.trial_id]
-        if self.ledger.ended(known.trial_id) is not None:
+        state, report = self._state, TrialReport.of(trial)
+        trial = self.trials[trial.trial_id]
+        trial_id = trial.trial_id
+        if self.ledger.ended(trial_id) is not None:
             return
-        if known.trial_id in self._waiting:
-            if trial.status == TrialStatus.INVALID:
+        if trial_id in state.retries:
+            if report.status == TrialStatus.INVALID:
                 return
-            # A worker that outlived its chief finished the trial meanwhile.
-            self._waiting.remove(known.trial_id)
-        problem = take_report(self, known, trial)
-        self.ledger.runs[known.trial_id] += 1
-        again = (
-            known.status == TrialStatus.INVALID
-            and self.ledger.runs[known.trial_id] <= self.max_retries_per_trial
-        )
-        if again:
-            self._waiting.append(known.trial_id)
+            # A worker that outlived its chief has finished the trial.
+            state.retries.remove(trial_id)
+        problem = report.apply(trial, state.space)
+        state.record_values(trial)
+        if trial.status == TrialStatus.COMPLETED:
+            self.score_trial(trial)
+            reject_useless_score(trial, self.objective.name)
+        self.ledger.runs[trial_id] += 1
+        policy = FailurePolicy(self.max_retries_per_trial, self.max_consecutive_failed_trials)
+        retried = policy.allows_retry(trial, self.ledger.runs[trial_id])
+        if retried:
+            state.retries.append(trial_id)
         else:
-            self._end(known)
-        for tuner_id, ongoing in list(self.ongoing_trials.items()):
-            if ongoing.trial_id == known.trial_id:
-                del self.ongoing_trials[tuner_id]
-        # The result reaches the disk before a strategy may fail over it.
-        store.save_trial(self, known)
+            state.end(trial, self._scoring)
+            self._on_trial_ended(trial)
+        state.release(trial_id)
+        # The result is on disk before `tell`, which may raise.
+        self._save_trial_file(trial)
         try:
-            if not again:
-                self._untold.append(known)
-            self._tell()
+            if not retried:
+                state.unreported.append(self._scoring.observation(trial))
+            self._report_observations()
             self.save()
-            self._display.on_trial_end(known)
+            self._display.on_trial_end(trial)
             if problem is not None:
                 raise problem
-            check_failures(self, known)
+            policy.check(trial, (self.trials[ended] for ended in reversed(self.end_order)))
         except Exception as error:
-            report_fatal(self, error)
+            self._end_with(error)
 
-    def _end(self, trial: Trial) -> None:
-        if trial.status == TrialStatus.INVALID:
-            trial.status = TrialStatus.FAILED
-        enter_ranking(self, trial)
-        self.end_order.append(trial.trial_id)
+    def _report_observations(self) -> None:
+        """Pass new observations to the strategy; one for which `tell` raises stays queued."""
+        unreported = self._state.unreported
+        while unreported:
+            observation = unreported[0]
+            self.strategy.tell(
+                observation.trial_id,
+                observation.values,
+                observation.scores,
+                violation=observation.violation,
+            )
+            del unreported[0]
 
-    def _tell(self) -> None:
-        """Tell the strategy what is new; what it failed over is told again."""
-        while self._untold:
-            one = self._untold[0]
-            one = one if isinstance(one, Observation) else observation_of(self, one)
-            self.strategy.tell(one.trial_id, one.values, one.scores, violation=one.violation)
-            del self._untold[0]
+    def _end_with(self, error: Exception) -> None:
+        """Raise an error; if the caller is a remote worker, end the search instead."""
+        if not called_by_remote_worker():
+            raise error
+        if self.fatal_error is None:
+            traceback = None if self.fatal_error_is_raised else error
+            logger.error("The search ends: %s", error, exc_info=traceback)
+            self.fatal_error = error
+
+    # ------------------------------------------------------------------ for subclasses
+
+    def _on_trial_started(self, trial: Trial) -> None:
+        """Called with each new trial, before it is saved and assigned."""
+
+    def _on_trial_ended(self, trial: Trial) -> None:
+        """Called with each trial that has ended and is not retried, before it is saved."""
 
     # ------------------------------------------------------------------ results and state
 
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
         """The best trials that completed with a finite score, best first.
 
-        Fewer than ``num_trials`` when fewer completed: a failed trial is never best.
+        Args:
+            num_trials: Maximum number of trials; failed trials never fill it up.
         """
         return [self.trials[trial_id] for trial_id in self.ledger.best(num_trials)]
 
     def get_state(self) -> dict[str, Any]:
-        """State beside the trials' own files; its size does not depend on their number."""
-        return store.oracle_state(self)
+        """The state without the trials, which have files of their own; of constant size."""
+        return {
+            "format": FORMAT,
+            "search": self._identity(),
+            **self._state.to_dict(),
+            "strategy": self.strategy.get_state(),
+            "refused": {
+                **self.infeasible.state(),
+                "limits": constraint_data(self.constraints),
+            },
+        }
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same to resume a search: strategy and objectives."""
+        objectives = [[objective.name, objective.direction] for objective in self.objectives]
+        return {"strategy": self.strategy_name, "objectives": objectives}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take a state over; `trials` must be loaded before."""
-        store.restore_oracle(self, state)
+        """Restore a saved state, after the trials were loaded.
+
+        Args:
+            state: Returned by `get_state`.
+
+        Raises:
+            StateError: The state has another format, strategy or objective.
+        """
+        check_format(state)
+        saved, current = state["search"], self._identity()
+        if saved != current:
+            raise different_search(
+                search_description(saved["strategy"], saved["objectives"]),
+                search_description(current["strategy"], current["objectives"]),
+            )
+        history = self._state.restore(state, self._scoring)
+        self.strategy.set_state(state["strategy"], history)
+
+    @property
+    def exclusions(self) -> Exclusions:
+        """Trials that do not count, because the program was changed after them."""
+        return self._state.exclusions
+
+    def _restart_strategy(self, history: Sequence[Observation]) -> None:
+        """Let the strategy learn these observations only."""
+        self.strategy.set_state(self._new_strategy_state, history)
+
+    def _set_project_dir(self, directory: str | Path, project_name: str) -> None:
+        # KerasTuner 1.4.8 passes the project folder to an oracle only through this method.
+        super()._set_project_dir(directory, project_name)
+        self._state.folder = Path(str(directory)) / project_name
+        self._storage = Storage(self._state.folder)
+
+    def _save_trial_file(self, trial: Trial) -> None:
+        if self._storage is not None:
+            self._storage.save_trial(trial.trial_id, self._state.trial_data(trial))
 
     @synchronized
     def save(self) -> None:
-        """Write the state, unless there is no project folder yet."""
-        store.save_oracle(self)
+        """Write the state; does nothing before a tuner has set the project folder."""
+        if self._storage is not None:
+            # Written first: a process that is killed in between drops the same trials again.
+            self._state.warm_start.save_dropped(self._state.folder)
+            self._storage.save(self.get_state())
 
     @synchronized
     def reload(self) -> None:
-        """Read the state of an earlier process; trials that were running run again.
+        """Load the saved search; trials that were running are run again.
 
         Raises:
             StateError: The files cannot be read, or belong to another search.
         """
-        store.reload_oracle(self)
+        saved = None if self._storage is None else self._storage.load()
+        if saved is None or self._state.folder is None:
+            return
+        begun = saved.state.get("started", 0) > 0
+        self._state.warm_start.load(self._state.folder, begun=begun)
+        self._state.load_trials(saved.trials)
+        self.set_state(saved.state)

@@ -1,4 +1,4 @@
-"""Earlier trials as an oracle is given them, and whether they have that form."""
+"""Types of the ``warm_start`` argument of an oracle, and their validation."""
 
 from __future__ import annotations
 
@@ -12,87 +12,98 @@ from keras_nas_plugin.errors import WarmStartError
 
 #: One number per objective.
 Scores = tuple[float, ...]
-#: Name and direction of each score; the direction is None where the source does not tell it.
+#: Name and direction of each score; the direction is None if the source does not record it.
 Objectives = Sequence[tuple[str, str | None]]
+#: Values by name, and one score, one per objective, or None for a failed trial.
+Pair = tuple[Mapping[str, Any], Any]
 
 
-class EarlierTrials(list):
-    """A list of pairs (values, score) that knows what the scores are of.
+class EarlierTrials(list[Pair]):
+    """A list of pairs (values, score) with the objectives of the scores.
 
     Args:
         pairs: Values by name, and one score, one per objective, or None for a failed trial.
-        objectives: What the scores are of; None where that is not known.
+        objectives: The objectives of the scores; None if they are unknown.
     """
 
-    def __init__(
-        self,
-        pairs: Iterable[tuple[Mapping[str, Any], Any]] = (),
-        objectives: Objectives | None = None,
-    ) -> None:
+    def __init__(self, pairs: Iterable[Pair] = (), objectives: Objectives | None = None) -> None:
         super().__init__(pairs)
         self.objectives = objectives
 
 
-def checked_pairs(earlier: Any, objectives: int) -> list[tuple[dict[str, Any], Scores | None]]:
-    """What `NASOracle` was given as ``warm_start``, as values and finite scores.
+def checked_pairs(earlier: object, objectives: int) -> list[tuple[dict[str, Any], Scores | None]]:
+    """Validate the ``warm_start`` argument of `NASOracle`.
 
     Args:
         earlier: Pairs of values and score.
-        objectives: How many scores the strategy gets. A strategy that gets one takes several
-            as well, where the oracle has several objectives: their sum counts.
+        objectives: Number of scores that the strategy gets per trial. If it gets one score, an
+            oracle with several objectives accepts several scores too and adds them up.
+
+    Returns:
+        Pairs of values and finite scores; None in place of the scores of a failed trial.
 
     Raises:
-        WarmStartError: Naming the entry that has another form.
+        WarmStartError: An entry has the wrong type; the message names it.
     """
     if isinstance(earlier, str | os.PathLike):
         raise WarmStartError(
-            f"`warm_start` needs pairs (values, score); received {str(earlier)!r}. "
+            f"`warm_start` must be pairs (values, score); got {str(earlier)!r}. "
             f"Write `warm_start=earlier_trials({str(earlier)!r})`."
         )
     if isinstance(earlier, Mapping) or not isinstance(earlier, Iterable):
         raise WarmStartError(
-            f"`warm_start` needs a list of pairs (values, score); received {earlier!r}"
+            f"`warm_start` must be a list of pairs (values, score); got {earlier!r}"
         )
-    return [_checked(pair, index, objectives) for index, pair in enumerate(earlier)]
+    return [_checked_pair(pair, index, objectives) for index, pair in enumerate(earlier)]
 
 
-def _checked(pair: Any, index: int, objectives: int) -> tuple[dict[str, Any], Scores | None]:
+def _checked_pair(
+    pair: object, index: int, objectives: int
+) -> tuple[dict[str, Any], Scores | None]:
     name = f"warm_start[{index}]"
     if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-        raise WarmStartError(f"`{name}` needs a pair (values, score); received {pair!r}")
+        raise WarmStartError(f"`{name}` must be a pair (values, score); got {pair!r}")
     values, scores = values_of(pair[0], name), pair[1]
     if scores is None:
         return values, None
-    if hasattr(scores, "tolist"):  # an array or a number of NumPy
+    if hasattr(scores, "tolist"):  # a numpy array or number
         scores = scores.tolist()
-    given = list(scores) if isinstance(scores, Sequence) else [scores]
-    if any(isinstance(n, bool | str) or not isinstance(n, numbers.Real) for n in given):
-        raise WarmStartError(f"`{name}` needs a number as its score; received {scores!r}")
-    if not given or (objectives > 1 and len(given) != objectives):
+    numbers_of_trial = list(scores) if isinstance(scores, Sequence) else [scores]
+    if any(
+        isinstance(number, bool | str) or not isinstance(number, numbers.Real)
+        for number in numbers_of_trial
+    ):
+        raise WarmStartError(f"the score of `{name}` must be a number; got {scores!r}")
+    if not numbers_of_trial or (objectives > 1 and len(numbers_of_trial) != objectives):
         raise WarmStartError(
-            f"`{name}` needs one score per objective, {objectives}; received {scores!r}"
+            f"`{name}` must have one score per objective, {objectives}; got {scores!r}"
         )
-    return values, tuple(map(float, given)) if all(map(_finite, given)) else None
+    if not all(map(_is_finite, numbers_of_trial)):
+        return values, None
+    return values, tuple(map(float, numbers_of_trial))
 
 
-def _finite(number: numbers.Real) -> bool:
+def _is_finite(number: float) -> bool:
     try:
         return math.isfinite(number)
-    except OverflowError:  # an integer that no float can hold
+    except OverflowError:  # an integer that is too large for a float
         return False
 
 
-def values_of(item: Any, name: str) -> dict[str, Any]:
-    """Values by name; a trial's own `keras_tuner.HyperParameters` are welcome as well.
+def values_of(item: object, name: str) -> dict[str, Any]:
+    """Values by name from a mapping or a `keras_tuner.HyperParameters`.
 
     Args:
-        item: What was given.
-        name: What it is called in an error.
+        item: The mapping or the hyperparameters.
+        name: Name of the argument in an error message.
+
+    Returns:
+        A new dictionary.
 
     Raises:
-        WarmStartError: It is neither.
+        WarmStartError: ``item`` is neither.
     """
     values = item if isinstance(item, Mapping) else getattr(item, "values", item)
     if not isinstance(values, Mapping):
-        raise WarmStartError(f"`{name}` needs values by name; received {item!r}")
+        raise WarmStartError(f"`{name}` must be a mapping of values by name; got {item!r}")
     return {str(key): value for key, value in values.items()}

@@ -1,4 +1,4 @@
-"""Fitting earlier trials to a search space, and the account of it."""
+"""Matching of earlier trials to a search space, and the report on it."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from keras_nas_plugin.oracles.earlier import Scores
 from keras_nas_plugin.space.matching import match
 from keras_nas_plugin.space.spec import SearchSpec, Values
 
-_UNKNOWN_SPACE = "the space is not known before the first trial: it needs `hyperparameters`"
+_UNKNOWN_SPACE = "the space is not known before the first trial: pass `hyperparameters`"
 
 
 @dataclasses.dataclass(frozen=True)
 class WarmStartReport:
-    """What became of earlier trials and of configurations to try first.
+    """How many earlier trials and initial configurations fit the search space.
 
     Attributes:
-        used: Configurations of earlier trials that the strategy was told.
-        failed: How many of these failed then.
-        repeated: Earlier trials of a configuration that another one had too; their mean
-            score counts.
-        dropped: Reason to count, for earlier trials that did not fit the space.
-        unknown: Names of hyperparameters that the space does not have, to how often.
-        initial: Configurations that are tried first.
-        initial_dropped: Reason to count, for those that did not fit the space.
+        used: Configurations of earlier trials that the strategy learned from.
+        failed: How many of these had failed.
+        repeated: Number of earlier trials that repeat the configuration of another; the mean of
+            their scores counts.
+        dropped: Number of earlier trials that did not fit the space, by reason.
+        unknown: Number of trials by hyperparameter that the space does not have.
+        initial: Number of configurations to try first.
+        initial_dropped: Number of initial configurations that did not fit the space, by reason.
     """
 
     used: int = 0
@@ -40,7 +40,7 @@ class WarmStartReport:
     def __str__(self) -> str:
         text = f"warm start: {self.used} earlier configurations used"
         text += f" ({self.failed} of them failed)" if self.failed else ""
-        text += f", {self.repeated} trials repeated one" if self.repeated else ""
+        text += f", {self.repeated} trials repeated one of them" if self.repeated else ""
         text += _dropped_text("trials", self.dropped)
         if self.unknown:
             text += f"; hyperparameters that the space does not have: {', '.join(self.unknown)}"
@@ -48,52 +48,66 @@ class WarmStartReport:
         return text + _dropped_text("configurations to try first", self.initial_dropped)
 
 
-def _dropped_text(what: str, dropped: Mapping[str, int]) -> str:
+def _dropped_text(noun: str, dropped: Mapping[str, int]) -> str:
     if not dropped:
         return ""
     reasons = "; ".join(f"{count} x {reason}" for reason, count in dropped.items())
-    return f", {sum(dropped.values())} {what} did not fit ({reasons})"
+    return f", {sum(dropped.values())} {noun} did not fit ({reasons})"
 
 
-class Fitting:
-    """Values that fit a space, each configuration once."""
+class MatchedTrials:
+    """Earlier trials whose values fit a space, merged by configuration.
+
+    Args:
+        spec: The search space.
+
+    Attributes:
+        dropped: Number of trials that do not fit, by reason.
+        unknown: Number of trials by hyperparameter that the space does not have.
+        repeated: Number of trials that repeat the configuration of another.
+    """
 
     def __init__(self, spec: SearchSpec) -> None:
         self._spec = spec
-        self._found: dict[str, tuple[Values, list[Scores | None]]] = {}
+        self._scores: dict[str, tuple[Values, list[Scores | None]]] = {}
         self.dropped: collections.Counter[str] = collections.Counter()
         self.unknown: collections.Counter[str] = collections.Counter()
         self.repeated = 0
 
-    def add(self, given: Mapping[str, Any], scores: Scores | None) -> None:
-        """Take in one trial, or count why it does not fit."""
+    def add(self, values: Mapping[str, Any], scores: Scores | None) -> None:
+        """Add a trial; if it does not fit, count the reason.
+
+        Args:
+            values: Its values.
+            scores: Its scores, the larger the better; None if it failed.
+        """
         if not self._spec.decisions:
-            # Every trial would be the same empty configuration, and nothing left to try.
+            # All trials would have the same, empty configuration, which would exhaust the space.
             self.dropped[_UNKNOWN_SPACE] += 1
             return
-        found = match(self._spec, given)
+        matched = match(self._spec, values)
         # KerasTuner's own entries (`tuner/epochs`) are not hyperparameters.
-        self.unknown.update(name for name in found.unknown if not name.startswith("tuner/"))
-        if found.values is None:
-            reasons = [f"no {name!r}" for name in found.missing]
-            reasons += [f"{name!r} outside its domain" for name in found.outside]
+        self.unknown.update(name for name in matched.unknown if not name.startswith("tuner/"))
+        if matched.values is None:
+            reasons = [f"no {name!r}" for name in matched.missing]
+            reasons += [f"{name!r} outside its domain" for name in matched.outside]
             self.dropped[", ".join(reasons)] += 1
             return
-        key = self._spec.key(found.values)
-        self.repeated += key in self._found
-        self._found.setdefault(key, (found.values, []))[1].append(scores)
+        key = self._spec.key(matched.values)
+        self.repeated += key in self._scores
+        self._scores.setdefault(key, (matched.values, []))[1].append(scores)
 
     def merged(self) -> list[tuple[Values, Scores | None]]:
-        """Configurations with their mean score, failed ones first, the best last.
+        """Configurations with their mean scores: failed ones first, the best last.
 
-        What a strategy heard last, it takes for the youngest.
+        Strategies with a limited memory keep the last observations, here the best ones.
         """
-        told = [(values, _mean(scores)) for values, scores in self._found.values()]
-        return sorted(told, key=lambda pair: (pair[1] is not None, pair[1] or ()))
+        merged = [(values, _mean(scores)) for values, scores in self._scores.values()]
+        return sorted(merged, key=lambda pair: (pair[1] is not None, pair[1] or ()))
 
 
 def _mean(all_scores: list[Scores | None]) -> Scores | None:
-    """Mean per objective over the trials that did not fail; None when all did."""
+    """Mean per objective over the trials that did not fail; None if all failed."""
     finished = [scores for scores in all_scores if scores is not None]
     if not finished:
         return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
+import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
@@ -15,18 +16,18 @@ from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
 from keras_nas_plugin.oracles.lock import synchronized
 from keras_nas_plugin.oracles.objectives import checked_objective
 from keras_nas_plugin.oracles.proxy_scores import ProxyScores
-from keras_nas_plugin.oracles.scoring import observation_of, rung_of
-from keras_nas_plugin.oracles.store import project_path
-from keras_nas_plugin.project import discard_last_epochs
+from keras_nas_plugin.oracles.scoring import rung_of
+from keras_nas_plugin.oracles.store import objectives_description
+from keras_nas_plugin.pareto import non_dominated_ranks
+from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.space.fidelity import Fidelity, configuration, fidelity_of
-from keras_nas_plugin.strategies.base import Strategy
+from keras_nas_plugin.strategies.base import Observation, Strategy
 from keras_nas_plugin.strategies.halving import Rungs, rung_epochs
-from keras_nas_plugin.strategies.pareto import non_dominated_ranks
 from keras_nas_plugin.strategies.random import RandomSearch
 
 logger = logging.getLogger("keras_nas_plugin")
 
-# What an oracle that is the source decides, unless the wrapping one is told otherwise.
+# Settings that are taken from a source oracle unless the caller passes them.
 _INHERITED = (
     "seed",
     "hyperparameters",
@@ -44,12 +45,12 @@ _NOT_GIVEN: Any = object()
 class SuccessiveHalvingOracle(NASOracle):
     """Trains every configuration a little, and the promising ones further.
 
-    With 27 epochs and a factor of 3, each configuration trains for 3 epochs; whoever is among
-    the best third of those goes on to 9, and the best third of these to 27. A trial is
-    promoted as soon as it has earned it, no worker waits for a round to end, and it goes on
-    from its own last epoch, optimizer included: 3 and 6 epochs are the same as 9. With random
-    proposals the search takes about 0.3 of the epochs that training all in full would; a
-    source that learns proposes better and better, and more of that earns promotions.
+    With 27 epochs and a factor of 3, each configuration trains for 3 epochs; the best third of
+    those continue to 9, and the best third of these to 27. A trial is
+    promoted as soon as it ranks high enough, no worker waits for a round to end, and training
+    continues from its own last epoch, optimizer included: 3 and then 6 epochs give the same
+    model as 9. With random proposals, the search takes about 0.3 of the epochs of full
+    training; with a source that learns, more of the later candidates are promoted.
 
     ```python
     source = RegularizedEvolutionOracle("val_accuracy", max_trials=100)
@@ -57,31 +58,31 @@ class SuccessiveHalvingOracle(NASOracle):
     tuner.search(x, y, epochs=27, validation_data=(x_val, y_val))
     ```
 
-    A promotion is a trial of its own with the same values, as in KerasTuner's Hyperband, which
-    says how far it trains in ``tuner/epochs``, ``tuner/initial_epoch``, ``tuner/round`` and
-    ``tuner/trial_id`` among its values. Promotions come on top of ``max_trials``. Its score
-    and its weights are those of the best epoch since the configuration's first. A trial that
-    failed is never promoted and counts as its rung's worst; several objectives are ranked by
-    non-dominated front and crowding distance. When all configurations are started and nothing
-    is left to promote, the best goes on until one trial has all epochs.
+    As in KerasTuner's Hyperband, a promotion is a new trial with the same values; the entries
+    ``tuner/epochs``, ``tuner/initial_epoch``, ``tuner/round`` and ``tuner/trial_id`` describe
+    which epochs it trains. Promotions do not count towards ``max_trials``. The score and the
+    weights of a trial are those of the best epoch of its configuration so far. A failed trial is
+    never promoted and ranks last in its rung; several objectives are ranked by non-dominated
+    front and crowding distance. When all configurations have been started and none can be
+    promoted, the best one continues until one trial has been trained in full.
 
-    `NASTuner` does all that is needed. A plain `keras_tuner.Tuner` would ignore
-    ``tuner/epochs``: with it the source's configurations are all trained in full, and a warning
-    says so; with ``max_epochs`` given, it is refused. A tuner of your own calls
-    `train_in_rungs` before its first trial and trains from ``tuner/initial_epoch`` to
-    ``tuner/epochs``. Callbacks begin anew with each promotion: one that stopped a trial early
-    does not keep it from being promoted.
+    `NASTuner` supports this without further settings. A plain `keras_tuner.Tuner` would ignore
+    ``tuner/epochs``: with it, all configurations are trained in full and a warning is logged,
+    or an error is raised if ``max_epochs`` is set. A custom tuner must call `train_in_rungs`
+    before its first trial and train from ``tuner/initial_epoch`` to ``tuner/epochs``.
+    Callbacks start from scratch with each promotion: a trial that was stopped early may still
+    be promoted.
 
     Source: Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning",
     algorithm 2.
 
     Args:
-        objective: See `NASOracle`. None takes the source's.
-        max_trials: Configurations to start, at least 1; None until the space is exhausted.
-            Not given, the source's, else 100.
-        source: Where configurations come from: another oracle of this package, whose
-            objective, seed, constraints and other settings hold where none are given here, or
-            a `Strategy`. None draws at random.
+        objective: See `NASOracle`. None takes that of the source.
+        max_trials: Number of configurations to start, at least 1; None starts them until the
+            space is exhausted. Default: that of the source oracle, or 100.
+        source: Proposes the configurations: a `Strategy`, or another oracle of this package,
+            whose objective, seed, constraints and other settings are the defaults of this
+            oracle. None proposes at random.
         min_epochs: Epochs of the shortest training. None takes a ninth of the full one (with
             the default factor), at least 1.
         max_epochs: Epochs of a full training. None takes the ``epochs`` of `NASTuner.search`.
@@ -90,7 +91,7 @@ class SuccessiveHalvingOracle(NASOracle):
         **options: The other arguments of `NASOracle`.
 
     Raises:
-        StrategyError: An argument is not what it needs to be.
+        StrategyError: An argument is invalid.
     """
 
     def __init__(
@@ -104,23 +105,24 @@ class SuccessiveHalvingOracle(NASOracle):
         factor: int = 3,
         **options: Unpack[OracleOptions],
     ) -> None:
-        _check(min_epochs=min_epochs, max_epochs=max_epochs, factor=factor)
+        _check_epochs(min_epochs=min_epochs, max_epochs=max_epochs, factor=factor)
         if isinstance(source, NASOracle):
             _check_source(source, objective)
             strategy, objective = source.strategy, _objective_of(source)
             max_trials = source.max_trials if max_trials is _NOT_GIVEN else max_trials
             inherited = {name: getattr(source, name) for name in _INHERITED}
-            given, options = options, {**inherited, **options}
+            settings = cast(OracleOptions, {**inherited, **options})
         else:
-            strategy, given = _strategy(source), options
+            strategy, settings = _source_strategy(source), options
         max_trials = _DEFAULT_TRIALS if max_trials is _NOT_GIVEN else max_trials
-        super().__init__(strategy, objective, max_trials, **options)
-        if isinstance(getattr(strategy, "scorer", None), ProxyScores):
-            strategy.scorer.attach(self)
-        if isinstance(source, NASOracle) and not {"warm_start", "initial"} & given.keys():
-            self._warm_start = source._warm_start
+        super().__init__(strategy, objective, max_trials, **settings)
+        scorer = getattr(strategy, "scorer", None)
+        if isinstance(scorer, ProxyScores):
+            scorer.attach(self._state, self.constraints)
+        if isinstance(source, NASOracle) and not {"warm_start", "initial"} & options.keys():
+            self._state.warm_start = source._state.warm_start
         self.min_epochs, self.max_epochs, self.factor = min_epochs, max_epochs, factor
-        #: Who is trained how far; None until a tuner calls `train_in_rungs`.
+        #: The trials of each rung; None until a tuner calls `train_in_rungs`.
         self.rungs: Rungs | None = None
         self._warned = False
 
@@ -130,111 +132,111 @@ class SuccessiveHalvingOracle(NASOracle):
 
     @synchronized
     def train_in_rungs(self, epochs: int | None = None) -> int:
-        """Say that trials are trained for ``tuner/epochs`` epochs; for tuners, before a search.
+        """Declare that trials are trained for ``tuner/epochs`` epochs.
+
+        A tuner calls this before a search.
 
         Args:
-            epochs: Epochs of a full training, as the user gave them to `search`; None if not.
+            epochs: Epochs of a full training, as passed to `search`; None if not passed.
 
         Returns:
             Epochs of a full training.
 
         Raises:
             StrategyError: Neither ``epochs`` nor ``max_epochs`` is given, or they differ.
-            StateError: The saved search has other rungs.
+            StateError: The saved search has different rungs.
         """
-        most = self.max_epochs or epochs
-        if most is None or (epochs is not None and epochs != most):
+        full = self.max_epochs or epochs
+        if full is None or (epochs is not None and epochs != full):
             raise StrategyError(
-                "`max_epochs` needs to be the `epochs` of `search`, or one of them not given; "
-                f"received {self.max_epochs} and {epochs}"
+                "`max_epochs` must equal the `epochs` of `search`, or only one of them may be "
+                f"given; got {self.max_epochs} and {epochs}"
             )
-        _check(min_epochs=self.min_epochs, max_epochs=most, factor=self.factor)
-        rungs = Rungs(rung_epochs(most, self.factor, self.min_epochs), self.factor)
-        if self._started == 0 and self.rungs is None:
-            self._use(rungs)
+        _check_epochs(min_epochs=self.min_epochs, max_epochs=full, factor=self.factor)
+        rungs = Rungs(rung_epochs(full, self.factor, self.min_epochs), self.factor)
+        if self._state.started == 0 and self.rungs is None:
+            self._set_rungs(rungs)
             if len(rungs.epochs) == 1:
-                logger.warning("%d epochs are too few to halve: all trials train in full.", most)
-        known = self.rungs.epochs if self.rungs else ()
-        if (known, self.rungs and self.rungs.factor) != (rungs.epochs, rungs.factor):
+                logger.warning("%d epochs are too few to halve: all trials train in full.", full)
+        saved = self.rungs.epochs if self.rungs else ()
+        if (saved, self.rungs and self.rungs.factor) != (rungs.epochs, rungs.factor):
             raise StateError(
-                f"`max_epochs`, `min_epochs` and `factor` need to give the saved search's rungs, "
-                f"{known or 'none'}; received {rungs.epochs}. Choose another `project_name`, or "
-                "pass `overwrite=True` to start over."
+                "`max_epochs`, `min_epochs` and `factor` must result in the rungs of the saved "
+                f"search, {saved or 'none'}; got {rungs.epochs}. Choose another `project_name`, "
+                "or pass `overwrite=True` to start over."
             )
-        return most
+        return full
 
-    def _use(self, rungs: Rungs) -> None:
+    def _set_rungs(self, rungs: Rungs) -> None:
         self.rungs = rungs
         if self.max_trials is not None:
-            # Each configuration may have a trial on each rung, and ids have to sort.
-            self._id_width = len(str(self.max_trials * len(rungs.epochs)))
+            # Ids are padded for one trial of each configuration at each rung.
+            self._state.id_width = len(str(self.max_trials * len(rungs.epochs)))
 
     # ------------------------------------------------------------------ proposals
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Promote a trial that has earned it, or ask the source for the next configuration.
+        """Promote a trial, or ask the source for the next configuration.
 
         Args:
-            trial_id: Id of the trial to come.
+            trial_id: Id of the next trial.
 
         Returns:
-            See `NASOracle.populate_space`; status ``"IDLE"`` while others still run whose
-            results may earn a promotion.
+            See `NASOracle.populate_space`; status ``"IDLE"`` while running trials may
+            still lead to a promotion.
 
         Raises:
             StrategyError: See `NASOracle`; or the tuner did not call `train_in_rungs`.
         """
         if self.rungs is None:
-            self._warn_or_refuse()
+            self._warn_or_raise()
             return super().populate_space(trial_id)
-        job = self.rungs.promotable()
-        if job is None:
-            proposal = self._new_configuration(trial_id)
+        promotion = self.rungs.promotable()
+        if promotion is None:
+            proposal = self._new_configuration(trial_id, self.rungs)
             if proposal is not None:
                 return proposal
             if self.ongoing_trials:
                 return {"status": TrialStatus.IDLE, "values": None}
-            job = self.rungs.unfinished()
-        if job is None:
-            self._forget(self.trials)
+            promotion = self.rungs.unfinished()
+        if promotion is None:
+            self._discard_last_epochs(self.trials)
             return {"status": TrialStatus.STOPPED, "values": None}
-        return {"status": TrialStatus.RUNNING, "values": self._promoted(*job)}
+        return {"status": TrialStatus.RUNNING, "values": self._promoted(*promotion, self.rungs)}
 
-    def _new_configuration(self, trial_id: str) -> dict[str, Any] | None:
+    def _new_configuration(self, trial_id: str, rungs: Rungs) -> dict[str, Any] | None:
         if self.remaining_trials() == 0:
             return None
         proposal = super().populate_space(trial_id)
         if proposal["status"] != TrialStatus.RUNNING:
             return None
-        fidelity = Fidelity(self.rungs.epochs[0])
+        fidelity = Fidelity(rungs.epochs[0])
         return {**proposal, "values": {**proposal["values"], **fidelity.to_values()}}
 
-    def _promoted(self, parent: str, rung: int) -> dict[str, Any]:
-        """Values of the trial that goes on with ``parent``."""
+    def _promoted(self, parent: str, rung: int, rungs: Rungs) -> dict[str, Any]:
+        """Values of the trial that continues ``parent`` up to a rung."""
         values = configuration(self.trials[parent].hyperparameters.values)
-        epochs = self.rungs.epochs
-        fidelity = Fidelity(epochs[rung], epochs[rung - 1], rung, parent)
-        # A hyperparameter that was found meanwhile had its default while the parent trained.
+        fidelity = Fidelity(rungs.epochs[rung], rungs.epochs[rung - 1], rung, parent)
+        # A hyperparameter that was discovered since then had its default in the parent.
         return {**values, **self.spec.fill(values), **fidelity.to_values()}
 
-    def _warn_or_refuse(self) -> None:
+    def _warn_or_raise(self) -> None:
         problem = (
-            "`SuccessiveHalvingOracle` needs a tuner that trains `tuner/epochs` epochs and says "
-            "so by calling `train_in_rungs`, as NASTuner does; keras_tuner.Tuner trains all "
-            "trials in full"
+            "`SuccessiveHalvingOracle` needs a tuner that trains `tuner/epochs` epochs and calls "
+            "`train_in_rungs`, as NASTuner does; keras_tuner.Tuner trains all trials in full"
         )
         if self.max_epochs is not None:
-            raise StrategyError(f"{problem}; received `max_epochs={self.max_epochs}`")
+            raise StrategyError(f"{problem}; got `max_epochs={self.max_epochs}`")
         if not self._warned:
             self._warned = True
-            logger.warning("%s: none is trained shorter.", problem)
+            logger.warning("%s. No training is shortened.", problem)
 
     def trials_used_up(self) -> bool:
-        """Whether ``max_trials`` ends the search; with rungs `populate_space` decides."""
+        """Whether ``max_trials`` allows no further trial; with rungs, `populate_space` decides."""
         return self.rungs is None and super().trials_used_up()
 
     def remaining_trials(self) -> int | None:
-        """Configurations that are still to be started; None without ``max_trials``."""
+        """Number of configurations that may still be started; None without ``max_trials``."""
         if self.rungs is None:
             return super().remaining_trials()
         if self.max_trials is None:
@@ -243,62 +245,68 @@ class SuccessiveHalvingOracle(NASOracle):
 
     # ------------------------------------------------------------------ bookkeeping
 
-    def _new_trial(self) -> Trial:
-        trial = super()._new_trial()
-        if trial.status == TrialStatus.RUNNING:
-            self._enter(trial)
-        return trial
-
-    def _enter(self, trial: Trial) -> None:
+    def _on_trial_started(self, trial: Trial) -> None:
         fidelity = fidelity_of(trial.hyperparameters.values)
-        if self.rungs is not None and fidelity is not None:
-            self.rungs.start(trial.trial_id, fidelity.rung, fidelity.parent)
-            if fidelity.parent is not None:
-                # The same model: nothing is found out anew.
-                self._screened[trial.trial_id] = dict(self.screened_metrics(fidelity.parent))
-                parents = self.ledger.parents
-                parents[trial.trial_id] = parents.get(fidelity.parent, ())
+        if self.rungs is None or fidelity is None:
+            return
+        self.rungs.start(trial.trial_id, fidelity.rung, fidelity.parent)
+        if fidelity.parent is not None:
+            # The model is that of the parent, which was screened.
+            screened, parents = self._state.screened, self.ledger.parents
+            screened[trial.trial_id] = dict(self.screened_metrics(fidelity.parent))
+            parents[trial.trial_id] = parents.get(fidelity.parent, ())
 
-    def _end(self, trial: Trial) -> None:
-        super()._end(trial)
+    def _on_trial_ended(self, trial: Trial) -> None:
         if self.rungs is not None:
-            self.rungs.end(observation_of(self, trial))
+            self.rungs.end(self._scoring.observation(trial))
 
     @synchronized
     def end_trial(self, trial: Trial) -> None:
-        """See `NASOracle.end_trial`; states that nobody goes on from any more are deleted."""
+        """See `NASOracle.end_trial`; deletes the weights that no promotion needs."""
         try:
             super().end_trial(trial)
         finally:
             if self.rungs is not None and self.ledger.ended(trial.trial_id) is not None:
-                fidelity = fidelity_of(self.trials[trial.trial_id].hyperparameters.values)
-                ids = [trial.trial_id, fidelity.parent if fidelity else None]
-                over = [one for one in ids if one is not None and not self.rungs.needed(one)]
-                hopeless = self.rungs.without_hope(self.max_trials) if self.max_trials else []
-                self._forget([*over, *hopeless])
+                self._discard_unneeded(trial.trial_id, self.rungs)
 
-    def _forget(self, trial_ids: Iterable[str]) -> None:
-        """Delete the states after the last epoch, from which a promotion would go on."""
-        project = project_path(self)
-        for trial_id in trial_ids if project is not None else ():
-            discard_last_epochs(project / f"trial_{trial_id}")
+    def _discard_unneeded(self, trial_id: str, rungs: Rungs) -> None:
+        """Delete the weights that are no longer needed after the end of a trial."""
+        fidelity = fidelity_of(self.trials[trial_id].hyperparameters.values)
+        lineage = [trial_id]
+        if fidelity is not None and fidelity.parent is not None:
+            lineage.append(fidelity.parent)
+        unneeded = [ancestor for ancestor in lineage if not rungs.needed(ancestor)]
+        outranked = rungs.eliminated(self.max_trials) if self.max_trials else []
+        self._discard_last_epochs([*unneeded, *outranked])
+
+    def _discard_last_epochs(self, trial_ids: Iterable[str]) -> None:
+        """Delete the weights and optimizer states from which promotions would continue."""
+        if self._state.folder is None:
+            return
+        layout = ProjectLayout(self._state.folder)
+        for trial_id in trial_ids:
+            layout.trial(trial_id).discard_last_epochs()
 
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:
-        """The best configurations, each as the trial that trained it longest, best first.
+        """The best configurations, best first, each by its longest-trained trial.
 
-        Longer trained ones come first: a lucky score after few epochs says less. Several
-        objectives are ordered by non-dominated front and, within one, by the first of them.
+        Trials with more epochs come first, because scores after few epochs are unreliable.
+        Several objectives are ordered by non-dominated front, and within a front by the first
+        objective.
+
+        Args:
+            num_trials: Maximum number of trials.
         """
-        found: list[Trial] = []
-        for _, rung in itertools.groupby(self._longest(), rung_of):
+        best: list[Trial] = []
+        for _, rung in itertools.groupby(self._longest_trained(), rung_of):
             trials = list(rung)
-            found += self._by_front(trials) if self.strategy.multi_objective else trials
-            if len(found) >= num_trials:
+            best += self._by_front(trials) if self.strategy.multi_objective else trials
+            if len(best) >= num_trials:
                 break
-        return found[:num_trials]
+        return best[:num_trials]
 
-    def _longest(self) -> Iterator[Trial]:
-        """Of each configuration, the trial that trained longest, by rung and score."""
+    def _longest_trained(self) -> Iterator[Trial]:
+        """The longest-trained trial of each configuration, by rung and score."""
         seen: set[str] = set()
         for trial_id in self.ledger.best():
             key = self.ledger.key(trial_id)
@@ -307,46 +315,55 @@ class SuccessiveHalvingOracle(NASOracle):
                 yield self.trials[trial_id]
 
     def _by_front(self, trials: Sequence[Trial]) -> Iterator[Trial]:
-        scores = np.array([observation_of(self, trial).scores for trial in trials])
-        # A stable sort: within a front they stay in their order.
-        return (trials[i] for i in np.argsort(non_dominated_ranks(scores), kind="stable"))
+        scores = np.array([self._scoring.observation(trial).scores for trial in trials])
+        # A stable sort keeps the order within a front.
+        return (trials[index] for index in np.argsort(non_dominated_ranks(scores), kind="stable"))
 
     def get_state(self) -> dict[str, Any]:
-        """See `NASOracle.get_state`; which trial is where stands in the trials' own values."""
+        """See `NASOracle.get_state`; the rung of a trial is stored with its values."""
         rungs = self.rungs and {"epochs": list(self.rungs.epochs), "factor": self.rungs.factor}
         return {**super().get_state(), "rungs": rungs}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `NASOracle.set_state`."""
         super().set_state(state)
-        self.rungs = Rungs(**state["rungs"]) if state["rungs"] else None
+        self._restore_rungs(Rungs(**state["rungs"]) if state["rungs"] else None)
+
+    def _restart_strategy(self, history: Sequence[Observation]) -> None:
+        super()._restart_strategy(history)
+        self._restore_rungs(self.rungs and Rungs(self.rungs.epochs, self.rungs.factor))
+
+    def _restore_rungs(self, rungs: Rungs | None) -> None:
+        """Fill empty rungs with the trials that count."""
+        self.rungs = rungs
         for trial_id in self.start_order:
-            self._enter(self.trials[trial_id])
+            self._on_trial_started(self.trials[trial_id])
         if self.rungs is not None:
             for trial_id in self.end_order:
-                self.rungs.end(observation_of(self, self.trials[trial_id]))
-            self._forget(one for one in self.end_order if not self.rungs.needed(one))
+                self._on_trial_ended(self.trials[trial_id])
+            unneeded = [trial for trial in self.end_order if not self.rungs.needed(trial)]
+            self._discard_last_epochs(unneeded)
 
 
-def _check(*, min_epochs: int | None, max_epochs: int | None, factor: int) -> None:
+def _check_epochs(*, min_epochs: int | None, max_epochs: int | None, factor: int) -> None:
     if factor < 2:
-        raise StrategyError(f"`factor` needs at least 2; received {factor}")
+        raise StrategyError(f"`factor` must be at least 2; got {factor}")
     if min_epochs is not None and min_epochs < 1:
-        raise StrategyError(f"`min_epochs` needs at least 1 or None; received {min_epochs}")
+        raise StrategyError(f"`min_epochs` must be at least 1, or None; got {min_epochs}")
     if max_epochs is not None and max_epochs < (min_epochs or 1):
         raise StrategyError(
-            f"`max_epochs` needs at least {min_epochs or 1}, the shortest training; "
-            f"received {max_epochs}"
+            f"`max_epochs` must be at least {min_epochs or 1}, the shortest training; "
+            f"got {max_epochs}"
         )
 
 
-def _strategy(source: Any) -> Strategy:
+def _source_strategy(source: object) -> Strategy:
     strategy = RandomSearch() if source is None else source
     if not isinstance(strategy, Strategy):
         raise StrategyError(
-            "`source` needs an oracle of this package, for example "
+            "`source` must be an oracle of this package, for example "
             "RegularizedEvolutionOracle('val_accuracy', max_trials=50), a Strategy or None; "
-            f"received {type(source).__name__}"
+            f"got {type(source).__name__}"
         )
     return strategy
 
@@ -355,15 +372,21 @@ def _check_source(source: NASOracle, objective: Any) -> None:
     name = type(source).__name__
     if type(source).populate_space is not NASOracle.populate_space:
         raise StrategyError(
-            f"`source` needs an oracle whose proposals are those of its strategy; received {name}"
+            "`source` must be an oracle whose proposals are those of its strategy; "
+            f"got {name}, which overrides `populate_space`"
         )
-    if source.start_order or project_path(source) is not None:
-        raise StrategyError(f"`source` needs an oracle of its own; this {name} runs a search")
-    theirs = _names(_objective_of(source))
-    if objective is not None and _names(checked_objective(objective)) != theirs:
+    if source.start_order or source._state.folder is not None:
         raise StrategyError(
-            f"`objective` needs to be the source's, {theirs}, or None; "
-            f"received {_names(checked_objective(objective))}"
+            f"`source` must be an oracle that runs no search itself; got a {name} that does"
+        )
+    expected = _objectives_text(source.objectives)
+    if objective is None:
+        return
+    checked = checked_objective(objective)
+    actual = _objectives_text(checked if isinstance(checked, list) else [checked])
+    if actual != expected:
+        raise StrategyError(
+            f"`objective` must be that of the source, {expected}, or None; got {actual}"
         )
 
 
@@ -371,6 +394,7 @@ def _objective_of(source: NASOracle) -> Any:
     return source.objectives if len(source.objectives) > 1 else source.objectives[0]
 
 
-def _names(objective: Any) -> str:
-    several = objective if isinstance(objective, list) else [objective]
-    return " and ".join(f"{one.name} ({one.direction})" for one in several)
+def _objectives_text(objectives: Iterable[keras_tuner.Objective]) -> str:
+    return objectives_description(
+        (objective.name, objective.direction) for objective in objectives
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
-from keras_nas_plugin.strategies.local_search import LocalSearch, default_initial_samples
+from keras_nas_plugin.strategies.local_search import LocalSearch
 
 
 class LocalSearchOracle(NASOracle):
@@ -14,10 +14,10 @@ class LocalSearchOracle(NASOracle):
     Args:
         objective: See `NASOracle`.
         max_trials: See `NASOracle`.
-        initial_samples: Random configurations to start from. None takes ten, and at most
-            a quarter of ``max_trials``.
-        improvement: Whether to move at the ``"first"`` better neighbour or to the
-            ``"best"`` when all were tried. None takes the first.
+        initial_samples: Number of random configurations to start from. None takes ten, and
+            at most a quarter of ``max_trials``.
+        improvement: Whether to move to the ``"first"`` better neighbour, or to the
+            ``"best"`` once all were tried. None takes the first.
         **options: The other arguments of `NASOracle`.
     """
 
@@ -30,10 +30,7 @@ class LocalSearchOracle(NASOracle):
         improvement: str | None = None,
         **options: Unpack[OracleOptions],
     ) -> None:
-        if initial_samples is None:
-            initial_samples = default_initial_samples(max_trials)
-        strategy = LocalSearch(
-            initial_samples=initial_samples,
-            improvement="first" if improvement is None else improvement,
+        strategy = LocalSearch.for_budget(
+            max_trials, initial_samples=initial_samples, improvement=improvement
         )
         super().__init__(strategy, objective, max_trials, **options)

@@ -1,7 +1,7 @@
-"""Objectives whose direction is beyond doubt.
+"""Validation of objectives and their directions.
 
-KerasTuner 1.4.8 reads the direction from the name of a Keras metric or loss, and calls
-everything it knows and does not list as a maximum a minimum: it minimises ``f1_score``.
+KerasTuner 1.4.8 infers the direction from the name of a Keras metric or loss, and minimises all
+Keras names that it does not list as maximised: for example, it minimises ``f1_score``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MINIMISED = frozenset(
     mean_absolute_percentage_error mean_squared_error mean_squared_logarithmic_error mse msle
     poisson root_mean_squared_error sparse_categorical_crossentropy squared_hinge""".split()
 )
-# Larger is better for each of these; KerasTuner minimises them or fails on the name.
+# Larger is better for each of these; KerasTuner minimises them or rejects the name.
 _MISREAD = frozenset(
     """binary_io_u concordance_correlation cosine_similarity f1_score f_beta_score fbeta_score
     io_u mean_io_u one_hot_io_u one_hot_mean_io_u pearson_correlation r2_score""".split()
@@ -35,11 +35,11 @@ _MISREAD = frozenset(
 
 
 class ParetoObjective(keras_tuner.Objective):
-    """Several objectives, none of which is added to another.
+    """Several objectives that are not added up.
 
-    Where one number is needed (the best epoch of a trial, a leaderboard), the first
-    objective counts. KerasTuner's own sum lets whichever has the largest unit decide:
-    accuracy 0.9 and a million FLOPs make 999999.1.
+    Where a single number is needed (the best epoch of a trial, a leaderboard), it is that of the
+    first objective. KerasTuner's own sum lets the objective with the largest numbers decide:
+    accuracy 0.9 and a million FLOPs add up to 999999.1.
 
     Args:
         objectives: At least one `keras_tuner.Objective`.
@@ -54,31 +54,31 @@ class ParetoObjective(keras_tuner.Objective):
         return all(objective.has_value(logs) for objective in self.objectives)
 
     def get_value(self, logs: Mapping[str, float]) -> float:
-        """Value of the first objective; NaN when any of them is not finite."""
+        """Value of the first objective; NaN if the value of any objective is not finite."""
         values = [float(objective.get_value(logs)) for objective in self.objectives]
         return values[0] if all(map(math.isfinite, values)) else math.nan
 
 
 def checked_objective(objective: Any) -> Any:
-    """What KerasTuner's `Oracle` may be given as its objective.
+    """Validate an objective, and replace names by `keras_tuner.Objective`.
 
     Args:
         objective: A metric's name, a `keras_tuner.Objective`, a list of these, or None
             for a hypermodel that returns one number to minimise.
 
     Returns:
-        The same with names turned into `keras_tuner.Objective`.
+        A single objective, or a list of at least two; None unchanged.
 
     Raises:
-        ObjectiveError: A name whose direction is not known for certain, a direction that is
-            neither ``"min"`` nor ``"max"``, or a list that is empty or names one twice.
+        ObjectiveError: The direction of a name cannot be inferred, a direction is neither
+            ``"min"`` nor ``"max"``, or a list is empty or has a metric twice.
     """
     if isinstance(objective, list | tuple):
         several = [checked_objective(item) for item in objective]
         names = [item.name for item in several]
         if not names or len(set(names)) < len(names):
             raise ObjectiveError(
-                f"`objective` needs at least one metric, and each once; received {names}"
+                f"`objective` must list at least one metric, and each only once; got {names}"
             )
         # KerasTuner would show the negative of a single objective to maximise.
         return several if len(several) > 1 else several[0]
@@ -88,17 +88,20 @@ def checked_objective(objective: Any) -> Any:
         return keras_tuner.Objective(objective, _direction(objective))
     if isinstance(objective, keras_tuner.Objective) and objective.direction not in ("min", "max"):
         raise ObjectiveError(
-            f"`direction` of objective {objective.name!r} needs 'min' or 'max'; "
-            f"received {objective.direction!r}"
+            f"`direction` of objective {objective.name!r} must be 'min' or 'max'; "
+            f"got {objective.direction!r}"
         )
     return objective
 
 
-def check_direction(objective: Any) -> None:
-    """Refuse an objective that KerasTuner's own oracle misread from its name.
+def check_direction(objective: keras_tuner.Objective) -> None:
+    """Reject an objective whose direction an oracle of KerasTuner inferred wrongly.
+
+    Args:
+        objective: The objective of the oracle.
 
     Raises:
-        ObjectiveError: A metric that is better when larger would be minimised.
+        ObjectiveError: A metric would be minimised although larger values are better.
     """
     for item in getattr(objective, "objectives", [objective]):
         if item.direction == "min" and _base_name(item.name) in _MISREAD:
@@ -119,9 +122,9 @@ def _direction(name: str) -> str:
         return "max"
     if base in _MINIMISED:
         return "min"
-    other = "" if base in _MISREAD else ' (or "min")'
+    alternative = "" if base in _MISREAD else ' (or "min")'
     raise ObjectiveError(
-        f"`objective` needs a direction for {name!r}, which its name does not tell for certain; "
-        f'received the bare name. Write `keras_tuner.Objective("{name}", direction="max")`{other},'
-        f" or on the command line `--objective {name} --direction max`{other}."
+        f"`objective` must have a direction, which cannot be inferred from the name {name!r}. "
+        f'Write `keras_tuner.Objective("{name}", direction="max")`{alternative}, '
+        f"or on the command line `--objective {name} --direction max`{alternative}."
     )

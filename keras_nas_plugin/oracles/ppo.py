@@ -11,14 +11,16 @@ from keras_nas_plugin.strategies.ppo import PPO
 class PPOOracle(NASOracle):
     """A policy over the space, trained by proximal policy optimisation: see `PPO`.
 
+    Settings that are None have the defaults of `PPO`.
+
     Args:
         objective: See `NASOracle`.
         max_trials: See `NASOracle`.
         learning_rate: Step along the gradient.
         entropy: Weight of the entropy bonus: larger keeps exploring.
-        window: How many of the latest trials an update uses.
-        batch_size: New trials for each update.
-        epochs: Passes over the trials for each update.
+        window: Number of the latest trials that an update uses.
+        batch_size: Number of new trials per update.
+        epochs: Number of passes over the trials per update.
         clip: How far an update may move the ratio of a choice's probabilities.
         gae_decay: Lambda of the generalised advantages.
         **options: The other arguments of `NASOracle`.
@@ -29,16 +31,17 @@ class PPOOracle(NASOracle):
         objective: Any = None,
         max_trials: int | None = 100,
         *,
-        learning_rate: float = 1.5,
-        entropy: float = 0.05,
-        window: int = 24,
-        batch_size: int = 4,
-        epochs: int = 4,
-        clip: float = 0.3,
-        gae_decay: float = 0.95,
+        learning_rate: float | None = None,
+        entropy: float | None = None,
+        window: int | None = None,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        clip: float | None = None,
+        gae_decay: float | None = None,
         **options: Unpack[OracleOptions],
     ) -> None:
-        strategy = PPO(
+        strategy = PPO.for_budget(
+            max_trials,
             learning_rate=learning_rate,
             entropy=entropy,
             window=window,

@@ -9,10 +9,10 @@ from keras_nas_plugin.strategies.random import RandomSearch
 
 
 class RandomOracle(NASOracle):
-    """Random search without repeats: the control for every other strategy.
+    """Random search without repetitions, the baseline for every other strategy.
 
-    Unlike KerasTuner's own, it honours ``seed=0``, its streams do not overlap for near
-    seeds, and it ends a finite space only when every configuration was tried.
+    Unlike in KerasTuner's random search, ``seed=0`` is a seed, nearby seeds do not share
+    proposals, and a search of a finite space ends only when every configuration was tried.
 
     Args:
         objective: See `NASOracle`.

@@ -11,14 +11,16 @@ from keras_nas_plugin.strategies.reinforce import Reinforce
 class ReinforceOracle(NASOracle):
     """A policy over the space, trained by REINFORCE: see `Reinforce`.
 
+    Settings that are None have the defaults of `Reinforce`.
+
     Args:
         objective: See `NASOracle`.
         max_trials: See `NASOracle`.
         learning_rate: Step along the gradient.
         entropy: Weight of the entropy bonus: larger keeps exploring.
-        window: How many of the latest trials are learned from.
+        window: Number of the latest trials that are learned from.
         baseline_decay: Weight of earlier rewards in the moving baseline.
-        reuse: Whether all trials of the window teach at each step, or just the newest.
+        reuse: Whether each step uses all trials of the window, or only the newest.
         **options: The other arguments of `NASOracle`.
     """
 
@@ -27,14 +29,15 @@ class ReinforceOracle(NASOracle):
         objective: Any = None,
         max_trials: int | None = 100,
         *,
-        learning_rate: float = 1.0,
-        entropy: float = 0.1,
-        window: int = 24,
-        baseline_decay: float = 0.9,
-        reuse: bool = True,
+        learning_rate: float | None = None,
+        entropy: float | None = None,
+        window: int | None = None,
+        baseline_decay: float | None = None,
+        reuse: bool | None = None,
         **options: Unpack[OracleOptions],
     ) -> None:
-        strategy = Reinforce(
+        strategy = Reinforce.for_budget(
+            max_trials,
             learning_rate=learning_rate,
             entropy=entropy,
             window=window,

@@ -1,102 +1,121 @@
-"""Between an oracle and its strategy: what is proposed, and what a trial was worth."""
+"""Scores of trials: for the ranking of the search, and for the strategy."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
 
+import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_nas_plugin.errors import ObjectiveError, SearchSpaceError, StrategyError
+from keras_nas_plugin.errors import ObjectiveError
+from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.evaluation.names import canonical
+from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.space.fidelity import configuration, fidelity_of
-from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Strategy
-
-if TYPE_CHECKING:
-    from keras_nas_plugin.oracles.base import NASOracle
+from keras_nas_plugin.strategies.base import Observation
 
 
-def check_proposal(strategy: Strategy, spec: SearchSpec, values: Values, tried: Tried) -> None:
-    """Refuse what a strategy must not propose.
+@dataclasses.dataclass(frozen=True)
+class Scoring:
+    """How the trials of a search are scored.
 
-    Raises:
-        StrategyError: The values are inactive, invalid or were tried before.
+    Attributes:
+        objective: The objective by which trials are ranked; for several objectives, their
+            signed sum or a `ParetoObjective`.
+        objectives: The objectives that the user gave.
+        constraints: The limits that a trial must keep to be among the best.
+        multi_objective: Whether the strategy gets one score per objective.
     """
-    name = type(strategy).__name__
-    try:
-        spec.validate(values)
-    except SearchSpaceError as error:
-        raise StrategyError(f"{name} proposed invalid values: {error}") from error
-    if tried(values):
-        raise StrategyError(f"{name} proposed values that were tried before: {values}")
+
+    objective: keras_tuner.Objective
+    objectives: tuple[keras_tuner.Objective, ...]
+    constraints: tuple[Constraint, ...]
+    multi_objective: bool
+
+    @property
+    def scored_objectives(self) -> list[keras_tuner.Objective]:
+        """The objectives whose scores the strategy gets: each of them, or their sum."""
+        return list(self.objectives) if self.multi_objective else [self.objective]
+
+    def violation(self, trial: Trial) -> float:
+        """Violation of the constraints by a completed trial, summed; 0 if it violates none.
+
+        Raises:
+            ObjectiveError: The trial did not report the metric of a constraint.
+        """
+        return sum(
+            constraint.violation(metric_of(trial, constraint.name))
+            for constraint in self.constraints
+        )
+
+    def ranked_score(self, trial: Trial) -> float | None:
+        """The score by which a trial is ranked; None if it failed or violates a constraint."""
+        if trial.status != TrialStatus.COMPLETED or self.violation(trial) > 0:
+            return None
+        return trial.score
+
+    def rank(self, ledger: Ledger, trial: Trial) -> None:
+        """Record the end and the score of a trial in ``ledger``.
+
+        In a multi-fidelity search, trials with more epochs rank first.
+
+        Args:
+            ledger: Changed by this call.
+            trial: A trial that has ended.
+        """
+        fidelity = fidelity_of(trial.hyperparameters.values)
+        ledger.end(
+            trial.trial_id,
+            self.ranked_score(trial),
+            maximise=self.objective.direction == "max",
+            epochs=fidelity.epochs if fidelity else 0,
+        )
+
+    def observation(self, trial: Trial) -> Observation:
+        """The observation of an ended trial, from which the strategy learns."""
+        values = configuration(trial.hyperparameters.values)
+        if trial.status != TrialStatus.COMPLETED:
+            return Observation(trial.trial_id, values, None)
+        if self.multi_objective:
+            scores = tuple(
+                oriented(metric_of(trial, objective.name), objective.direction)
+                for objective in self.objectives
+            )
+        else:
+            scores = (oriented(trial.score, self.objective.direction),)
+        return Observation(trial.trial_id, values, scores, self.violation(trial))
 
 
 def metric_of(trial: Trial, name: str) -> float:
-    """A metric at the trial's best epoch; its last value where that epoch has none.
+    """A metric at the best epoch of a trial, or its last value if that epoch has none.
 
-    A cost may be named shortly (``"params"``).
+    Args:
+        trial: A completed trial.
+        name: Name of the metric, or short name of a cost (``"params"``).
 
     Raises:
-        ObjectiveError: The trial did not report it: it ended before it was asked for.
+        ObjectiveError: The trial did not report the metric, because it ended before a
+            constraint on it was added.
     """
     name = name if trial.metrics.exists(name) else canonical(name)
     if not trial.metrics.exists(name):
         raise ObjectiveError(
-            f"`constraints` needs metrics that every completed trial reported; received one on "
+            f"`constraints` must be on metrics that every completed trial reported; got "
             f"{name!r}, which trial {trial.trial_id} did not report"
         )
     history = trial.metrics.get_history(name)
-    at_best = [one.mean() for one in history if one.step == trial.best_step]
-    return float(at_best[-1] if at_best else history[-1].mean())
-
-
-def violation_of(oracle: NASOracle, trial: Trial) -> float:
-    """By how much a completed trial breaks the oracle's constraints; 0 when it keeps them."""
-    return sum(c.violation(metric_of(trial, c.name)) for c in oracle.constraints)
-
-
-def ranked_score(oracle: NASOracle, trial: Trial) -> float | None:
-    """The score that a trial is ranked by; None for one that is never among the best."""
-    if trial.status != TrialStatus.COMPLETED or violation_of(oracle, trial) > 0:
-        return None
-    return trial.score
+    at_best_step = [
+        observation.mean() for observation in history if observation.step == trial.best_step
+    ]
+    return float(at_best_step[-1] if at_best_step else history[-1].mean())
 
 
 def rung_of(trial: Trial) -> int:
-    """How far a multi-fidelity search trained a trial, from 0; 0 in any other."""
+    """Rung of a trial in a multi-fidelity search, from 0; 0 in other searches."""
     fidelity = fidelity_of(trial.hyperparameters.values)
     return fidelity.rung if fidelity else 0
 
 
-def enter_ranking(oracle: NASOracle, trial: Trial) -> None:
-    """Give a trial that ended its place in the order of ends and among the best.
-
-    What a multi-fidelity search trained further stands before what it trained less.
-    """
-    fidelity = fidelity_of(trial.hyperparameters.values)
-    oracle.ledger.end(
-        trial.trial_id,
-        ranked_score(oracle, trial),
-        maximise=oracle.objective.direction == "max",
-        length=fidelity.epochs if fidelity else 0,
-    )
-
-
 def oriented(value: float, direction: str) -> float:
-    """A metric as a score: the larger the better."""
+    """A metric as a score, the larger the better: negated if ``direction`` is ``"min"``."""
     return float(value) if direction == "max" else -float(value)
-
-
-def observation_of(oracle: NASOracle, trial: Trial) -> Observation:
-    """What the strategy learns of a trial that ended."""
-    values = configuration(trial.hyperparameters.values)
-    if trial.status != TrialStatus.COMPLETED:
-        return Observation(trial.trial_id, values, None)
-    if oracle.strategy.multi_objective:
-        scores = tuple(
-            oriented(metric_of(trial, objective.name), objective.direction)
-            for objective in oracle.objectives
-        )
-    else:
-        scores = (oriented(trial.score, oracle.objective.direction),)
-    return Observation(trial.trial_id, values, scores, violation_of(oracle, trial))

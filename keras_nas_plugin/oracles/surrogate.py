@@ -5,25 +5,21 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
-from keras_nas_plugin.strategies.surrogate import (
-    DEFAULT_KAPPA,
-    SurrogateSearch,
-    default_initial,
-)
+from keras_nas_plugin.strategies.surrogate import SurrogateSearch
 
 
 class SurrogateOracle(NASOracle):
-    """Bayesian optimisation made for architectures: see `SurrogateSearch`.
+    """Bayesian optimisation for architectures: see `SurrogateSearch`.
 
-    The one to take when trials are expensive: it needs the fewest of them.
+    Recommended when trials are expensive, because it needs the fewest.
 
     Args:
         objective: See `NASOracle`.
         max_trials: See `NASOracle`.
-        initial_trials: Random trials before the model is asked; trials that are known
-            from elsewhere count. None takes a fifth of ``max_trials``, between 4 and 10.
-        kappa: Standard deviations in the upper confidence bound: the larger, the more it
-            explores. None takes 2.
+        initial_trials: Number of random trials before the model proposes; trials of a warm
+            start count too. None takes a fifth of ``max_trials``, between 4 and 10.
+        kappa: Number of standard deviations in the upper confidence bound: larger
+            values explore more. None takes 2.
         **options: The other arguments of `NASOracle`.
     """
 
@@ -36,10 +32,7 @@ class SurrogateOracle(NASOracle):
         kappa: float | None = None,
         **options: Unpack[OracleOptions],
     ) -> None:
-        strategy = SurrogateSearch(
-            initial_trials=(
-                default_initial(max_trials) if initial_trials is None else initial_trials
-            ),
-            kappa=DEFAULT_KAPPA if kappa is None else kappa,
+        strategy = SurrogateSearch.for_budget(
+            max_trials, initial_trials=initial_trials, kappa=kappa
         )
         super().__init__(strategy, objective, max_trials, **options)

@@ -1,62 +1,53 @@
-"""What a proxy is, and what it sees of a network."""
+"""Errors of proxies, and the events that a proxy observes in a network."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import NASError
 
 if TYPE_CHECKING:
-    from keras_nas_plugin.proxies.context import Context
+    import keras
+
+#: A tensor of the backend that Keras uses; there is no type that all backends share.
+Tensor = Any
+#: Tensors, or arrays, in nested lists, tuples and dictionaries.
+Structure = Any
+#: Registers a tensor under a key, so that a gradient with respect to it can be taken later.
+#: Returns the tensor to use in its place.
+Watch = Callable[[Hashable, Tensor], Tensor]
 
 #: The worst score: the proxy is not defined for this network, or overflowed.
 WORST = float("-inf")
 
 
 class ProxyError(NASError, ValueError):
-    """A proxy, or what it was given, cannot be used; the message says what is needed."""
+    """A proxy or one of its arguments cannot be used; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Event:
-    """Something that happened while a network ran.
+    """An event in the forward pass of a network.
 
     Attributes:
         kind: ``linear``, the output of a layer before its own activation function, once per
-            call of a layer without sublayers; ``activation``, what goes into an activation
-            function or layer; ``output``, what a layer returned.
+            call of a layer without sublayers; ``activation``, the input of an activation
+            function or layer; ``output``, the output of a layer.
         operation: The layer, or the operation of `keras.ops` in a functional model.
         tensor: Shape ``[batch, ...]``.
-        inputs: Tensors that the layer was called with; for ``output`` alone.
-        name: Of the activation function, lower case; for ``activation`` alone.
+        inputs: Tensors that the layer was called with; only for ``output``.
+        name: Name of the activation function in lower case; only for ``activation``.
         leaf: Whether the layer has no sublayers.
-        graph: Whether it is a node of a functional or sequential model (of any depth), and not
-            hidden in the `call` method of another layer.
+        graph: Whether the operation is a node of a functional or sequential model (at any
+            depth), rather than called in the `call` method of another layer.
     """
 
     kind: str
-    operation: Any
-    tensor: Any
-    inputs: tuple[Any, ...] = ()
+    operation: keras.Operation
+    tensor: Tensor
+    inputs: tuple[Tensor, ...] = ()
     name: str = ""
     leaf: bool = True
     graph: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Proxy:
-    """A score of an untrained network. Larger is better, for every proxy.
-
-    Attributes:
-        compute: Gives the score; `-inf` where the network is as bad as can be.
-        observe: Sees the events of the pass over the batch, and returns a tensor to keep or
-            None; `Context.observed` has what was kept.
-        needs: Of ``labels`` (a loss and ``y``), ``inputs`` (gradients with respect to ``x``) and
-            ``watch`` (gradients of the loss with respect to the observed ``linear`` tensors).
-    """
-
-    compute: Callable[[Context], float]
-    observe: Callable[[Event], Any] | None = None
-    needs: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""Where the blocks of a network end, and what flows between them; for the proxies of AZ-NAS."""
+"""The blocks of a network, and the features and gradients between them, for AZ-NAS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_nas_plugin.proxies import gradients, layers
-from keras_nas_plugin.proxies.base import Event, ProxyError
+from keras_nas_plugin.proxies.base import Event, ProxyError, Tensor, Watch
 from keras_nas_plugin.proxies.context import Context
 
 
@@ -18,9 +18,9 @@ class Node:
     """One call of a layer in a functional or sequential model.
 
     Attributes:
-        inputs: Ids of the tensors that it got, equal ones repeated.
-        output: Id of the tensor that it returned.
-        rank: Number of axes of that.
+        inputs: Ids of its input tensors; a tensor that is used twice occurs twice.
+        output: Id of its output tensor.
+        rank: Number of axes of the output.
         kernel: Whether the layer has trainable weights with two axes or more.
     """
 
@@ -31,15 +31,16 @@ class Node:
 
 
 def ends_of_blocks(nodes: list[Node]) -> list[int]:
-    """Positions of the nodes with whose outputs blocks end.
+    """Indices of the nodes whose outputs are ends of blocks.
 
-    A block can end where nothing else goes on: every path from input to output leads through
-    that one tensor. Of those it ends where paths meet or part (a residual block, a cell), and
-    before the next kernel in a chain (convolution, normalisation and activation are one block).
-    Tensors of another rank than the first feature map (pooled or flattened) end none.
+    A block can end where every path from input to output leads through a single tensor. Of
+    these tensors, blocks end where paths meet or branch (a residual block, a cell), and before
+    the next layer with a kernel in a chain (convolution, normalisation and activation are one
+    block). Tensors whose rank differs from that of the first feature map, because they were
+    pooled or flattened, are not ends of blocks.
 
     Args:
-        nodes: In the order in which they were called.
+        nodes: Calls of layers, in the order in which they were made.
     """
     last_use = {tensor: i for i, node in enumerate(nodes) for tensor in node.inputs}
     users: dict[int, list[int]] = {}
@@ -64,12 +65,15 @@ def ends_of_blocks(nodes: list[Node]) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """Features at the ends of the blocks, channels last, and random gradients through each.
+    """Features at the ends of the blocks, and random signs propagated backward through each.
+
+    All arrays have the shape ``[batch, ..., channels]``.
 
     Attributes:
-        features: Shape ``[batch, ..., channels]`` each.
-        into: Random signs, in the shape of the features; one per block after the first.
-        out: What came out of them at the block's start; one per block after the first.
+        features: One array per block.
+        into: Random signs at the end of a block; one array per block after the first.
+        out: The gradients at the start of the block that result from these signs; one array
+            per block after the first.
     """
 
     features: list[np.ndarray]
@@ -78,12 +82,13 @@ class Blocks:
 
 
 def blocks_of(context: Context) -> Blocks:
-    """Run noise through the network and signs back through each block; once per context.
+    """Propagate noise forward, and random signs backward through each block; cached.
 
-    Each block gets its input as a constant: one backward pass is enough for all of them.
+    The input of each block is treated as a constant, so that one backward pass is enough for all
+    blocks.
 
     Raises:
-        ProxyError: Fewer than two blocks were found.
+        ProxyError: The network has fewer than two blocks.
     """
     if "blocks" not in context.shared:
         context.shared["blocks"] = _computed(context)
@@ -97,14 +102,14 @@ def _computed(context: Context) -> Blocks:
     sign_seed = int(rng.integers(2**31))
     first_last: list[bool] = []
 
-    def compute(watch: Any) -> dict[str, Any]:
+    def compute(watch: Watch) -> dict[str, Any]:
         first_last.clear()
         signs_rng = np.random.default_rng(sign_seed)
-        features: list[Any] = []
-        signs: list[Any] = []
+        features: list[Tensor] = []
+        signs: list[Tensor] = []
         count = -1
 
-        def look(event: Event) -> Any:
+        def look(event: Event) -> Tensor | None:
             nonlocal count
             if not _counts(context, event):
                 return None
@@ -122,13 +127,13 @@ def _computed(context: Context) -> Blocks:
         return {
             "features": features,
             "signs": signs[1:],
-            "product": sum(keras.ops.sum(one * sign) for one, sign in pairs),
+            "product": sum(keras.ops.sum(feature * sign) for feature, sign in pairs),
         }
 
     recording = gradients.of_backend().Recording(compute)
     keys = list(range(len(ends) - 1))
-    _, found = recording.pull("product", variables=False, watched=keys)
-    out = [_channels_last(found[key], first_last[key]) for key in keys]
+    _, by_key = recording.pull("product", variables=False, watched=keys)
+    out = [_channels_last(by_key[key], first_last[key]) for key in keys]
     outputs = recording.outputs
     return Blocks(
         [_channels_last(*pair) for pair in zip(outputs["features"], first_last, strict=True)],
@@ -137,37 +142,37 @@ def _computed(context: Context) -> Blocks:
     )
 
 
-def _channels_last(tensor: Any, first: bool) -> np.ndarray:
+def _channels_last(tensor: Tensor, first: bool) -> np.ndarray:
     array = keras.ops.convert_to_numpy(tensor)
     return np.moveaxis(array, 1, -1) if first else array
 
 
 def _counts(context: Context, event: Event) -> bool:
-    """Whether an event is one of the nodes that positions count."""
+    """Whether a block may end at this event; the indices of ends count only such events."""
     if event.kind != "output":
         return False
     return event.graph if context.blocks is None else event.operation.name in context.blocks
 
 
 def _find(context: Context) -> frozenset[int]:
-    """Positions of the ends among the events that count."""
+    """Indices of the ends of blocks among the events for which `_counts` is true."""
     nodes: list[Node] = []
-    kept: list[Any] = []  # so that no id is taken twice
+    alive: list[Tensor] = []  # keeps the tensors, so that their ids are not reused
 
     def look(event: Event) -> None:
         if _counts(context, event):
-            kept.append((event.inputs, event.tensor))
+            alive.append((event.inputs, event.tensor))
             own = isinstance(event.operation, keras.Layer) and layers.kernels(event.operation)
-            ids = tuple(id(one) for one in event.inputs)
+            ids = tuple(id(tensor) for tensor in event.inputs)
             rank = len(event.tensor.shape)
             nodes.append(Node(ids, id(event.tensor), rank, bool(own)))
 
-    context.run(keras.tree.map_structure(lambda one: one[:1], context.x), look)
+    context.run(keras.tree.map_structure(lambda array: array[:1], context.x), look)
     ends = ends_of_blocks(nodes) if context.blocks is None else list(range(len(nodes)))
     if len(ends) < 2:
         raise ProxyError(
-            "`blocks` needs the names of at least two layers with whose outputs blocks end, "
-            f"because {context.model.name!r} has {len(ends)} that "
+            "`blocks` must name at least two layers whose outputs are ends of blocks; "
+            f"{context.model.name!r} has {len(ends)} that "
             + ("can be found" if context.blocks is None else f"are called {context.blocks}")
         )
     return frozenset(ends)

@@ -1,41 +1,60 @@
-"""One network, one batch: what proxies share is computed once, when the first asks for it."""
+"""Computations on a network and a batch that proxies share; each is done at most once."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_nas_plugin.proxies import gradients, layers
-from keras_nas_plugin.proxies.base import Event, Proxy, ProxyError
+from keras_nas_plugin.proxies.base import Event, ProxyError, Structure, Tensor, Watch
 from keras_nas_plugin.proxies.losses import loss_of
 from keras_nas_plugin.proxies.running import Look, Run
 
 
-class Context:
-    """What proxies see of a network.
+@dataclasses.dataclass(frozen=True)
+class Proxy:
+    """A score of an untrained network. Larger is better, for every proxy.
 
-    The pass over the batch is one forward pass with all observers of all requested proxies; the
-    gradients of the loss are one backward pass through it, those of the outputs another.
+    Attributes:
+        compute: Returns the score; `-inf` is the worst.
+        observe: Called with the events of the pass over the batch; returns a tensor to store,
+            or None. `Context.observed` returns the stored tensors.
+        needs: Any of ``labels`` (a loss and ``y``), ``inputs`` (gradients with respect to
+            ``x``) and ``watch`` (gradients of the loss with respect to the observed ``linear``
+            tensors).
+    """
+
+    compute: Callable[[Context], float]
+    observe: Callable[[Event], Tensor | None] | None = None
+    needs: frozenset[str] = frozenset()
+
+
+class Context:
+    """Gives proxies access to a network and a batch.
+
+    A single forward pass over the batch calls the observers of all requested proxies. The
+    gradients of the loss take one backward pass, and those of the outputs another.
 
     Args:
-        model: A Keras model that is built.
+        model: A built Keras model.
         x: Tensors in the structure of the model's inputs, shape ``[batch, ...]`` each.
-        y: Tensors in the structure of its outputs, or None.
+        y: Labels as tensors in the structure of its outputs, or None.
         loss: See `losses.loss_of`.
-        seed: Of the noise that some proxies put in.
-        proxies: Those that will be asked, by name.
+        seed: Seed of the noise that some proxies use as input.
+        proxies: The requested proxies by name.
         blocks: See `score`.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        x: Any,
-        y: Any,
+        x: Structure,
+        y: Structure | None,
         *,
         loss: Any = None,
         seed: tuple[int, ...] = (0,),
@@ -46,14 +65,16 @@ class Context:
         self.x = x
         self.y = y
         self.blocks = blocks
-        #: What proxies of one family compute once, by a name of theirs.
+        #: Intermediate results that proxies of a family share, by name.
         self.shared: dict[str, Any] = {}
         self._loss = loss
         self._seed = seed
         self._proxies = dict(proxies or {})
-        self._needs = frozenset().union(*(one.needs for one in self._proxies.values()))
-        # Which layer each observed tensor came from, in the order of the events.
-        self._sources: dict[str, list[Any]] = {}
+        self._needs: frozenset[str] = frozenset().union(
+            *(proxy.needs for proxy in self._proxies.values())
+        )
+        # By proxy: the layers of the observed tensors, in the order of the events.
+        self._sources: dict[str, list[keras.Operation]] = {}
         self._watched: list[tuple[str, int]] = []
 
     # ------------------------------------------------------------------ about the network
@@ -64,23 +85,23 @@ class Context:
         return layers.walk(self.model)
 
     @functools.cached_property
-    def kernels(self) -> list[Any]:
+    def kernels(self) -> list[keras.Variable]:
         """Trainable weights with two or more axes.
 
         Raises:
             ProxyError: There is none.
         """
-        found = layers.kernels(self.model)
-        if not found:
+        kernels = layers.kernels(self.model)
+        if not kernels:
             raise ProxyError(
-                f"`model` needs trainable weights with two or more axes; {self.model.name!r} "
-                "has none"
+                "`model` must have trainable weights with two or more axes; "
+                f"{self.model.name!r} has none"
             )
-        return found
+        return kernels
 
-    def kernel_values(self) -> list[Any]:
-        """What the kernels are now, as tensors that no gradient is followed through."""
-        return [keras.ops.stop_gradient(one.value) for one in self.kernels]
+    def kernel_values(self) -> list[Tensor]:
+        """The current values of the kernels, as tensors that stop gradients."""
+        return [keras.ops.stop_gradient(kernel.value) for kernel in self.kernels]
 
     @property
     def batch_size(self) -> int:
@@ -88,49 +109,59 @@ class Context:
         return keras.tree.flatten(self.x)[0].shape[0]
 
     def rng(self, purpose: int) -> np.random.Generator:
-        """A generator for one purpose: what others draw does not move it."""
+        """A random generator for one purpose, independent of those for other purposes."""
         return np.random.default_rng([*self._seed, purpose])
 
-    def noise(self, rng: np.random.Generator) -> Any:
-        """Standard normal inputs in the shape of ``x``; integers stay what they are.
+    def noise(self, rng: np.random.Generator) -> Structure:
+        """Standard normal inputs in the shape of ``x``; integer inputs are unchanged.
 
         Raises:
             ProxyError: The model has no input of real numbers.
         """
         self.require_real_inputs("noise")
         return keras.tree.map_structure(
-            lambda one: (
-                keras.ops.convert_to_tensor(rng.standard_normal(one.shape), dtype=one.dtype)
-                if is_real(one)
-                else one
+            lambda tensor: (
+                keras.ops.convert_to_tensor(rng.standard_normal(tensor.shape), dtype=tensor.dtype)
+                if is_real(tensor)
+                else tensor
             ),
             self.x,
         )
 
     def require_real_inputs(self, what: str) -> None:
-        """Complain where all inputs are integers, which have no gradient and no noise."""
+        """Check that at least one input is real: integers have no gradient, and get no noise.
+
+        Raises:
+            ProxyError: All inputs are integers.
+        """
         if not any(map(is_real, keras.tree.flatten(self.x))):
-            raise ProxyError(f"{what} needs an input of real numbers; `x` has integers alone")
+            raise ProxyError(f"{what} requires an input of real numbers; `x` has only integers")
 
     def require_samples(self, count: int, what: str) -> None:
-        """Complain where the batch is too small."""
+        """Check the size of the batch.
+
+        Raises:
+            ProxyError: It is too small.
+        """
         if self.batch_size < count:
             raise ProxyError(
-                f"`x` needs at least {count} samples for {what}; received {self.batch_size}"
+                f"`x` must have at least {count} samples for {what}; got {self.batch_size}"
             )
 
     # ------------------------------------------------------------------ passes
 
     @property
     def _wants_loss(self) -> bool:
-        """Without labels, proxies that need none still get their pass."""
+        """Whether the shared pass computes the loss; without labels it serves other proxies."""
         return "labels" in self._needs and self.y is not None
 
-    def loss(self, outputs: Any, x: Any = None, y: Any = None) -> Any:
+    def loss(
+        self, outputs: Structure, x: Structure | None = None, y: Structure | None = None
+    ) -> Tensor:
         """The mean loss, a scalar tensor.
 
         Raises:
-            ProxyError: There are no labels or there is no loss.
+            ProxyError: There are no labels, or there is no loss.
         """
         self._require_labels()
         y = self.y if y is None else y
@@ -138,38 +169,44 @@ class Context:
 
     def _require_labels(self) -> None:
         if self.y is None:
-            raise ProxyError("`y` needs the labels of the batch for this proxy; received None")
+            raise ProxyError("`y` must be the labels of the batch for this proxy; got None")
 
-    def run(self, x: Any, look: Look | None = None) -> tuple[Any, list[Any]]:
+    def run(self, x: Structure, look: Look | None = None) -> tuple[Structure, list[Tensor]]:
         """See `running.Run`."""
         return Run(self.model, look, self.operations)(x)
 
     @functools.cached_property
     def batch(self) -> Any:
-        """The recorded pass over the batch: ``loss``, ``logits``, what was observed."""
+        """The recorded pass over the batch: ``loss``, ``logits`` and the observed tensors."""
         variables = self.kernels if self._wants_loss else []
         return gradients.of_backend().Recording(self._compute, variables)
 
     def forget_batch(self) -> None:
-        """Free the recorded pass, which keeps every activation."""
+        """Free the recorded pass, which holds every activation."""
         for name in ("batch", "_loss_gradients"):
             self.__dict__.pop(name, None)
 
-    def _compute(self, watch: Any) -> dict[str, Any]:
+    def _compute(self, watch: Watch) -> dict[str, Any]:
         x = self.x
         if "inputs" in self._needs:
-            x = _mapped_with_index(lambda i, one: watch(i, one) if is_real(one) else one, x)
+            flat = [
+                watch(i, tensor) if is_real(tensor) else tensor
+                for i, tensor in enumerate(keras.tree.flatten(x))
+            ]
+            x = keras.tree.pack_sequence_as(x, flat)
         seen: dict[str, list[Any]] = {name: [] for name in self._proxies}
         self._sources = {name: [] for name in self._proxies}
         self._watched = []
+        observers = {
+            name: proxy.observe
+            for name, proxy in self._proxies.items()
+            if proxy.observe is not None
+        }
 
-        def look(event: Event) -> Any:
-            replaced = event
-            for name, proxy in self._proxies.items():
-                if proxy.observe is None:
-                    continue
-                replaced = self._observe(name, proxy, replaced, seen, watch)
-            return replaced.tensor
+        def look(event: Event) -> Tensor:
+            for name, observe in observers.items():
+                event = self._observe(name, observe, event, seen, watch)
+            return event.tensor
 
         outputs, logits = self.run(x, look)
         result: dict[str, Any] = {"observed": seen, "logits": logits}
@@ -177,55 +214,57 @@ class Context:
             result["loss"] = self.loss(outputs, x)
         return result
 
-    def _observe(self, name: str, proxy: Proxy, event: Event, seen: dict, watch: Any) -> Event:
-        kept = proxy.observe(event)
-        if kept is None:
+    def _observe(
+        self,
+        name: str,
+        observe: Callable[[Event], Tensor | None],
+        event: Event,
+        seen: dict[str, list[Tensor]],
+        watch: Watch,
+    ) -> Event:
+        observed = observe(event)
+        if observed is None:
             return event
-        if "watch" in proxy.needs:
+        if "watch" in self._proxies[name].needs:
             key = (name, len(seen[name]))
             self._watched.append(key)
-            kept = watch(key, kept)
-            event = Event(**{**vars(event), "tensor": kept})
-        seen[name].append(kept)
+            observed = watch(key, observed)
+            event = dataclasses.replace(event, tensor=observed)
+        seen[name].append(observed)
         self._sources[name].append(event.operation)
         return event
 
-    def observed(self, name: str) -> list[tuple[Any, Any]]:
-        """Layers and tensors that a proxy kept, in the order of the events."""
+    def observed(self, name: str) -> list[tuple[keras.Operation, Tensor]]:
+        """Layers and tensors that a proxy observed, in the order of the events."""
         tensors = self.batch.outputs["observed"][name]
         return list(zip(self._sources[name], tensors, strict=True))
 
     @functools.cached_property
-    def _loss_gradients(self) -> tuple[list[Any], dict[Any, Any]]:
+    def _loss_gradients(self) -> tuple[list[Tensor], dict[Any, Tensor]]:
         self._require_labels()
-        recording = self.batch  # before `_watched` is read: the pass fills it
+        recording = self.batch  # must come first: running the pass fills `_watched`
         return recording.pull("loss", watched=list(self._watched))
 
     @property
-    def loss_gradients(self) -> list[Any]:
-        """Of the mean loss, with respect to the kernels."""
+    def loss_gradients(self) -> list[Tensor]:
+        """Gradients of the mean loss with respect to the kernels."""
         return self._loss_gradients[0]
 
-    def observed_gradients(self, name: str) -> list[Any]:
-        """Of the mean loss, with respect to what a proxy observed and had watched."""
-        found = self._loss_gradients[1]
-        return [found[key] for key in self._watched if key[0] == name]
+    def observed_gradients(self, name: str) -> list[Tensor]:
+        """Gradients of the mean loss with respect to the observed tensors of a proxy."""
+        by_key = self._loss_gradients[1]
+        return [by_key[key] for key in self._watched if key[0] == name]
 
     @functools.cached_property
     def input_jacobian(self) -> np.ndarray:
-        """Of the sum of all logits with respect to the inputs, shape ``[batch, features]``."""
+        """Gradient of the summed logits with respect to ``x``, shape ``[batch, features]``."""
         self.require_real_inputs("a gradient with respect to the inputs")
-        keys = [i for i, one in enumerate(keras.tree.flatten(self.x)) if is_real(one)]
-        _, found = self.batch.pull("logits", variables=False, watched=keys)
-        parts = [keras.ops.convert_to_numpy(found[key]) for key in keys]
-        return np.concatenate([one.reshape(len(one), -1) for one in parts], axis=1)
+        keys = [i for i, tensor in enumerate(keras.tree.flatten(self.x)) if is_real(tensor)]
+        _, by_key = self.batch.pull("logits", variables=False, watched=keys)
+        parts = [keras.ops.convert_to_numpy(by_key[key]) for key in keys]
+        return np.concatenate([array.reshape(len(array), -1) for array in parts], axis=1)
 
 
-def is_real(tensor: Any) -> bool:
+def is_real(tensor: Tensor) -> bool:
     """Whether a tensor holds real numbers."""
     return keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype))
-
-
-def _mapped_with_index(function: Any, structure: Any) -> Any:
-    flat = [function(i, one) for i, one in enumerate(keras.tree.flatten(structure))]
-    return keras.tree.pack_sequence_as(structure, flat)

@@ -1,19 +1,17 @@
-"""`meco`: how little the channels of the feature maps repeat each other."""
+"""`meco`: how weakly the channels of the feature maps are correlated."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_nas_plugin.proxies import layers
-from keras_nas_plugin.proxies.base import Event, Proxy, ProxyError
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.base import Event, ProxyError, Tensor
+from keras_nas_plugin.proxies.context import Context, Proxy
 
 
-def observe(event: Event) -> Any:
-    """Channels by positions of the first sample's feature map, shape ``[C, P]``."""
+def observe(event: Event) -> Tensor | None:
+    """The first sample's feature map as a matrix, shape ``[channels, positions]``."""
     if event.kind != "output" or not event.leaf or len(event.tensor.shape) < 3:
         return None
     sample = event.tensor[0]
@@ -23,13 +21,13 @@ def observe(event: Event) -> Any:
 
 
 def smallest_eigenvalue(features: np.ndarray) -> float:
-    """Of the correlation matrix of the rows; correlations with a constant row count as 0.
+    """Smallest eigenvalue of the rows' correlation matrix; 0 if a row is constant.
 
     Args:
         features: Shape ``[channels, positions]``.
 
     Returns:
-        0 (channels repeat each other) to 1 (they are uncorrelated).
+        A number from 0 (the channels are linearly dependent) to 1 (they are uncorrelated).
     """
     centred = features.astype(float) - features.mean(axis=1, keepdims=True, dtype=float)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -43,21 +41,24 @@ def compute(context: Context) -> float:
     .. math:: \sum_l \lambda_{\min}(P(F_l))
 
     Larger is better. Source: Jiang, Wang & Bie 2023, "MeCo: Zero-Shot NAS with One Data and
-    Single Forward Pass via Minimum Eigenvalue of Correlation", equation 5. One sample, the
-    first of the batch, at every layer that has positions and channels; a feature map with as
-    many channels as positions adds zero.
+    Single Forward Pass via Minimum Eigenvalue of Correlation", equation 5.
+
+    Only the first sample of the batch is used, at every layer whose output has positions and
+    channels. A feature map with at least as many channels as positions contributes zero, because
+    its channels are linearly dependent.
 
     Raises:
         ProxyError: The network has no feature map with positions.
     """
-    features = [keras.ops.convert_to_numpy(one) for _, one in context.observed("meco")]
+    observed = [feature_map for _, feature_map in context.observed("meco")]
+    features = [keras.ops.convert_to_numpy(feature_map) for feature_map in observed]
     if not features:
         raise ProxyError(
-            f"`meco` needs feature maps with positions; {context.model.name!r} has none"
+            f"`meco` requires feature maps with positions; {context.model.name!r} has none"
         )
-    if not all(np.isfinite(one).all() for one in features):
+    if not all(np.isfinite(feature_map).all() for feature_map in features):
         return float("nan")
-    return sum(smallest_eigenvalue(one) for one in features)
+    return sum(smallest_eigenvalue(feature_map) for feature_map in features)
 
 
 meco = Proxy(compute, observe)

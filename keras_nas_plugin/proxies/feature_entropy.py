@@ -1,14 +1,13 @@
-"""`expressivity` and `progressivity`: how many directions the features of a network take."""
+"""`expressivity` and `progressivity`: the entropy of the features of a network."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from keras_nas_plugin.proxies.base import Proxy
 from keras_nas_plugin.proxies.blocks import blocks_of
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.context import Context, Proxy
 
-# Added under the logarithm in the paper's code.
+# Added inside the logarithm, as in the paper's code.
 _EPSILON = 1e-8
 
 
@@ -21,8 +20,8 @@ def entropy(features: np.ndarray) -> float:
         features: Shape ``[..., channels]``; all axes but the last are samples.
 
     Returns:
-        0 (one direction, or features that are constant) to log of the number of channels; NaN
-        for features that are not finite.
+        A number from 0 (a single direction, or constant features) to the logarithm of the
+        number of channels; NaN for features that are not finite.
     """
     if not np.isfinite(features).all():
         return float("nan")
@@ -39,7 +38,8 @@ def entropy(features: np.ndarray) -> float:
 def _entropies(context: Context) -> np.ndarray:
     shared = context.shared
     if "entropies" not in shared:
-        shared["entropies"] = np.array([entropy(one) for one in blocks_of(context).features])
+        features = blocks_of(context).features
+        shared["entropies"] = np.array([entropy(array) for array in features])
     return shared["entropies"]
 
 
@@ -47,14 +47,14 @@ def compute_expressivity(context: Context) -> float:
     """Sum of the `entropy` of the features at the end of every block.
 
     Larger is better. Source: Lee & Ham 2024, "AZ-NAS: Assembling Zero-Cost Proxies for Network
-    Architecture Search", equation 3. Features of standard normal noise; `blocks.ends_of_blocks`
-    says where blocks end.
+    Architecture Search", equation 3. The input is standard normal noise; where blocks end is
+    documented in `blocks.ends_of_blocks`.
     """
     return float(_entropies(context).sum())
 
 
 def compute_progressivity(context: Context) -> float:
-    """Smallest growth of the `entropy` from the end of a block to that of the next.
+    """Smallest increase of the `entropy` from the end of one block to the end of the next.
 
     Larger is better. Source: Lee & Ham 2024, equation 4.
     """

@@ -1,19 +1,17 @@
-"""`fisher`: how much the loss would change without each channel."""
+"""`fisher`: the effect of removing each channel on the loss."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_nas_plugin.proxies import layers
-from keras_nas_plugin.proxies.base import Event, Proxy
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.base import Event, Tensor
+from keras_nas_plugin.proxies.context import Context, Proxy
 
 
-def observe(event: Event) -> Any:
-    """Outputs of layers with a kernel, before their activation function."""
+def observe(event: Event) -> Tensor | None:
+    """The output of a layer with a kernel, before its activation function."""
     if event.kind != "linear" or not isinstance(event.operation, keras.Layer):
         return None
     return event.tensor if layers.kernels(event.operation) else None
@@ -25,10 +23,10 @@ def compute(context: Context) -> float:
     .. math:: \sum_c \frac{1}{2N} \sum_n \Bigl(\sum_{p} a_{npc}\, \partial L/\partial a_{npc}
        \Bigr)^2
 
-    with the activation a of sample n, position p and channel c. Larger is better. Source: Turner
-    et al. 2020, "BlockSwap: Fisher-guided Block Substitution for Network Compression on a
-    Budget", equation 3; summed over a network by Abdelfattah et al. 2021. Layers inside of
-    recurrent layers and wrappers are not seen.
+    where N is the number of samples, and a the activation of sample n at position p and channel
+    c. Larger is better. Source: Turner et al. 2020, "BlockSwap: Fisher-guided Block Substitution
+    for Network Compression on a Budget", equation 3; summed over a network by Abdelfattah et al.
+    2021. Layers inside recurrent layers and wrappers are not observed.
     """
     gradients = context.observed_gradients("fisher")
     total = 0.0

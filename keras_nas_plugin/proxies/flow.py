@@ -1,4 +1,4 @@
-"""The linear network behind a network, run without overflow; for `synaptic_flow`."""
+"""The linearised network of `synaptic_flow`, evaluated without overflow."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import keras
 
 from keras_nas_plugin.proxies import layers
-from keras_nas_plugin.proxies.base import ProxyError
-from keras_nas_plugin.proxies.running import name_of, replaced
+from keras_nas_plugin.proxies.base import ProxyError, Structure, Tensor
+from keras_nas_plugin.proxies.running import Call, name_of, replaced
 from keras_nas_plugin.proxies.state import untouched
 
 _L = keras.layers
-# Twice the inputs give twice the output: known, so not tried.
+# Layers that are known to give twice the output for twice the inputs; others are checked.
 _LINEAR = (
     *(_L.Dense, _L.EinsumDense, _L.Embedding, _L.Identity, _L.Dropout, _L.SpatialDropout2D),
     *(_L.Conv1D, _L.Conv2D, _L.Conv3D, _L.Conv1DTranspose, _L.Conv2DTranspose),
@@ -25,14 +25,14 @@ _LINEAR = (
     *(_L.GlobalMaxPooling2D, _L.Flatten, _L.Reshape, _L.Permute, _L.ZeroPadding2D),
     *(_L.Add, _L.Average, _L.Maximum, _L.Minimum, _L.Concatenate),
 )
-# What these give for large positive inputs: 1, as a gate that is open.
+# Activations that tend to 1 for large positive inputs, like an open gate.
 _SATURATING = frozenset("sigmoid hard_sigmoid hardsigmoid tanh hard_tanh hardtanh".split())
 _TOLERANCE = 1e-3
 
 
 @contextlib.contextmanager
 def positive(model: keras.Model) -> Iterator[None]:
-    """Absolute values in place of all weights, zero in place of offsets, while this lasts."""
+    """Replace all weights by their absolute values and offsets by zero within the context."""
     with untouched(model):
         for weight in model.weights:
             if not keras.backend.is_float_dtype(weight.dtype):
@@ -44,28 +44,29 @@ def positive(model: keras.Model) -> Iterator[None]:
 
 
 class Untracked(Exception):
-    """A tensor came to a layer that none gave: a constant, or one of another type."""
+    """The input of a layer is not the output of another, but a constant or converted tensor."""
 
 
 class Flow:
-    """Calls a model as a linear network of positive numbers, each tensor with its own scale.
+    """Calls a model as a linear network of positive numbers, and tracks a scale per tensor.
 
-    Normalisations and activation functions are the identity: positive numbers pass a ReLU as
-    they are. Functions that saturate are 1 (an open gate), a softmax inside of the network
-    gives equal shares; at the output both are left out. `Rescaling` keeps its factor.
+    Normalisations and activation functions are replaced by the identity, which is what a ReLU is
+    for positive numbers. Saturating functions are replaced by 1 (an open gate), and a softmax
+    inside the network by equal shares; at the output both are omitted. `Rescaling` keeps its
+    factor.
 
-    A tensor t stands for ``t * exp(s)``, with s chosen so that its largest entry is 1. s is a
+    A tensor t represents ``t * exp(s)``, with s chosen so that its largest entry is 1. s is a
     constant for the gradient, so that the gradient of the final t is that of the true output
-    divided by ``exp(s)``: nothing overflows on the way there or back, however deep the network
-    is. Inside of a layer with sublayers, and in subclassed models, numbers are not rescaled.
+    divided by ``exp(s)``: neither pass overflows, however deep the network is. Inside a layer
+    with sublayers, and in subclassed models, numbers are not rescaled.
 
     Args:
-        model: Any Keras model that is built.
-        operations: Its layers, see `layers.walk`; None to walk.
-        rescale: Whether to do so at all.
+        model: Any built Keras model.
+        operations: Its layers, see `layers.walk`; None to find them.
+        rescale: Whether to rescale tensors.
 
     Attributes:
-        scale: Of what the last call returned.
+        scale: Logarithm of the scale of the last result.
     """
 
     def __init__(
@@ -84,68 +85,71 @@ class Flow:
         self._forget()
 
     def _forget(self) -> None:
-        # By the id of a tensor, which is kept so that its id stays taken.
-        self._scales: dict[int, tuple[Any, float]] = {}
-        self._before: dict[int, tuple[Any, Any]] = {}
+        # Keyed by the ids of tensors; the tensors are stored too, so that no id is reused.
+        self._scales: dict[int, tuple[Tensor, float]] = {}
+        self._before: dict[int, tuple[Tensor, Tensor]] = {}
         self._current = 0.0
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Structure) -> Tensor:
         """Sum of the outputs without their last activation, divided by ``exp(self.scale)``.
 
         Raises:
             ProxyError: A layer is not linear.
-            Untracked: Tensors were changed between the layers: call it without scales.
+            Untracked: Tensors were changed between layers; this requires ``rescale=False``.
         """
         self._forget()
-        for one in keras.tree.flatten(x):
-            self._scales[id(one)] = (one, 0.0)
+        for tensor in keras.tree.flatten(x):
+            self._scales[id(tensor)] = (tensor, 0.0)
         try:
             with replaced(self._operations, self._around, self._activate):
                 outputs = keras.tree.flatten(self._model(x, training=False))
         except ProxyError:
-            # Keras adds the arguments of every layer on the way to the message.
+            # The original error: Keras adds the arguments of every enclosing layer to its message.
             raise self._problem from None
-        outputs = [self._before.get(id(one), (one, one))[1] for one in outputs]
-        outputs, self.scale = self._aligned(outputs, [self._scale(one) for one in outputs])
+        outputs = [self._before.get(id(tensor), (tensor, tensor))[1] for tensor in outputs]
+        outputs, self.scale = self._aligned(outputs, [self._scale(tensor) for tensor in outputs])
         self._forget()
-        return sum(keras.ops.sum(one) for one in outputs)
+        return sum(keras.ops.sum(tensor) for tensor in outputs)
 
-    def _scale(self, tensor: Any) -> float:
+    def _scale(self, tensor: Tensor) -> float:
         if not self._rescale or self._depth:
             return 0.0
         if id(tensor) not in self._scales:
             raise Untracked
         return self._scales[id(tensor)][1]
 
-    def _put(self, tensor: Any, scale: float) -> Any:
+    def _put(self, tensor: Tensor, scale: float) -> Tensor:
         self._scales[id(tensor)] = (tensor, scale)
         return tensor
 
     @staticmethod
-    def _aligned(tensors: list[Any], scales: list[float]) -> tuple[list[Any], float]:
-        """The same numbers with one scale, the largest; what is far smaller vanishes."""
+    def _aligned(tensors: list[Tensor], scales: list[float]) -> tuple[list[Tensor], float]:
+        """Bring tensors to the largest of their scales; much smaller numbers become 0."""
         largest = max(scales)
         if math.isinf(largest):
             return tensors, 0.0  # all are zero
         pairs = zip(tensors, scales, strict=True)
         return [
-            one if scale == largest else one * math.exp(scale - largest) for one, scale in pairs
+            tensor if scale == largest else tensor * math.exp(scale - largest)
+            for tensor, scale in pairs
         ], largest
 
-    def _around(self, operation: Any, call: Callable, args: tuple, kwargs: dict) -> Any:
+    def _around(
+        self, operation: keras.Operation, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Structure:
         if layers.is_transparent(operation) or isinstance(operation, _L.InputLayer):
             return call(*args, **kwargs)
         flat = keras.tree.flatten((args, kwargs))
-        places = [i for i, one in enumerate(flat) if _is_real_tensor(one)]
-        simple = self._simple(operation, [flat[i] for i in places])
+        indices = [i for i, value in enumerate(flat) if _is_real_tensor(value)]
+        simple = self._simple(operation, [flat[i] for i in indices])
         if simple is not None:
             return simple
         if self._depth:
             return call(*args, **kwargs)
-        return self._rescaled(operation, call, (args, kwargs), flat, places)
+        return self._rescaled(operation, call, (args, kwargs), flat, indices)
 
-    def _simple(self, operation: Any, inputs: list[Any]) -> Any:
-        """What needs no call of the layer; None for the rest."""
+    def _simple(self, operation: keras.Operation, inputs: list[Tensor]) -> Tensor | None:
+        """The output of a layer that need not be called; None if it must be."""
         name = layers.activation_of(operation)
         if name:
             return self._activate(operation, name, inputs[0])
@@ -156,24 +160,30 @@ class Flow:
             return self._normalised(inputs[0] * factor, self._scale(inputs[0]))
         if isinstance(operation, _L.Multiply):
             product = inputs[0]
-            for one in inputs[1:]:
-                product = product * one
+            for tensor in inputs[1:]:
+                product = product * tensor
             return self._normalised(product, sum(map(self._scale, inputs)))
         return None
 
     def _rescaled(
-        self, operation: Any, call: Callable, arguments: tuple, flat: list[Any], places: list[int]
-    ) -> Any:
-        """Call a layer on inputs of one scale, and give its output a scale of its own."""
-        tensors, scale = [], 0.0
-        if places:
-            inputs = [flat[i] for i in places]
-            tensors, scale = self._aligned(inputs, [self._scale(one) for one in inputs])
+        self,
+        operation: keras.Operation,
+        call: Call,
+        arguments: tuple[Any, ...],
+        flat: list[Any],
+        indices: list[int],
+    ) -> Structure:
+        """Call a layer on inputs with a common scale, and give its output its own scale."""
+        tensors: list[Tensor] = []
+        scale = 0.0
+        if indices:
+            inputs = [flat[i] for i in indices]
+            tensors, scale = self._aligned(inputs, [self._scale(tensor) for tensor in inputs])
         self._current = scale
 
-        def run(factor: float) -> Any:
+        def run(factor: float) -> Structure:
             changed = list(flat)
-            for i, tensor in zip(places, tensors, strict=True):
+            for i, tensor in zip(indices, tensors, strict=True):
                 changed[i] = tensor if factor == 1 else tensor * factor
             args, kwargs = keras.tree.pack_sequence_as(arguments, changed)
             self._depth += 1
@@ -184,18 +194,18 @@ class Flow:
 
         output = run(1.0)
         if operation is self._model or id(output) in self._before:
-            return output  # a subclassed model as a whole, or an open gate: of scale zero
+            return output  # a whole subclassed model, or an open gate: its scale is zero
         if isinstance(operation, _L.Subtract):
             output = sum(tensors)
         elif not isinstance(operation, _LINEAR) and not _is_linear(output, run):
             self._problem = ProxyError(
-                f"`synflow` needs layers that are linear in what they get, apart from "
+                "`synflow` requires layers that are linear in their inputs, apart from "
                 f"activation functions; {type(operation).__name__} {operation.name!r} is not"
             )
             raise self._problem
-        return keras.tree.map_structure(lambda one: self._normalised(one, scale), output)
+        return keras.tree.map_structure(lambda tensor: self._normalised(tensor, scale), output)
 
-    def _normalised(self, tensor: Any, scale: float) -> Any:
+    def _normalised(self, tensor: Tensor, scale: float) -> Tensor:
         if self._depth or not self._rescale or not _is_real_tensor(tensor):
             return tensor
         largest = _largest(tensor)
@@ -203,8 +213,10 @@ class Flow:
             return self._put(tensor, -math.inf)
         return self._put(tensor / largest, scale + math.log(largest))
 
-    def _activate(self, operation: Any, function: Any, tensor: Any) -> Any:
-        """Stands in for activation functions, and for activation layers by their names."""
+    def _activate(
+        self, operation: keras.Operation, function: Call | str, tensor: Tensor
+    ) -> Tensor:
+        """Called in place of an activation function, or of an activation layer by its name."""
         name = function if isinstance(function, str) else name_of(function)
         if name in _SATURATING:
             output = keras.ops.ones_like(tensor)
@@ -224,14 +236,16 @@ def _is_real_tensor(value: Any) -> bool:
     )
 
 
-def _is_linear(output: Any, run: Callable[[float], Any]) -> bool:
+def _is_linear(output: Structure, run: Callable[[float], Structure]) -> bool:
     """Whether twice the inputs of a layer give twice its output."""
     doubled = keras.tree.flatten(run(2.0))
-    for one, other in zip(keras.tree.flatten(output), doubled, strict=True):
-        if _is_real_tensor(one) and _largest(other - 2 * one) > _TOLERANCE * _largest(one):
+    for single, double in zip(keras.tree.flatten(output), doubled, strict=True):
+        if not _is_real_tensor(single):
+            continue
+        if _largest(double - 2 * single) > _TOLERANCE * _largest(single):
             return False
     return True
 
 
-def _largest(tensor: Any) -> float:
+def _largest(tensor: Tensor) -> float:
     return float(keras.ops.stop_gradient(keras.ops.max(keras.ops.abs(tensor))))

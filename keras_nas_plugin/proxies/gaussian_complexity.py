@@ -1,43 +1,43 @@
-"""`zen`: how much the features change when the input changes a little."""
+"""`zen`: how much the features change under a small change of the input."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
 
-from keras_nas_plugin.proxies.base import WORST, Event, Proxy, ProxyError
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.base import WORST, Event, ProxyError, Structure, Tensor
+from keras_nas_plugin.proxies.context import Context, Proxy
 from keras_nas_plugin.proxies.layers import kernels
 from keras_nas_plugin.proxies.state import fill_normal, untouched
 
-# Size of the change, from the paper's code.
+# Size of the change of the input, as in the paper's code.
 _STEP = 0.01
 
 
 def compute(context: Context) -> float:
-    r"""Zen-score: log of the features' change, with what batch norm divided away put back.
+    r"""Zen-score: log of the features' change, corrected for the scaling by batch norm.
 
     .. math:: \log E \lVert f(x) - f(x + 0.01 \epsilon) \rVert_1 +
        \sum_i \log \sqrt{\textstyle\frac{1}{C_i} \sum_c \sigma_{ic}^2}
 
-    with kernels, x and epsilon from the standard normal distribution, the variances of what goes
-    into the i-th batch norm, and f the last feature map with positions (without any: what the
-    last layer with a kernel gets), summed over its entries and averaged over the batch. Larger
-    is better. Source: Lin et al. 2021, "Zen-NAS: A Zero-Shot NAS for High-Performance Image
-    Recognition", algorithm 1; the norm is that of its code. Of x the shape alone counts.
+    where the kernels, x and epsilon are drawn from the standard normal distribution, sigma_ic^2
+    is the variance of channel c at the input of the i-th batch norm, and f is the last feature
+    map with positions (if there is none, the input of the last layer with a kernel). The norm is
+    averaged over the batch. Larger is better. Source: Lin et al. 2021, "Zen-NAS: A Zero-Shot NAS
+    for High-Performance Image Recognition", algorithm 1, with the norm of the paper's code. Only
+    the shape of the batch matters, not its values.
 
     A network without normalisation may overflow: its kernels have variance 1, not 1 / fan-in.
 
     Raises:
-        ProxyError: The network has no features, or integer inputs alone.
+        ProxyError: The network has no features, or only integer inputs.
     """
     rng = context.rng(1)
     start = context.noise(rng)
     moved = keras.tree.map_structure(
-        lambda one, other: one + _STEP * other if one is not other else one,
+        lambda first, second: first + _STEP * second if first is not second else first,
         start,
         context.noise(rng),
     )
@@ -54,10 +54,10 @@ def compute(context: Context) -> float:
     return math.log(change) + scaling
 
 
-def _features(context: Context, x: Any) -> tuple[np.ndarray, float]:
+def _features(context: Context, x: Structure) -> tuple[np.ndarray, float]:
     """Features before pooling, and the sum of the logarithms of batch norm's divisors."""
-    maps: list[Any] = []
-    last_inputs: list[Any] = []
+    maps: list[Tensor] = []
+    last_inputs: list[Tensor] = []
     scales: list[float] = []
 
     def look(event: Event) -> None:
@@ -75,9 +75,10 @@ def _features(context: Context, x: Any) -> tuple[np.ndarray, float]:
 
     context.run(x, look)
     if not maps and not last_inputs:
-        raise ProxyError(f"`zen` needs a layer with features; {context.model.name!r} has none")
+        raise ProxyError(f"`zen` requires a layer with features; {context.model.name!r} has none")
     features = keras.ops.convert_to_numpy((maps or last_inputs)[0]).astype(float)
-    return features, sum(math.log(one) / 2 if one > 0 else -math.inf for one in scales)
+    logs = [math.log(scale) / 2 if scale > 0 else -math.inf for scale in scales]
+    return features, sum(logs)
 
 
 def _rank(event: Event) -> int:

@@ -1,12 +1,11 @@
-"""`grasp`: how removing weights would change the gradient's norm."""
+"""`grasp`: the effect of removing weights on the norm of the gradient."""
 
 from __future__ import annotations
 
 import keras
 
 from keras_nas_plugin.proxies import gradients
-from keras_nas_plugin.proxies.base import Proxy
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.context import Context, Proxy
 
 
 def compute(context: Context) -> float:
@@ -14,10 +13,10 @@ def compute(context: Context) -> float:
 
     .. math:: -\sum_w w \, (H g)_w, \quad g = \partial L / \partial w
 
-    Larger is better: removing weights would add to the gradient's norm. Source: Wang, Zhang &
-    Grosse 2020, "Picking Winning Tickets Before Training by Preserving Gradient Flow",
-    equation 8; summed over a network by Abdelfattah et al. 2021. It differentiates twice, and
-    is the dearest of the proxies.
+    Larger is better: removing weights would increase the norm of the gradient. Source: Wang,
+    Zhang & Grosse 2020, "Picking Winning Tickets Before Training by Preserving Gradient Flow",
+    equation 8; summed over a network by Abdelfattah et al. 2021. The loss is differentiated
+    twice, which makes this the most expensive proxy.
     """
 
     def loss() -> object:
@@ -25,7 +24,7 @@ def compute(context: Context) -> float:
 
     _, product = gradients.of_backend().hessian_product(loss, context.kernels)
     pairs = zip(context.kernel_values(), product, strict=True)
-    return -float(sum(keras.ops.sum(weight * one) for weight, one in pairs))
+    return -float(sum(keras.ops.sum(weight * curvature) for weight, curvature in pairs))
 
 
 grasp = Proxy(compute)

@@ -1,22 +1,21 @@
-"""`grad_norm`: how large the gradient of the loss is."""
+"""`grad_norm`: the norm of the gradient of the loss."""
 
 from __future__ import annotations
 
 import keras
 
-from keras_nas_plugin.proxies.base import Proxy
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.context import Context, Proxy
 
 
 def compute(context: Context) -> float:
-    r"""Sum of the Euclidean norms of the loss's gradient, one per kernel.
+    r"""Sum of the Euclidean norms of the gradients of the loss with respect to the kernels.
 
     .. math:: \sum_l \lVert \partial L / \partial W_l \rVert_2
 
-    Larger is better: a network whose loss answers to its weights can be trained. Source:
+    Larger is better: a network whose loss is sensitive to its weights can be trained. Source:
     Abdelfattah et al. 2021, "Zero-Cost Proxies for Lightweight NAS", section 3.2.
     """
-    norms = [keras.ops.norm(keras.ops.ravel(one)) for one in context.loss_gradients]
+    norms = [keras.ops.norm(keras.ops.ravel(gradient)) for gradient in context.loss_gradients]
     return float(sum(norms))
 
 

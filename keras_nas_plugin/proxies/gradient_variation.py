@@ -1,23 +1,22 @@
-"""`zico`: how steady the gradient is from sample to sample."""
+"""`zico`: how little the gradient varies between batches."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
 
 from keras_nas_plugin.proxies import gradients
-from keras_nas_plugin.proxies.base import WORST, Proxy
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.base import WORST, Tensor, Watch
+from keras_nas_plugin.proxies.context import Context, Proxy
 
-# As many batches as in the paper's experiments.
+# Number of parts to split the batch into: the paper's experiments use two batches.
 _PARTS = 2
 
 
 def steadiness(samples: list[list[np.ndarray]]) -> float:
-    r"""How large gradients are, compared with how much they vary.
+    r"""Mean absolute gradients relative to their standard deviation.
 
     .. math:: \sum_l \log \sum_{w \in l} \frac{E\lvert g_w\rvert}{\sqrt{\mathrm{Var}(g_w)}}
 
@@ -25,10 +24,10 @@ def steadiness(samples: list[list[np.ndarray]]) -> float:
         samples: Gradients of the kernels, once per batch; at least two batches.
 
     Returns:
-        Weights whose gradient does not vary (zeros) are left out, and kernels with none left;
-        -inf where none is left at all; NaN for gradients that are not finite.
+        The sum. Weights whose gradient does not vary are ignored, and so are kernels that have no
+        other weights. -inf if no kernel is left; NaN for gradients that are not finite.
     """
-    if not all(np.isfinite(one).all() for parts in samples for one in parts):
+    if not all(np.isfinite(gradient).all() for parts in samples for gradient in parts):
         return float("nan")
     total, counted = 0.0, False
     for parts in zip(*samples, strict=True):
@@ -44,9 +43,9 @@ def steadiness(samples: list[list[np.ndarray]]) -> float:
 def compute(context: Context) -> float:
     """`steadiness` of the gradients of the loss on the two halves of the batch.
 
-    Larger is better: steady, large gradients converge fast. Source: Li et al. 2023, "ZiCo:
-    Zero-shot NAS via Inverse Coefficient of Variation on Gradients", equation 18. The paper
-    takes two batches; one batch is halved here.
+    Larger is better: large gradients with little variation converge fast. Source: Li et al.
+    2023, "ZiCo: Zero-shot NAS via Inverse Coefficient of Variation on Gradients", equation 18.
+    The paper uses two batches; here a single batch is halved.
     """
     context.require_samples(2 * _PARTS, "`zico`")
     half = context.batch_size // _PARTS
@@ -54,16 +53,16 @@ def compute(context: Context) -> float:
 
 
 def _gradients(context: Context, first: int, end: int) -> list[np.ndarray]:
-    x = keras.tree.map_structure(lambda one: one[first:end], context.x)
+    x = keras.tree.map_structure(lambda tensor: tensor[first:end], context.x)
     y = context.y
     if y is not None:
-        y = keras.tree.map_structure(lambda one: one[first:end], y)
+        y = keras.tree.map_structure(lambda tensor: tensor[first:end], y)
 
-    def compute_loss(watch: Any) -> dict[str, Any]:
+    def compute_loss(watch: Watch) -> dict[str, Tensor]:
         return {"loss": context.loss(context.run(x)[0], x, y)}
 
     recording = gradients.of_backend().Recording(compute_loss, context.kernels)
-    return [keras.ops.convert_to_numpy(one) for one in recording.pull("loss")[0]]
+    return [keras.ops.convert_to_numpy(gradient) for gradient in recording.pull("loss")[0]]
 
 
 zico = Proxy(compute)

@@ -1,18 +1,18 @@
-"""The gradients of the backend that Keras runs on: one module per backend.
-
-Each has the same two names. Where an activation enters, a proxy marks it with ``watch``.
+"""Gradients on the backend of Keras: one module per backend, with the same two names.
 
 ``Recording(compute, variables)``
-    Calls ``compute(watch)``, which returns a dictionary of float tensors, and keeps what is
-    needed to differentiate them. ``watch(key, tensor)`` returns a tensor to go on with, with
-    respect to which can be differentiated later. ``outputs`` is the dictionary;
-    ``pull(target, variables=..., watched=...)`` is the gradient of the sum of ``outputs[target]``
-    with respect to the variables (a list) and to the watched keys (a dictionary), zeros where
-    it does not depend on them. A recording can be pulled several times. ``compute`` may run
-    twice, and must leave tensors nowhere else.
+    Calls ``compute(watch)``, which returns a dictionary of float tensors, and records what is
+    needed to differentiate them. ``watch(key, tensor)`` returns the tensor that ``compute`` must
+    use in place of ``tensor``, so that gradients with respect to it can be taken later.
+    ``outputs`` is the dictionary. ``pull(target, variables=..., watched=...)`` returns the
+    gradient of the sum of ``outputs[target]`` with respect to the variables (a list) and to the
+    watched keys (a dictionary); it is zero where the target does not depend on them. ``pull``
+    can be called several times. ``compute`` may be called twice, and must not store tensors
+    elsewhere.
 
 ``hessian_product(compute, variables)``
-    For ``compute()``, a scalar f: its gradient g, and the product of its Hessian with g.
+    For the scalar f that ``compute()`` returns: its gradient g, and the product of its Hessian
+    with g.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ def of_backend() -> ModuleType:
     """The module for the backend in use.
 
     Raises:
-        BackendError: It has no gradients, or none that this package knows.
+        BackendError: The backend has no gradients, or is not supported.
     """
     name = keras.config.backend()
     if name not in _MODULES:
-        raise BackendError(f"proxies need the backend {', '.join(_MODULES)}; received {name!r}")
+        raise BackendError(
+            f"the backend for proxies must be one of {', '.join(_MODULES)}; got {name!r}"
+        )
     return importlib.import_module(_MODULES[name])

@@ -1,13 +1,13 @@
-"""The layers of a model, however deep they are nested, and what kind they are."""
+"""The layers of a model at any depth, and their kinds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
-# These run their layers in loops that the backend may trace: what is inside cannot be looked at.
+# These call their layers in loops that the backend may trace: such layers cannot be observed.
 _LOOPS = (keras.layers.RNN, keras.layers.Wrapper)
 
 NORMALISATIONS = (
@@ -33,62 +33,63 @@ _ACTIVATION_OPERATIONS = frozenset(
 
 
 def children(operation: keras.Operation) -> list[keras.Operation]:
-    """Layers and operations that are attributes of this one, or in lists and dictionaries there.
+    """Layers and operations in the attributes of an operation, also in lists and dictionaries.
 
-    A layer that serves as the activation function of another one is a part of that one.
+    A layer that serves as the activation function of another layer is not a child.
     """
     if isinstance(operation, _LOOPS):
         return []
-    found: dict[int, keras.Operation] = {}
+    by_id: dict[int, keras.Operation] = {}
     for value in vars(operation).values():
-        found |= {id(one): one for one in _operations_in(value)}
+        by_id |= {id(child): child for child in _operations_in(value)}
     for own in (operation, fused(operation)):
-        found.pop(id(own), None)
-    return list(found.values())
+        by_id.pop(id(own), None)
+    return list(by_id.values())
 
 
-def fused(operation: keras.Operation) -> Any:
-    """The activation function that a layer applies and has as an attribute; None for others.
+def fused(operation: keras.Operation) -> Callable[..., Any] | None:
+    """The activation function that a layer stores as an attribute and applies, or None.
 
-    Recurrent layers show that of their cell, which is applied in a loop.
+    Recurrent layers do not count: their attribute is that of their cell, which is applied in a
+    loop.
     """
-    shown = isinstance(getattr(type(operation), "activation", None), property)
-    function = None if shown else getattr(operation, "activation", None)
+    of_cell = isinstance(getattr(type(operation), "activation", None), property)
+    function = None if of_cell else getattr(operation, "activation", None)
     return function if callable(function) else None
 
 
 def walk(model: keras.Operation) -> list[keras.Operation]:
-    """The model and everything in it, each once."""
-    found: dict[int, keras.Operation] = {}
+    """The model and all layers and operations in it, each once."""
+    by_id: dict[int, keras.Operation] = {}
     waiting = [model]
     while waiting:
         operation = waiting.pop()
-        if id(operation) not in found:
-            found[id(operation)] = operation
+        if id(operation) not in by_id:
+            by_id[id(operation)] = operation
             waiting.extend(children(operation))
-    return list(found.values())
+    return list(by_id.values())
 
 
-def _operations_in(value: Any) -> Iterator[keras.Operation]:
+def _operations_in(value: object) -> Iterator[keras.Operation]:
     if isinstance(value, keras.Operation):
         yield value
     elif isinstance(value, dict):
-        for one in value.values():
-            yield from _operations_in(one)
+        for item in value.values():
+            yield from _operations_in(item)
     elif isinstance(value, list | tuple | set):
-        for one in value:
-            yield from _operations_in(one)
+        for item in value:
+            yield from _operations_in(item)
 
 
 def is_transparent(operation: keras.Operation) -> bool:
-    """Whether calling it is nothing but calling the nodes of a graph."""
+    """Whether an operation does nothing but call the nodes of its graph."""
     if isinstance(operation, keras.Sequential):
         return True
     return isinstance(operation, keras.Model) and hasattr(operation, "operations")
 
 
 def activation_of(operation: keras.Operation) -> str:
-    """Lower-case name of what an activation layer or operation computes; empty for others."""
+    """Lower-case name of an activation layer or operation; empty for others."""
     name = type(operation).__name__.lower()
     if isinstance(operation, _ACTIVATIONS):
         return name
@@ -96,14 +97,14 @@ def activation_of(operation: keras.Operation) -> str:
     return name if not is_layer and name in _ACTIVATION_OPERATIONS else ""
 
 
-def kernels(layer: Any) -> list[Any]:
-    """Trainable weights that mix: those with two or more axes, in a model or in a layer.
+def kernels(layer: keras.Layer) -> list[keras.Variable]:
+    """Trainable weights of a model or layer with two or more axes.
 
-    Biases, and the scales and offsets of normalisations, have one axis.
+    Biases, and the scales and offsets of normalisations, have a single axis.
     """
     return [weight for weight in layer.trainable_variables if len(weight.shape) >= 2]
 
 
 def channels_first(operation: keras.Operation) -> bool:
-    """Whether the channels of its output come before the positions."""
+    """Whether the channel axis of the output comes right after the batch axis."""
     return getattr(operation, "data_format", None) == "channels_first"

@@ -1,4 +1,4 @@
-"""The loss that gradients are taken of."""
+"""The loss whose gradients are computed."""
 
 from __future__ import annotations
 
@@ -6,60 +6,63 @@ from typing import Any
 
 import keras
 
-from keras_nas_plugin.proxies.base import ProxyError
+from keras_nas_plugin.proxies.base import ProxyError, Structure, Tensor
 
 
-def loss_of(model: keras.Model, loss: Any, x: Any, y: Any, outputs: Any) -> Any:
+def loss_of(
+    model: keras.Model, loss: Any, x: Structure, y: Structure, outputs: Structure
+) -> Tensor:
     """The mean loss of a batch, a scalar.
 
     Args:
         model: Any Keras model.
-        loss: What `keras.losses.get` takes, or a list or dictionary of it in the structure of
-            the outputs (their losses are added); None for what the model was compiled with: its
-            losses, their weights and the penalties of its layers, by `Model.compute_loss`.
+        loss: A loss for `keras.losses.get`, or a list or dictionary of losses in the structure
+            of the outputs, which are summed; None for the compiled losses of the model, with
+            their weights and the regularisation of its layers, see `Model.compute_loss`.
         x: Inputs.
-        y: Labels, in the structure of the outputs.
-        outputs: Of the model.
+        y: Labels in the structure of the outputs.
+        outputs: Outputs of the model.
 
     Raises:
-        ProxyError: There is no loss, or it does not fit the outputs.
+        ProxyError: There is no loss, or it does not match the outputs.
     """
     if loss is None:
         if not model.compiled or model.loss is None:
             raise ProxyError(
-                "`loss` needs a Keras loss for a model that was not compiled with one; "
-                "received None"
+                "`loss` must be a Keras loss for a model that was compiled without one; got None"
             )
         return model.compute_loss(x=x, y=y, y_pred=outputs, sample_weight=None)
-    parts = _paired(loss, y, outputs)
-    return sum(keras.ops.mean(keras.losses.get(one)(true, got)) for one, true, got in parts)
+    return sum(
+        keras.ops.mean(keras.losses.get(function)(labels, output))
+        for function, labels, output in _paired(loss, y, outputs)
+    )
 
 
-def _paired(loss: Any, y: Any, outputs: Any) -> list[tuple[Any, Any, Any]]:
-    """A loss, labels and an output for every output."""
+def _paired(loss: Any, y: Structure, outputs: Structure) -> list[tuple[Any, Structure, Structure]]:
+    """A tuple for each output: its loss, its labels and the output."""
     if isinstance(outputs, dict):
         names = list(outputs)
-        losses = loss if isinstance(loss, dict) else dict.fromkeys(names, loss)
-        truth = y if isinstance(y, dict) else {}
-        _same("loss", losses, names)
-        _same("y", truth, names)
-        return [(losses[name], truth[name], outputs[name]) for name in names]
+        loss_by_name = loss if isinstance(loss, dict) else dict.fromkeys(names, loss)
+        y_by_name = y if isinstance(y, dict) else {}
+        _check_names("loss", loss_by_name, names)
+        _check_names("y", y_by_name, names)
+        return [(loss_by_name[name], y_by_name[name], outputs[name]) for name in names]
     if isinstance(outputs, list | tuple):
         losses = loss if isinstance(loss, list | tuple) else [loss] * len(outputs)
-        truth = y if isinstance(y, list | tuple) else [y]
-        for argument, values in (("loss", losses), ("y", truth)):
+        labels = y if isinstance(y, list | tuple) else [y]
+        for argument, values in (("loss", losses), ("y", labels)):
             if len(values) != len(outputs):
                 raise ProxyError(
-                    f"`{argument}` needs one entry for each of the {len(outputs)} outputs; "
-                    f"received {len(values)}"
+                    f"`{argument}` must have one entry for each of the {len(outputs)} outputs; "
+                    f"got {len(values)}"
                 )
-        return list(zip(losses, truth, outputs, strict=True))
+        return list(zip(losses, labels, outputs, strict=True))
     return [(loss, y, outputs)]
 
 
-def _same(argument: str, values: dict, names: list) -> None:
+def _check_names(argument: str, values: dict[str, Any], names: list[str]) -> None:
     if set(values) != set(names):
         raise ProxyError(
-            f"`{argument}` needs an entry for each output of {sorted(names)}; "
-            f"received {sorted(values)}"
+            f"`{argument}` must have one entry for each output of {sorted(names)}; "
+            f"got {sorted(values)}"
         )

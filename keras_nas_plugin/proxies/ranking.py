@@ -1,4 +1,4 @@
-"""One ranking out of several: what a single proxy misses, another one sees."""
+"""Combining several proxies, which complement each other, into a single ranking."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy import stats
 
 from keras_nas_plugin.proxies.base import ProxyError
 
-#: The proxies of AZ-NAS. Its fourth, the FLOPs, is counted elsewhere and added to the table.
+#: The proxies of AZ-NAS. The FLOPs, its fourth, are computed separately (see `rank_aggregate`).
 AZ_NAS = ("expressivity", "progressivity", "trainability")
 
 
@@ -17,9 +17,9 @@ def rank_aggregate(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
     """Combine the scores of a pool of networks by their ranks.
 
     The sum over the proxies of ``log(rank / n)``, where the worst of ``n`` networks has rank 1
-    and equal ones share their mean rank. The logarithm punishes a network that is bad by any
-    proxy more than it rewards one that is good by another. With `AZ_NAS` and the FLOPs as
-    columns this is the score of AZ-NAS.
+    and ties share their mean rank. The logarithm penalises a network that is bad by any proxy
+    more than it rewards one that is good by another. With `AZ_NAS` and the FLOPs as columns
+    this is the score of AZ-NAS.
 
     Source: Lee & Ham 2024, "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture
     Search", section 3.3, non-linear ranking aggregation.
@@ -39,10 +39,10 @@ def rank_aggregate(scores: Mapping[str, Sequence[float]]) -> np.ndarray:
     columns = {name: np.asarray(column, dtype=float) for name, column in scores.items()}
     shapes = {name: column.shape for name, column in columns.items()}
     if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()):
-        raise ProxyError(f"`scores` needs columns of one length; received the shapes {shapes}")
+        raise ProxyError(f"`scores` must have columns of the same length; got the shapes {shapes}")
     total = np.zeros(next(iter(shapes.values())))
     for name, column in columns.items():
         if np.isnan(column).any():
-            raise ProxyError(f"`scores` needs numbers, -inf included; {name!r} has NaN")
+            raise ProxyError(f"`scores` must be numbers or -inf; {name!r} has NaN")
         total += np.log(stats.rankdata(column) / len(column))
     return total

@@ -1,8 +1,8 @@
-"""A model, run with someone looking on.
+"""Running a model with an observer of its layers.
 
-Keras has no hooks: the public method ``call`` of every layer is replaced on the instance while a
-run lasts, and so is the attribute ``activation``. It works for nested and subclassed models,
-which a second model with more outputs would not reach into, and costs no rebuild.
+Keras has no hooks for this: during a run, the public method ``call`` of every layer is replaced on
+the instance, and so is the attribute ``activation``. Unlike a second model with more outputs, this
+works inside nested and subclassed models, and the model need not be rebuilt.
 """
 
 from __future__ import annotations
@@ -15,26 +15,29 @@ from typing import Any
 import keras
 
 from keras_nas_plugin.proxies import layers
-from keras_nas_plugin.proxies.base import Event
+from keras_nas_plugin.proxies.base import Event, Structure, Tensor
 
-# What turns logits into probabilities: proxies that speak of outputs mean the logits. (The sum
-# of a softmax is 1 whatever the input, and its gradient is zero.)
+# Functions from logits to probabilities. Proxies use the logits as outputs: the sum of a softmax
+# is 1 for every input, so its gradient is zero.
 _SQUASHING = frozenset(("softmax", "log_softmax", "logsoftmax", "sigmoid"))
 
-Look = Callable[[Event], Any]
+#: Observes an event, and returns a tensor that replaces the event's, or None.
+Look = Callable[[Event], Tensor | None]
+#: A layer's `call` method or its activation function.
+Call = Callable[..., Any]
 
 
 class Run:
-    """Call a model, with batch norm on the statistics of the batch.
+    """Calls a model, with batch norm using the statistics of the batch.
 
-    Everything else is called as at inference: dropout, noise and augmentation would add their
-    own randomness to the score.
+    All other layers run in inference mode: dropout, noise and augmentation would add randomness
+    to the score.
 
     Args:
-        model: Any Keras model that is built.
-        look: Called for every `Event`; what it returns takes the place of the tensor, None
-            leaves it. (What goes into an activation cannot be replaced.)
-        operations: The layers, see `layers.walk`; None to walk.
+        model: Any built Keras model.
+        look: Called for every `Event`; its result replaces the tensor unless it is None. (The
+            input of an activation cannot be replaced.)
+        operations: The layers, see `layers.walk`; None to find them.
     """
 
     def __init__(
@@ -46,22 +49,27 @@ class Run:
         self._model = model
         self._look = look or (lambda event: None)
         self._operations = layers.walk(model) if operations is None else operations
-        self._composite = {id(one) for one in self._operations if layers.children(one)}
-        # How many layers with a `call` of their own we are in.
+        self._composite = {
+            id(operation) for operation in self._operations if layers.children(operation)
+        }
+        # Number of enclosing layers with their own `call`.
         self._depth = 0
-        # What went into an activation, by the id of what came out (kept, so that ids stay taken).
-        self._before: dict[int, tuple[Any, Any]] = {}
+        # Inputs of activations by the id of their output; the output is stored too, so that its
+        # id is not reused.
+        self._before: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def __call__(self, x: Any) -> tuple[Any, list[Any]]:
-        """Outputs of the model in their structure, and a list of them without softmax."""
+    def __call__(self, x: Structure) -> tuple[Structure, list[Tensor]]:
+        """Outputs of the model in their structure, and a list of their logits."""
         with replaced(self._operations, self._around, self._activate):
             outputs = self._model(x, training=False)
         flat = keras.tree.flatten(outputs)
-        logits = [self._before.get(id(one), (one, one))[1] for one in flat]
+        logits = [self._before.get(id(output), (output, output))[1] for output in flat]
         self._before.clear()
         return outputs, logits
 
-    def _around(self, operation: Any, call: Callable, args: tuple, kwargs: dict) -> Any:
+    def _around(
+        self, operation: keras.Operation, call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Structure:
         if isinstance(operation, keras.layers.BatchNormalization):
             kwargs = {**kwargs, "training": True}
         if layers.is_transparent(operation) or isinstance(operation, keras.layers.InputLayer):
@@ -79,15 +87,19 @@ class Run:
             self._before[id(output)] = (output, before)
         return self._after(operation, inputs, output)
 
-    def _before_activation(self, operation: Any, inputs: tuple) -> Any:
-        """What goes into an activation layer; None for any other."""
+    def _before_activation(
+        self, operation: keras.Operation, inputs: tuple[Tensor, ...]
+    ) -> Tensor | None:
+        """The input of an activation layer; None for any other layer."""
         name = layers.activation_of(operation)
         if not name or not inputs:
             return None
         self._look(Event("activation", operation, inputs[0], name=name, graph=self._depth == 0))
         return inputs[0]
 
-    def _after(self, operation: Any, inputs: tuple, output: Any) -> Any:
+    def _after(
+        self, operation: keras.Operation, inputs: tuple[Tensor, ...], output: Tensor
+    ) -> Tensor:
         leaf = id(operation) not in self._composite
         graph = self._depth == 0
         if leaf and layers.fused(operation) is None:
@@ -95,8 +107,8 @@ class Run:
         event = Event("output", operation, output, inputs=inputs, leaf=leaf, graph=graph)
         return self._replace(event, output)
 
-    def _activate(self, operation: Any, function: Callable, tensor: Any) -> Any:
-        """Stands in for the activation function of a layer."""
+    def _activate(self, operation: keras.Operation, function: Call, tensor: Tensor) -> Tensor:
+        """Called in place of the activation function of a layer."""
         graph = self._depth == 1
         leaf = id(operation) not in self._composite
         if leaf:
@@ -109,22 +121,22 @@ class Run:
             self._before[id(output)] = (output, tensor)
         return output
 
-    def _replace(self, event: Event, tensor: Any) -> Any:
-        other = self._look(event)
-        if other is None or other is tensor:
+    def _replace(self, event: Event, tensor: Tensor) -> Tensor:
+        replacement = self._look(event)
+        if replacement is None or replacement is tensor:
             return tensor
         if id(tensor) in self._before:
-            self._before[id(other)] = (other, self._before[id(tensor)][1])
-        return other
+            self._before[id(replacement)] = (replacement, self._before[id(tensor)][1])
+        return replacement
 
 
 @contextlib.contextmanager
 def replaced(
     operations: list[keras.Operation],
-    around: Callable[[Any, Callable, tuple, dict], Any],
-    activate: Callable[[Any, Callable, Any], Any],
+    around: Callable[[keras.Operation, Call, tuple[Any, ...], dict[str, Any]], Structure],
+    activate: Callable[[keras.Operation, Call, Tensor], Tensor],
 ) -> Iterator[None]:
-    """Put functions in place of the ``call`` and ``activation`` of all layers while this lasts.
+    """Replace the ``call`` and ``activation`` of all layers within the context.
 
     Args:
         operations: The layers.
@@ -137,15 +149,15 @@ def replaced(
             undo.append(_replace(operation, "call", _call(operation, around)))
             function = layers.fused(operation)
             if function is not None:
-                stand_in = functools.partial(activate, operation, function)
-                undo.append(_replace(operation, "activation", stand_in))
+                replacement = functools.partial(activate, operation, function)
+                undo.append(_replace(operation, "activation", replacement))
         yield
     finally:
-        for one in reversed(undo):
-            one()
+        for restore in reversed(undo):
+            restore()
 
 
-def _call(operation: keras.Operation, around: Callable) -> Callable:
+def _call(operation: keras.Operation, around: Call) -> Call:
     original = operation.call
 
     @functools.wraps(original)
@@ -155,11 +167,11 @@ def _call(operation: keras.Operation, around: Callable) -> Callable:
     return call
 
 
-def _replace(operation: keras.Operation, name: str, value: Any) -> Callable[[], None]:
-    """Set an attribute past Keras' tracking, which would take it for a part of the layer.
+def _replace(operation: keras.Operation, name: str, value: Call) -> Callable[[], None]:
+    """Set an attribute without Keras' tracking, which would add it to the layer.
 
     Returns:
-        A function that brings back what was there.
+        A function that restores the attribute.
     """
     own = vars(operation)
     had, before = name in own, own.get(name)
@@ -169,6 +181,6 @@ def _replace(operation: keras.Operation, name: str, value: Any) -> Callable[[], 
     return lambda: object.__delattr__(operation, name)
 
 
-def name_of(function: Any) -> str:
-    """Lower-case name of an activation function, or of the layer that serves as one."""
+def name_of(function: Call) -> str:
+    """Lower-case name of an activation function, or of a layer that serves as such."""
     return getattr(function, "__name__", type(function).__name__).lower()

@@ -1,11 +1,10 @@
-"""`snip`: how much the loss would change without each weight."""
+"""`snip`: the first-order effect of removing each weight on the loss."""
 
 from __future__ import annotations
 
 import keras
 
-from keras_nas_plugin.proxies.base import Proxy
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.context import Context, Proxy
 
 
 def compute(context: Context) -> float:
@@ -17,7 +16,8 @@ def compute(context: Context) -> float:
     Connection Sensitivity", equation 4; summed over a network by Abdelfattah et al. 2021.
     """
     pairs = zip(context.kernel_values(), context.loss_gradients, strict=True)
-    return float(sum(keras.ops.sum(keras.ops.abs(weight * one)) for weight, one in pairs))
+    effects = [weight * gradient for weight, gradient in pairs]
+    return float(sum(keras.ops.sum(keras.ops.abs(effect)) for effect in effects))
 
 
 snip = Proxy(compute, needs=frozenset({"labels"}))

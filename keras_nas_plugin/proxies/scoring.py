@@ -1,4 +1,4 @@
-"""The scores of one network."""
+"""Scoring a network by proxies."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import keras
 import numpy as np
 
 from keras_nas_plugin.proxies import table
-from keras_nas_plugin.proxies.base import WORST, Proxy, ProxyError
-from keras_nas_plugin.proxies.context import Context
+from keras_nas_plugin.proxies.base import WORST, ProxyError, Structure
+from keras_nas_plugin.proxies.context import Context, Proxy
 from keras_nas_plugin.proxies.inputs import prepared
 from keras_nas_plugin.proxies.state import redraw, untouched
 
-#: Cheap together: one forward and backward pass over the batch, and one over a single sample.
+#: Cheap proxies: all of them take one forward and backward pass over the batch, and one over a
+#: single sample.
 CHEAP = ("synflow", "naswot", "grad_norm")
 
 _RULES = ("raise", "skip")
@@ -24,8 +25,8 @@ _RULES = ("raise", "skip")
 
 def score(
     model: keras.Model,
-    x: Any,
-    y: Any = None,
+    x: Structure,
+    y: Structure | None = None,
     proxies: Sequence[str | Callable[[keras.Model], float]] = CHEAP,
     *,
     loss: Any = None,
@@ -36,10 +37,10 @@ def score(
 ) -> dict[str, float]:
     """Score an untrained network on one batch.
 
-    Passes over the network are shared between the proxies of one call. The model is as it was
-    afterwards: weights, moving statistics, seeds and metrics. Larger is better for every proxy,
-    and the worst is ``-inf``, never NaN: a network for which a proxy is not defined (it answers
-    the same to every input) or is not finite.
+    The proxies of one call share passes over the network. The model is unchanged afterwards:
+    weights, moving statistics, seeds and metrics. Larger is better for every proxy. The worst
+    score is ``-inf``: the proxy is not defined for this network (its output is the same for every
+    input), or is not finite. A score is never NaN.
 
     ```python
     score(model, x, y, ("synflow", "naswot", count_flops), loss="mse", initialisations=3)
@@ -47,38 +48,39 @@ def score(
 
     Args:
         model: Any Keras model, compiled or not.
-        x: One batch, in the structure of the model's inputs; 16 to 64 samples serve well.
-        y: Its labels, in the structure of the outputs; `naswot`, `synflow` and other proxies
-            that need no gradient of a loss need none.
-        proxies: Names (see `names`), or functions of the model that give a number, under whose
-            name it is reported: the FLOPs, say.
-        loss: What `keras.losses.get` takes, or a list or dictionary of it for several outputs;
-            None for the loss that the model was compiled with.
-        initialisations: Draw the weights so many times from their initializers by ``seed`` and
-            give the mean; None for the weights that the model has.
-        seed: Of the drawn weights, and of the noise that some proxies put in. The same seed
-            gives the same scores.
-        blocks: Names of the layers with whose outputs the blocks of the network end, for
-            `expressivity`, `progressivity` and `trainability`; None to find them.
-        unsupported: What happens when a proxy cannot handle the network: ``raise``, or
-            ``skip`` to leave it out with one warning that says why.
+        x: A batch in the structure of the model's inputs; 16 to 64 samples are sufficient.
+        y: Its labels in the structure of the outputs; not required by proxies without a
+            gradient of the loss, such as `naswot` and `synflow`.
+        proxies: Names (see `names`), or functions from the model to a number, for example the
+            FLOPs, which are reported under the name of the function.
+        loss: A loss for `keras.losses.get`, or a list or dictionary of losses for several
+            outputs; None for the loss that the model was compiled with.
+        initialisations: Number of draws of the weights from their initializers, over which
+            scores are averaged; None for the current weights of the model.
+        seed: Seed of the drawn weights, and of the noise that some proxies use as input. The
+            same seed gives the same scores.
+        blocks: Names of the layers whose outputs are the ends of blocks, for `expressivity`,
+            `progressivity` and `trainability`; None to find them.
+        unsupported: What to do if a proxy does not support the network: ``raise``, or ``skip``
+            to omit it with a warning that says why.
 
     Returns:
-        A score per proxy, in the order asked for.
+        A score per proxy, in the order of ``proxies``.
 
     Raises:
-        ProxyError: A proxy is unknown or cannot handle the network, or ``x`` or ``y`` do not
-            fit it.
+        ProxyError: A proxy is unknown or does not support the network, or ``x`` or ``y`` do not
+            match it.
     """
     _check(proxies, initialisations, unsupported)
-    functions = {_name(one): one for one in proxies}
-    known = {one: table.get(one) for one in proxies if isinstance(one, str)}
-    if not known:
-        return {name: float(one(model)) for name, one in functions.items()}
+    labels = [_name(proxy) for proxy in proxies]
+    named = {proxy: table.get(proxy) for proxy in proxies if isinstance(proxy, str)}
+    functions = {_name(proxy): proxy for proxy in proxies if not isinstance(proxy, str)}
+    if not named:
+        return {name: float(function(model)) for name, function in functions.items()}
     x, y = prepared(model, x, y)
     if not model.built:
         model(x)
-    found: dict[str, list[float]] = {name: [] for name in known}
+    draws: dict[str, list[float]] = {name: [] for name in named}
     with untouched(model):
         for draw in range(initialisations or 1):
             if initialisations is not None:
@@ -89,49 +91,55 @@ def score(
                 y,
                 loss=loss,
                 seed=(seed, draw, 1),
-                proxies=known,
+                proxies=named,
                 blocks=None if blocks is None else tuple(blocks),
             )
-            for name, value in _computed(context, known, unsupported).items():
-                found[name].append(value)
-            known = {name: one for name, one in known.items() if len(found[name]) == draw + 1}
-    scores = {name: _mean(name, values, model) for name, values in found.items() if values}
-    counted = {name: float(one(model)) for name, one in functions.items() if callable(one)}
-    return {name: (scores | counted)[name] for name in functions if name in scores | counted}
+            for name, value in _computed(context, named, unsupported).items():
+                draws[name].append(value)
+            # A proxy that was skipped in one draw is skipped in all others as well.
+            named = {n: proxy for n, proxy in named.items() if len(draws[n]) == draw + 1}
+    scores = {name: _mean(name, values, model) for name, values in draws.items() if values}
+    scores |= {name: float(function(model)) for name, function in functions.items()}
+    return {name: scores[name] for name in labels if name in scores}
 
 
-def _check(proxies: Any, initialisations: Any, unsupported: Any) -> None:
+def _check(
+    proxies: Sequence[str | Callable[[keras.Model], float]],
+    initialisations: int | None,
+    unsupported: str,
+) -> None:
     if isinstance(proxies, str) or not proxies:
-        raise ProxyError(f"`proxies` needs a list of at least one; received {proxies!r}")
-    labels = [_name(one) for one in proxies]
+        raise ProxyError(f"`proxies` must be a list of at least one proxy; got {proxies!r}")
+    labels = [_name(proxy) for proxy in proxies]
     if len(set(labels)) < len(labels):
-        raise ProxyError(f"`proxies` needs each name once; received {labels}")
+        raise ProxyError(f"`proxies` must have unique names; got {labels}")
     if initialisations is not None and not (
         isinstance(initialisations, int) and initialisations >= 1
     ):
-        raise ProxyError(f"`initialisations` needs at least 1 or None; received {initialisations}")
+        raise ProxyError(f"`initialisations` must be at least 1 or None; got {initialisations}")
     if unsupported not in _RULES:
-        raise ProxyError(f"`unsupported` needs one of {_RULES}; received {unsupported!r}")
+        raise ProxyError(f"`unsupported` must be one of {_RULES}; got {unsupported!r}")
 
 
-def _name(proxy: Any) -> str:
+def _name(proxy: object) -> str:
     if isinstance(proxy, str):
         return proxy
     if not callable(proxy):
-        raise ProxyError(f"`proxies` needs names or callables; received {proxy!r}")
+        raise ProxyError(f"`proxies` must be names or callables; got {proxy!r}")
     return getattr(proxy, "__name__", type(proxy).__name__)
 
 
 def _computed(
     context: Context, proxies: Mapping[str, Proxy], unsupported: str
 ) -> dict[str, float]:
-    """A score for every proxy that can handle the network.
+    """The score of every proxy that supports the network.
 
-    Those that share the pass over the batch go first: others need its memory, and change the
-    weights for a while, after which PyTorch would not differentiate it any more.
+    Proxies that share the pass over the batch come first; then the recorded pass is freed. The
+    other proxies need its memory, and they change the weights temporarily, after which PyTorch
+    could not differentiate the pass any more.
     """
     values = {}
-    shared = [name for name, one in proxies.items() if one.observe or one.needs]
+    shared = [name for name, proxy in proxies.items() if proxy.observe or proxy.needs]
     for name in [*shared, *(name for name in proxies if name not in shared)]:
         if name not in shared:
             context.forget_batch()
@@ -141,7 +149,7 @@ def _computed(
         except ProxyError as error:
             if unsupported == "raise":
                 raise
-            warnings.warn(f"the proxy {name!r} was left out: {error}", stacklevel=3)
+            warnings.warn(f"the proxy {name!r} was skipped: {error}", stacklevel=3)
     return values
 
 

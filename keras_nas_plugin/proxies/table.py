@@ -1,12 +1,13 @@
-"""The table of proxies. A new one is one file and one line here."""
+"""The table of proxies. To add a proxy, write a module and add a line here."""
 
 from __future__ import annotations
 
 import importlib
 
-from keras_nas_plugin.proxies.base import Proxy, ProxyError
+from keras_nas_plugin.proxies.base import ProxyError
+from keras_nas_plugin.proxies.context import Proxy
 
-# Name of the proxy, and of the module that has it under this name.
+# Names of the proxies and of the modules that define them.
 _MODULES = {
     "grad_norm": "gradient_norm",
     "snip": "saliency",
@@ -34,11 +35,11 @@ def get(name: str) -> Proxy:
     """A proxy by its name.
 
     Raises:
-        ProxyError: There is none of this name.
+        ProxyError: There is no proxy of this name.
     """
     if name not in _MODULES:
         raise ProxyError(
-            f"`proxies` needs callables or names of {', '.join(_MODULES)}; received {name!r}"
+            f"`proxies` must be callables or names of {', '.join(_MODULES)}; got {name!r}"
         )
     module = importlib.import_module(f"keras_nas_plugin.proxies.{_MODULES[name]}")
     return getattr(module, name)

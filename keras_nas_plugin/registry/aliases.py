@@ -1,11 +1,12 @@
-"""The aliases `champion` and `challenger`, and the tags that say how they came where they are.
+"""The aliases `champion` and `challenger`, and the tags that record why they were moved.
 
-Moving `champion` and deleting `challenger` are two calls, and MLflow knows no transaction. So
-the order is: tags on the challenger's version (who, when, why, and which version was champion),
-then `champion`, then the end of `challenger`. A process that dies leaves one of two states:
+Moving `champion` and deleting `challenger` are two calls, and MLflow has no transactions. So the
+order is: tags on the challenger's version (who, when, why, and which version was champion; the
+verdict last), then `champion`, then the deletion of `challenger`. A process that dies
+leaves one of two states:
 
-- before `champion` moved, nothing has changed but tags, and the next call judges again;
-- after it, both aliases are on one version whose tags say that it passed, and the next call
+- before `champion` was moved, only tags have changed, and the next call judges again;
+- afterwards, both aliases point to one version whose tags say that it passed, and the next call
   deletes `challenger`.
 """
 
@@ -13,35 +14,43 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import json
 import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.registry.gates.base import PromotionError
-from keras_nas_plugin.tracking.connection import public_uri
-from keras_nas_plugin.tracking.payload import TAG_LIMIT, shorten, text_of
+from keras_nas_plugin.tracking.formatting import shorten
+from keras_nas_plugin.tracking.mlflow.client import public_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION, CHALLENGER = "champion", "challenger"
-#: Tags of a version: what `promote` decided about it, and what `rollback` did to it.
-PROMOTION, ROLLBACK = "nas.promotion.", "nas.rollback."
-PREVIOUS, VERDICT, ARTIFACT = (PROMOTION + name for name in ("previous", "verdict", "artifact"))
+#: Tags of a judged version: the verdict of `promote`, and its details as JSON.
+VERDICT, DETAILS = "nas.promotion.verdict", "nas.promotion"
 PASSED, REFUSED = "passed", "refused"
+# Earlier releases wrote a tag for each detail.
+_PREFIX = f"{DETAILS}."
+# Longest text among the details; all of them must fit into a tag.
+_TEXT = 700
 
 
 @dataclasses.dataclass(frozen=True)
 class Aliases:
-    """Which versions have the two aliases; None where none has."""
+    """The versions that the two aliases point to; None for an alias that is not set."""
 
     champion: str | None
     challenger: str | None
 
 
 def read_aliases(client: MlflowClient, name: str) -> Aliases:
-    """Where the aliases are.
+    """The versions that the aliases of a registered model point to.
+
+    Args:
+        client: A client of the registry.
+        name: The registered model.
 
     Raises:
         PromotionError: There is no model of this name.
@@ -49,16 +58,16 @@ def read_aliases(client: MlflowClient, name: str) -> Aliases:
     from mlflow.exceptions import MlflowException
 
     try:
-        found = client.get_registered_model(name).aliases
+        by_alias = client.get_registered_model(name).aliases
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise PromotionError(
-            f"`name` needs a registered model; received {name!r}, which is not at "
-            f"'{public_uri(client.tracking_uri)}'. `keras-nas register NAME` makes one, "
-            "`--tracking-uri` looks elsewhere."
+            f"`name` must be a registered model; got {name!r}, which does not exist at "
+            f"'{public_uri(client.tracking_uri)}'. `keras-nas register NAME` creates one; "
+            "`--tracking-uri` selects another store."
         ) from error
-    versions = [found.get(alias) for alias in (CHAMPION, CHALLENGER)]
+    versions = [by_alias.get(alias) for alias in (CHAMPION, CHALLENGER)]
     return Aliases(*(None if version is None else str(version) for version in versions))
 
 
@@ -67,46 +76,79 @@ def tags_of(client: MlflowClient, name: str, version: str) -> dict[str, str]:
     return dict(client.get_model_version(name, version).tags)
 
 
-def set_tags(client: MlflowClient, name: str, version: str, tags: Mapping[str, Any]) -> None:
-    """Set tags of a version, shortened visibly where MLflow would cut them."""
-    for key, value in tags.items():
-        client.set_model_version_tag(name, version, key, shorten(text_of(value), TAG_LIMIT))
+def details_of(tags: Mapping[str, str]) -> dict[str, Any]:
+    """Details of the promotion of a version, from its tags.
+
+    Returns:
+        ``by``, ``at``, ``why``, ``previous`` (the champion that a rollback restores) and so on;
+        empty for a version that was not judged. Tags of earlier releases are read, too.
+    """
+    separate = {
+        key.removeprefix(_PREFIX): value
+        for key, value in tags.items()
+        if key.startswith(_PREFIX) and key != VERDICT
+    }
+    return {**separate, **json.loads(tags.get(DETAILS, "{}"))}
 
 
-def move(client: MlflowClient, name: str, *, before: Aliases) -> None:
+def set_details(client: MlflowClient, name: str, version: str, details: Mapping[str, Any]) -> None:
+    """Replace the details of the promotion of a version; long texts are shortened visibly."""
+    text = json.dumps(_shortened(details), ensure_ascii=False)
+    client.set_model_version_tag(name, version, DETAILS, text)
+    for key in tags_of(client, name, version):
+        if key.startswith(_PREFIX) and key != VERDICT:
+            client.delete_model_version_tag(name, version, key)
+
+
+def _shortened(details: Mapping[str, Any]) -> dict[str, Any]:
+    shortened: dict[str, Any] = {}
+    for key, value in details.items():
+        if isinstance(value, Mapping):
+            value = _shortened(value)
+        shortened[key] = shorten(value, _TEXT) if isinstance(value, str) else value
+    return shortened
+
+
+def move(client: MlflowClient, name: str, challenger: str, *, before: Aliases) -> None:
     """Make the challenger champion, in two calls.
 
+    Args:
+        client: A client of the registry.
+        name: The registered model.
+        challenger: Its version with the alias `challenger`.
+        before: The aliases on which the decision is based.
+
     Raises:
-        PromotionError: Somebody moved an alias since ``before``.
+        PromotionError: An alias was moved since ``before`` was read.
     """
     now = read_aliases(client, name)
     if now != before:
         raise PromotionError(
-            f"the aliases of {name!r} need to stay where they are while a promotion is judged; "
-            f"received {before} before and {now} now. Nothing was moved; judge again."
+            f"the aliases of {name!r} must not change while a promotion is judged; got {before} "
+            f"before and {now} now. Nothing was moved; run the promotion again."
         )
-    client.set_registered_model_alias(name, CHAMPION, before.challenger)
-    end_challenge(client, name, before.challenger)
+    client.set_registered_model_alias(name, CHAMPION, challenger)
+    end_challenge(client, name, challenger)
 
 
 def end_challenge(client: MlflowClient, name: str, version: str) -> None:
-    """Delete the alias `challenger`, unless it is on another version by now."""
+    """Delete the alias `challenger`, unless it now points to a different version."""
     if read_aliases(client, name).challenger == version:
         client.delete_registered_model_alias(name, CHALLENGER)
 
 
-def was_interrupted(client: MlflowClient, name: str, aliases: Aliases) -> bool:
-    """Whether a promotion moved `champion` and died before it deleted `challenger`."""
+def interrupted_promotion(client: MlflowClient, name: str, aliases: Aliases) -> str | None:
+    """The version whose promotion was interrupted between the two calls, or None."""
     version = aliases.challenger
     if version is None or version != aliases.champion:
-        return False
-    return tags_of(client, name, version).get(VERDICT) == PASSED
+        return None
+    return version if tags_of(client, name, version).get(VERDICT) == PASSED else None
 
 
 def this_user() -> str:
-    """Who is running this: user and machine."""
+    """User and host name of this process, such as ``ada@server``."""
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a container without an entry for its user
+    except (OSError, KeyError):  # a container without an entry for this user
         user = str(os.getuid()) if hasattr(os, "getuid") else "unknown"
     return f"{user}@{socket.gethostname()}"

@@ -1,9 +1,9 @@
-"""The classes and functions that a saved Keras model needs from its author.
+"""The custom classes and functions that a saved Keras model needs to be loaded.
 
-Keras 3.15 loads nothing by module name except its own packages: whatever a user has written
-must be handed to `load_model`, under the name that the saved model calls it by. MLflow keeps
-such a mapping beside the model, pickled by `cloudpickle`: a class from `__main__` is stored
-whole, any other as the name of its module, which a fresh process may not be able to import.
+Keras 3.15 imports nothing by module name except its own packages: user code must be passed to
+`load_model`, under the name in the saved model. MLflow stores such a mapping beside the model,
+pickled by `cloudpickle`: a class from `__main__` by value, any other as the name of its module,
+which a fresh process may not be able to import.
 """
 
 from __future__ import annotations
@@ -14,19 +14,25 @@ import os
 import sys
 import sysconfig
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from keras_nas_plugin.errors import TrackingError
 
-# Keras finds what these define without help.
-_KNOWN = frozenset({"builtins", "jax", "keras", "numpy", "tensorflow", "torch"})
+if TYPE_CHECKING:
+    import keras
 
-_log = logging.getLogger("keras_nas_plugin")
+#: A class or a function.
+CustomObject = Callable[..., object]
+
+# Packages from which Keras imports classes by itself.
+_IMPORTED = frozenset({"builtins", "jax", "keras", "numpy", "tensorflow", "torch"})
+
+logger = logging.getLogger("keras_nas_plugin")
 
 
-def find_custom_objects(model: Any) -> dict[str, Any]:
+def find_custom_objects(model: keras.Model) -> dict[str, CustomObject]:
     """Find every class and function of a model that is not part of Keras.
 
     Walks layers, activations, initializers, regularizers, constraints, losses, metrics,
@@ -42,73 +48,79 @@ def find_custom_objects(model: Any) -> dict[str, Any]:
     Raises:
         TrackingError: Two different objects have the same name.
     """
-    found: dict[str, Any] = {}
-    seen: set[int] = set()
-    waiting = [model]
-    while waiting:
-        item = waiting.pop()
-        if id(item) in seen:
+    objects: dict[str, CustomObject] = {}
+    visited: set[int] = set()
+    pending: list[object] = [model]
+    while pending:
+        item = pending.pop()
+        if id(item) in visited:
             continue
-        seen.add(id(item))
+        visited.add(id(item))
         if isinstance(item, Mapping):
-            waiting.extend(item.values())
+            pending.extend(item.values())
         elif isinstance(item, list | tuple | set | frozenset):
-            waiting.extend(item)
+            pending.extend(item)
         elif isinstance(item, types.FunctionType):
-            _add(found, item)
+            _add(objects, item)
         elif hasattr(type(item), "get_config") and not isinstance(item, type):
             for cls in type(item).__mro__:
-                if not _is_known(cls):
-                    _add(found, cls)
+                if not is_importable(cls):
+                    _add(objects, cls)
                     break
-            waiting.extend(_attributes(item))
-    return found
+            pending.extend(_attributes(item))
+    return objects
 
 
-def _attributes(item: Any) -> list[Any]:
-    """What an object holds, without its methods.
+def _attributes(item: object) -> list[object]:
+    """The values of an object's attributes, without its methods.
 
-    Keras hangs wrapped methods (`build`, `call`) on every layer. They belong to the class, and
+    Keras assigns wrapped methods (`build`, `call`) to every layer. They belong to the class, and
     pickling one would pickle the layer.
     """
-    methods = type(item)
-    return [
-        value for name, value in vars(item).items() if not callable(getattr(methods, name, None))
-    ]
+    cls = type(item)
+    return [value for name, value in vars(item).items() if not callable(getattr(cls, name, None))]
 
 
-def _add(found: dict[str, Any], item: Any) -> None:
-    """Enter a class or function unless Keras or Python knows it."""
+def _add(objects: dict[str, CustomObject], item: CustomObject) -> None:
+    """Add a class or function that Keras could not import by itself."""
     import keras
 
-    if _is_known(item):
+    if is_importable(item):
         return
     if item.__name__ == "<lambda>":
-        _log.warning(
-            "The model holds a lambda (%s). Keras refuses to load such a model unless it is told "
-            "`safe_mode=False`: give the function a name.",
+        logger.warning(
+            "The model contains a lambda (%s). Keras loads such a model only with "
+            "`safe_mode=False`: replace it by a named function.",
             item.__module__,
         )
         return
     name = keras.saving.get_registered_name(item)
-    if found.setdefault(name, item) is not item:
+    if objects.setdefault(name, item) is not item:
         raise TrackingError(
-            f"a saved model needs custom objects of different names; received two called "
-            f"{name!r}, from {found[name].__module__} and {item.__module__}"
+            f"custom objects of a saved model must have different names; got two called "
+            f"{name!r}, from {objects[name].__module__} and {item.__module__}"
         )
 
 
-def _is_known(item: Any) -> bool:
+def is_importable(item: CustomObject) -> bool:
+    """Whether Keras can import a class or function by itself.
+
+    Args:
+        item: The class or function.
+    """
     package = (item.__module__ or "builtins").partition(".")[0]
-    return package in _KNOWN or (package in sys.stdlib_module_names and package != "__main__")
+    return package in _IMPORTED or (package in sys.stdlib_module_names and package != "__main__")
 
 
 def is_installed(module_name: str, distributions: Mapping[str, list[str]]) -> bool:
-    """Whether a fresh process can import a module because a package manager put it there.
+    """Whether a module was installed by a package manager, so that a fresh process can import it.
 
     Args:
         module_name: Dotted name.
         distributions: `importlib.metadata.packages_distributions()`.
+
+    Returns:
+        False for a file that only this process finds, such as one beside a script.
     """
     package = module_name.partition(".")[0]
     if package in distributions or package in sys.stdlib_module_names:
@@ -116,23 +128,23 @@ def is_installed(module_name: str, distributions: Mapping[str, list[str]]) -> bo
     file = getattr(sys.modules.get(package), "__file__", None)
     if file is None:
         return False
-    homes = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
-    return any(Path(file).is_relative_to(home) for home in homes if home)
+    folders = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
+    return any(Path(file).is_relative_to(folder) for folder in folders if folder)
 
 
 @contextlib.contextmanager
 def pickled_by_value(
-    objects: Iterable[Any],
+    objects: Iterable[CustomObject],
     distributions: Mapping[str, list[str]],
     code_paths: Iterable[str | os.PathLike] = (),
 ) -> Iterator[None]:
-    """Let `cloudpickle` store whole what a fresh process could not import.
+    """Let `cloudpickle` store code by value if a fresh process could not import it.
 
     That is the code of every loaded module that is neither installed nor copied with the
-    model, since a custom layer may call helpers from other files of its author.
+    model, since a custom layer may call functions from other files of its author.
 
     Args:
-        objects: Custom classes and functions; nothing is done without any.
+        objects: Custom classes and functions of the model. If there are none, nothing is done.
         distributions: `importlib.metadata.packages_distributions()`.
         code_paths: Files and folders that are copied with the model.
     """
@@ -140,8 +152,8 @@ def pickled_by_value(
 
     copied = [Path(path).resolve() for path in code_paths]
     names = _local_modules(distributions, copied) if list(objects) else []
-    before = cloudpickle.list_registry_pickle_by_value()
-    modules = [sys.modules[name] for name in names if name not in before]
+    registered = cloudpickle.list_registry_pickle_by_value()
+    modules = [sys.modules[name] for name in names if name not in registered]
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -155,18 +167,19 @@ def pickled_by_value(
 def no_registered_objects() -> Iterator[None]:
     """Empty Keras's global registry of custom objects inside the block.
 
-    MLflow stores all of it beside every model, so that any class that was ever registered in
-    this process, used or not, would have to be importable where the model is loaded.
+    MLflow stores the whole registry beside every model, so that any class that was ever
+    registered in this process, used or not, would have to be importable where the model is
+    loaded.
     """
     import keras
 
     registry = keras.saving.get_custom_objects()
-    before = dict(registry)
+    saved = dict(registry)
     registry.clear()
     try:
         yield
     finally:
-        registry.update(before)
+        registry.update(saved)
 
 
 def _local_modules(distributions: Mapping[str, list[str]], copied: list[Path]) -> list[str]:

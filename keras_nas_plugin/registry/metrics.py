@@ -1,21 +1,22 @@
-"""What predictions are worth: one score per row where there is one, else one for all rows."""
+"""Metrics that compare two models: a score for each row, or one score for all rows."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import cast, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from keras_nas_plugin.registry.gates.base import PromotionError
+from keras_nas_plugin.registry.gates.base import Direction, MetricName, PromotionError
 
-Direction = Literal["max", "min"]
-Scorer = Callable[[np.ndarray, np.ndarray], Any]
+#: Maps labels and predictions to one number per row, or to one number for all rows.
+Scorer = Callable[[np.ndarray, np.ndarray], npt.ArrayLike]
 
-# Keras clips probabilities here before it takes their logarithm.
+# Keras clips probabilities to this before it takes their logarithm.
 _EPSILON = 1e-7
-# Rounding of a softmax in half precision.
+# Rounding error of a softmax in half precision.
 _SUM_TOLERANCE = 0.02
 
 
@@ -24,9 +25,9 @@ class Metric:
     """A named score.
 
     Attributes:
-        name: What people call it.
+        name: Display name.
         direction: Whether larger (``"max"``) or smaller (``"min"``) is better.
-        score: From ``(y, predictions)`` to one number per row, whose mean is the metric, or to
+        score: Maps ``(y, predictions)`` to one number per row, whose mean is the metric, or to
             one number for all rows.
     """
 
@@ -35,73 +36,92 @@ class Metric:
     score: Scorer
 
     def scores(self, y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        """Numbers by row, shape ``[rows]``, or one number, shape ``[]``.
+        """Score predictions.
+
+        Args:
+            y: Labels or targets, shape ``[rows, ...]``.
+            predictions: Predictions, shape ``[rows, ...]``.
+
+        Returns:
+            One number per row, shape ``[rows]``, or one number for all rows, shape ``[]``.
 
         Raises:
-            PromotionError: The function returns neither.
+            PromotionError: The function returned something else.
         """
-        found = np.asarray(self.score(y, predictions))
-        numeric = found.dtype.kind in "biuf"
-        if not numeric or found.shape not in ((), (len(y),)):
+        scores = np.asarray(self.score(y, predictions))
+        numeric = scores.dtype.kind in "biuf"
+        if not numeric or scores.shape not in ((), (len(y),)):
             raise PromotionError(
-                f"the metric {self.name!r} needs to return a number, or one for each of the "
-                f"{len(y)} rows; received shape {found.shape} of {found.dtype}"
+                f"the metric {self.name!r} must return a number, or one for each of the "
+                f"{len(y)} rows; got an array of shape {scores.shape} and type {scores.dtype}"
             )
-        return found.astype(float)
+        return scores.astype(float)
 
     def value(self, y: np.ndarray, predictions: np.ndarray) -> float:
-        """The score of all rows."""
+        """The metric over all rows."""
         return float(np.mean(self.scores(y, predictions)))
 
     @property
     def sign(self) -> float:
-        """1 where larger is better, else -1."""
+        """1 if larger is better, otherwise -1."""
         return 1.0 if self.direction == "max" else -1.0
 
 
-def resolve_metric(
-    metric: str | Scorer | None,
-    direction: str | None,
-    y: np.ndarray | None,
-    predictions: np.ndarray | None,
-) -> Metric:
-    """The metric that a user means.
+def resolve_metric(metric: str | Scorer, direction: str | None = None) -> Metric:
+    """The metric for a name or a function.
 
     Args:
-        metric: ``"accuracy"``, ``"loss"`` (cross-entropy), ``"mae"``, ``"mse"``, a function of
-            ``(y, predictions)``, or None for accuracy where labels are classes, else ``"mse"``.
-        direction: ``"max"`` or ``"min"``; a function needs it, a name knows its own.
-        y: Labels; looked at only where ``metric`` is None.
-        predictions: What the challenger predicts; likewise.
+        metric: ``"accuracy"``, ``"loss"`` (cross-entropy), ``"mae"``, ``"mse"``, or a function
+            of ``(y, predictions)``.
+        direction: ``"max"`` or ``"min"``; required for a function. A named metric has its own.
 
     Raises:
-        PromotionError: A name that is not known, or a function without a direction.
+        PromotionError: The name is unknown, or the direction is missing or contradicts the name.
     """
-    if direction not in (None, "max", "min"):
-        raise PromotionError(f"`direction` needs 'max' or 'min'; received {direction!r}")
+    check_direction(direction)
     if callable(metric):
         if direction is None:
             raise PromotionError(
-                "`direction` needs 'max' or 'min' where `metric` is a function; received None"
+                "`direction` must be 'max' or 'min' if `metric` is a function; got None"
             )
-        return Metric(getattr(metric, "__name__", type(metric).__name__), direction, metric)
-    if metric is None:
-        metric = "accuracy" if is_classification(y, predictions) else "mse"
+        name = getattr(metric, "__name__", type(metric).__name__)
+        return Metric(name, cast(Direction, direction), metric)
     if metric not in METRICS:
         raise PromotionError(
-            f"`metric` needs one of {', '.join(METRICS)}, or a function of (y, predictions); "
-            f"received {metric!r}"
+            f"`metric` must be one of {', '.join(METRICS)}, or a function of (y, predictions); "
+            f"got {metric!r}"
         )
-    found = METRICS[metric]
-    if direction not in (None, found.direction):
+    named = METRICS[metric]
+    if direction not in (None, named.direction):
         raise PromotionError(
-            f"`direction` needs {found.direction!r} for {metric!r}; received {direction!r}"
+            f"`direction` must be {named.direction!r} for {metric!r}; got {direction!r}"
         )
-    return found
+    return named
+
+
+def check_direction(direction: str | None) -> None:
+    """Check that a direction is ``"max"``, ``"min"`` or None.
+
+    Raises:
+        PromotionError: It is something else.
+    """
+    if direction not in (None, *get_args(Direction)):
+        raise PromotionError(f"`direction` must be 'max', 'min' or None; got {direction!r}")
+
+
+def default_metric(y: np.ndarray, predictions: np.ndarray) -> MetricName:
+    """The metric to compare if none was chosen: accuracy for classes, else squared error.
+
+    >>> default_metric(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
+    'accuracy'
+    >>> default_metric(np.array([0.5, 1.25]), np.array([[0.9], [0.2]]))
+    'mse'
+    """
+    return "accuracy" if is_classification(y, predictions) else "mse"
 
 
 def is_classification(y: np.ndarray, predictions: np.ndarray) -> bool:
-    """Whether labels are classes, and predictions one probability for each of them.
+    """Whether labels are classes, and predictions hold one probability for each class.
 
     >>> is_classification(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
     True
@@ -122,12 +142,12 @@ def labels_of(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """Class numbers from labels that are class numbers or one-hot.
 
     Raises:
-        PromotionError: They are neither.
+        PromotionError: The labels are neither.
     """
     if not is_classification(y, predictions):
         raise PromotionError(
-            "`y` needs class numbers from 0, or one-hot rows, that fit the predictions of shape "
-            f"{predictions.shape}; received shape {y.shape} of {y.dtype}"
+            "`y` must hold class numbers from 0, or one-hot rows, that fit the predictions of "
+            f"shape {predictions.shape}; got an array of shape {y.shape} and type {y.dtype}"
         )
     if _one_hot(y, predictions):
         return y.argmax(axis=-1)
@@ -137,22 +157,22 @@ def labels_of(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
 
 
 def accuracy(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Whether each row is classified correctly; a share where a row has several labels.
+    """1 for each row that is classified correctly, else 0; a mean if a row has several labels.
 
     >>> accuracy(np.array([0, 1]), np.array([[0.9, 0.1], [0.7, 0.3]]))
     array([1., 0.])
     """
     labels = labels_of(y, predictions)
     if _classes(predictions) > 1:
-        right = predictions.argmax(axis=-1) == labels
+        correct = predictions.argmax(axis=-1) == labels
     else:
-        right = (_binary(predictions).reshape(labels.shape) > 0.5) == labels
-    right = right & np.isfinite(predictions).reshape(*labels.shape, -1).all(axis=-1)
-    return _by_row(right)
+        correct = (_binary(predictions).reshape(labels.shape) > 0.5) == labels
+    correct = correct & np.isfinite(predictions).reshape(*labels.shape, -1).all(axis=-1)
+    return _by_row(correct)
 
 
 def loss(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """Cross-entropy of the probability that each label was given.
+    """Cross-entropy: minus the logarithm of the probability predicted for each label.
 
     >>> loss(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])).round(4)
     array([0.6931, 1.3863])
@@ -163,15 +183,15 @@ def loss(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         sums = predictions.sum(axis=-1)
         if np.any(predictions < 0) or np.any(np.abs(sums - 1) > _SUM_TOLERANCE):
             raise PromotionError(
-                "`metric` 'loss' needs probabilities; received predictions that are negative or "
-                f"do not add up to 1 (from {sums.min():.4g} to {sums.max():.4g}). Logits need a "
-                "function of (y, predictions)."
+                "predictions must be probabilities if `metric` is 'loss'; got negative ones, or "
+                f"ones that do not add up to 1 (sums from {sums.min():.4g} to {sums.max():.4g}). "
+                "For logits, pass a function of (y, predictions)."
             )
-        given = np.take_along_axis(predictions, labels[..., None], axis=-1)[..., 0]
+        likelihood = np.take_along_axis(predictions, labels[..., None], axis=-1)[..., 0]
     else:
-        one = _binary(predictions).reshape(labels.shape)
-        given = np.where(labels == 1, one, 1 - one)
-    return _by_row(-np.log(np.clip(given, _EPSILON, 1 - _EPSILON)))
+        positive = _binary(predictions).reshape(labels.shape)
+        likelihood = np.where(labels == 1, positive, 1 - positive)
+    return _by_row(-np.log(np.clip(likelihood, _EPSILON, 1 - _EPSILON)))
 
 
 def mae(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -184,7 +204,7 @@ def mse(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     return _by_row(np.square(_errors(y, predictions)))
 
 
-METRICS = {
+METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "max", accuracy),
@@ -198,8 +218,8 @@ METRICS = {
 def _errors(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     if y.dtype.kind not in "biuf" or y.size != predictions.size or len(y) != len(predictions):
         raise PromotionError(
-            f"`y` needs numbers that fit the predictions of shape {predictions.shape}; received "
-            f"shape {y.shape} of {y.dtype}"
+            f"`y` must hold numbers that fit the predictions of shape {predictions.shape}; got an "
+            f"array of shape {y.shape} and type {y.dtype}"
         )
     return predictions.astype(float) - y.reshape(predictions.shape).astype(float)
 
@@ -213,7 +233,7 @@ def _classes(predictions: np.ndarray) -> int:
 
 
 def _drop_last(y: np.ndarray) -> np.ndarray:
-    """Labels without a last axis of length one, which Keras accepts too."""
+    """Labels without a last axis of length one, which Keras accepts as well."""
     return y[..., 0] if y.ndim > 1 and y.shape[-1] == 1 else y
 
 
@@ -224,16 +244,16 @@ def _one_hot(y: np.ndarray, predictions: np.ndarray) -> bool:
 
 
 def _binary(predictions: np.ndarray) -> np.ndarray:
-    """Probabilities of the class 1.
+    """Predicted probabilities of class 1.
 
     Raises:
-        PromotionError: They are none.
+        PromotionError: The predictions are not probabilities.
     """
     values = predictions.astype(float)
     if np.any((values < 0) | (values > 1)):
         raise PromotionError(
-            "`metric` needs probabilities between 0 and 1 for two classes; received predictions "
-            f"from {values.min():.4g} to {values.max():.4g}. Logits need a function of "
-            "(y, predictions), numbers need 'mae' or 'mse'."
+            "predictions for two classes must be probabilities between 0 and 1; got values from "
+            f"{values.min():.4g} to {values.max():.4g}. For logits, pass a function of "
+            "(y, predictions); for numbers, 'mae' or 'mse'."
         )
     return values

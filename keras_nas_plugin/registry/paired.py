@@ -2,56 +2,60 @@
 
 All of them ask the same question. Let the *improvement* be the score that the challenger is
 expected to reach on the population that the rows were drawn from, minus that of the champion,
-larger being better. The null hypothesis says that it is at most `margin`; a small p-value speaks
-against that. With a margin of 0 this is superiority; with a negative one it is non-inferiority.
+larger being better. The null hypothesis says that it is at most `margin`; a small p-value is
+evidence against it. With a margin of 0 this is superiority; with a negative one it is
+non-inferiority.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-# Random row numbers per block: bounds the memory of the bootstrap to some 100 MB.
+# Random row numbers per block: limits the memory of the bootstrap to about 100 MB.
 _BLOCK = 4_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class PairedTest:
-    """What a paired test found.
+    """The result of a paired test.
 
     Attributes:
         method: ``"mcnemar"``, ``"score"``, ``"bootstrap-t"`` or ``"bootstrap"``.
         improvement: The challenger's score minus the champion's on these rows.
-        margin: What the improvement has to exceed.
-        p_value: The probability, at most, of as much or more evidence when the true improvement
-            is no more than `margin`; NaN where the scores are not numbers.
-        numbers: What else the method counted.
+        margin: The value that the improvement has to exceed.
+        p_value: An upper bound on the probability of at least as much evidence if the true
+            improvement is at most `margin`; NaN where the scores are not numbers.
+        numbers: Further numbers of the method.
     """
 
     method: str
     improvement: float
     margin: float
     p_value: float
-    numbers: dict[str, float]
+    numbers: Mapping[str, float]
 
 
 def mcnemar(wins: int, losses: int, rows: int) -> PairedTest:
     """McNemar's test, exact and one-sided, of two classifiers.
 
-    Rows on which both are right, or both wrong, say nothing about which is better. Were the
-    challenger no better, each of the others would be a win with probability at most one half,
-    so that the number of wins is binomial (McNemar 1947, "Note on the sampling error of the
+    Rows on which both are right, or both wrong, say nothing about which is better. If the
+    challenger were no better, each remaining row would be a win with probability at most one
+    half, so that the number of wins is binomial (McNemar 1947, "Note on the sampling error of the
     difference between correlated proportions"; exact as in Dietterich 1998, "Approximate
     statistical tests for comparing supervised classification learning algorithms"). The test
-    refuses too often rather than too rarely: its level is at most the nominal one at any size.
+    is conservative: its level is at most the nominal one at any sample size.
 
     Args:
         wins: Rows that only the challenger gets right.
         losses: Rows that only the champion gets right.
-        rows: All rows.
+        rows: Number of all rows.
+
+    Returns:
+        The test; its `numbers` are ``wins`` and ``losses``.
 
     >>> round(mcnemar(9, 1, rows=100).p_value, 6)  # (1 + 10) / 2**10
     0.010742
@@ -59,7 +63,7 @@ def mcnemar(wins: int, losses: int, rows: int) -> PairedTest:
     from scipy.stats import binom
 
     p_value = float(binom.sf(wins - 1, wins + losses, 0.5))
-    counts = {"wins": wins, "losses": losses}
+    counts: dict[str, float] = {"wins": wins, "losses": losses}
     return PairedTest("mcnemar", (wins - losses) / rows, 0.0, p_value, counts)
 
 
@@ -68,14 +72,17 @@ def score_test(wins: int, losses: int, rows: int, margin: float) -> PairedTest:
 
     Tango 1998, "Equivalence test and confidence interval for the difference in proportions for
     the paired-sample design", equation 4. The variance is the one under the null hypothesis, so
-    that few or no discordant rows do not pass for certainty. Asymptotic; with a margin of 0 its
-    statistic is McNemar's without correction.
+    that a small number of discordant rows is not mistaken for certainty. Asymptotic; with a margin
+    of 0 its statistic is McNemar's without correction.
 
     Args:
         wins: Rows that only the challenger gets right.
         losses: Rows that only the champion gets right.
-        rows: All rows.
-        margin: Difference of the accuracies that has to be exceeded, between -1 and 1.
+        rows: Number of all rows.
+        margin: Difference between the accuracies that has to be exceeded, between -1 and 1.
+
+    Returns:
+        The test; its `numbers` are ``wins``, ``losses`` and ``statistic``.
 
     >>> round(score_test(0, 0, rows=1000, margin=-0.01).p_value, 4)
     0.0007
@@ -112,17 +119,17 @@ def bootstrap_mean(
     confidence intervals"; Efron and Tibshirani 1993, "An introduction to the bootstrap",
     sections 12.5 and 16.4).
 
-    With heavy tails, as those of a loss, it still finds a little too much in 100 rows. So the
-    p-value is the larger of this one and that of the sign-flip test (Fisher 1935, "The design
-    of experiments", section 21), which is exact at any size where the differences are symmetric
-    about the margin: for two models that are interchangeable.
+    With heavy tails, such as those of a loss, its p-values are still a little too small for 100
+    rows. So the p-value is the larger of this one and that of the sign-flip test (Fisher 1935,
+    "The design of experiments", section 21), which is exact at any sample size if the differences
+    are symmetric about the margin, as for two models that are interchangeable.
 
     Args:
         differences: The challenger's score minus the champion's, larger being better, of shape
             ``[rows]``.
-        margin: What the mean has to exceed.
-        alpha: Level of the lower bound that is reported.
-        resamples: How many samples are drawn.
+        margin: The value that the mean has to exceed.
+        alpha: Level of the reported lower bound.
+        resamples: Number of samples drawn.
         rng: The source of randomness.
 
     Returns:
@@ -145,17 +152,18 @@ def bootstrap_mean(
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn.append(sample.mean(axis=1) / _standard_error(sample))
     exact = _sign_flips(differences - margin, resamples, rng)
-    # A sample of one row over and over has no spread: it counts as extreme, which is cautious.
+    # A sample that repeats one row has no spread. It counts as extreme, which is conservative.
     ratios = np.nan_to_num(np.concatenate(drawn), nan=np.inf, posinf=np.inf, neginf=-np.inf)
-    found = (1 + np.count_nonzero(ratios >= (mean - margin) / error)) / (resamples + 1)
+    p_bootstrap = (1 + np.count_nonzero(ratios >= (mean - margin) / error)) / (resamples + 1)
     quantile = float(np.quantile(ratios, 1 - alpha, method="higher"))
     numbers = {
         "standard_error": float(error),
         "lower_bound": mean - quantile * float(error),
-        "p_bootstrap": float(found),
+        "p_bootstrap": float(p_bootstrap),
         "p_sign_flip": exact,
     }
-    return PairedTest("bootstrap-t", mean, margin, max(float(found), exact), numbers)
+    p_value = max(float(p_bootstrap), exact)
+    return PairedTest("bootstrap-t", mean, margin, p_value, numbers)
 
 
 def bootstrap_statistic(
@@ -170,9 +178,9 @@ def bootstrap_statistic(
 ) -> PairedTest:
     """Paired percentile bootstrap of any statistic, such as a difference of F1 scores.
 
-    The p-value is the share of samples whose improvement is no more than the margin: the level
-    at which the percentile interval (Efron and Tibshirani 1993, section 13.3) would just hold
-    it. First-order accurate: give it hundreds of rows.
+    The p-value is the share of samples whose improvement is at most the margin: the level at
+    which the percentile interval (Efron and Tibshirani 1993, section 13.3) would just contain
+    it. First-order accurate: use hundreds of rows.
 
     With ``exchanged``, and a margin of 0, the p-value is the larger of this one and that of the
     randomization test (Noreen 1989, "Computer-intensive methods for testing hypotheses"; Yeh
@@ -180,22 +188,25 @@ def bootstrap_statistic(
     exact at any size for two models that are interchangeable.
 
     Args:
-        improvement: From row numbers, with repeats, to the challenger's score minus the
+        improvement: Maps row numbers, with repeats, to the challenger's score minus the
             champion's on these rows, larger being better.
-        rows: How many rows there are.
-        margin: What the improvement has to exceed.
-        alpha: Level of the lower bound that is reported.
-        resamples: How many samples are drawn.
+        rows: Number of rows.
+        margin: The value that the improvement has to exceed.
+        alpha: Level of the reported lower bound.
+        resamples: Number of samples drawn.
         rng: The source of randomness.
-        exchanged: `improvement` of all rows, where both models' predictions are exchanged on those
-            of which a mask of shape ``[rows]`` is true.
+        exchanged: Maps a mask of shape ``[rows]`` to the `improvement` of all rows after the two
+            models' predictions were exchanged where the mask is true.
+
+    Returns:
+        The test, with the one-sided lower bound of the improvement in `numbers`.
     """
     observed = float(improvement(np.arange(rows)))
     drawn = np.array([improvement(rng.integers(rows, size=rows)) for _ in range(resamples)], float)
-    drawn = drawn[np.isfinite(drawn)]  # a sample may lack a class altogether
+    drawn = drawn[np.isfinite(drawn)]  # a sample may lack a class
     if not np.isfinite(observed) or not len(drawn):
         return PairedTest("bootstrap", observed, margin, math.nan, {})
-    p_value = (1 + np.count_nonzero(drawn <= margin)) / (len(drawn) + 1)
+    p_value = float((1 + np.count_nonzero(drawn <= margin)) / (len(drawn) + 1))
     numbers = {
         "standard_error": float(np.std(drawn)),
         "lower_bound": float(np.quantile(drawn, alpha, method="lower")),
@@ -203,9 +214,9 @@ def bootstrap_statistic(
     }
     if exchanged is not None and margin == 0:
         exact = _exchanges(exchanged, observed, rows, resamples, rng)
-        numbers |= {"p_bootstrap": float(p_value), "p_randomization": exact}
+        numbers |= {"p_bootstrap": p_value, "p_randomization": exact}
         p_value = max(p_value, exact)
-    return PairedTest("bootstrap", observed, margin, float(p_value), numbers)
+    return PairedTest("bootstrap", observed, margin, p_value, numbers)
 
 
 def _exchanges(
@@ -215,16 +226,16 @@ def _exchanges(
     resamples: int,
     rng: np.random.Generator,
 ) -> float:
-    """P-value of a statistic, were each row's predictions as likely the other model's."""
+    """P-value of a statistic if each row's predictions might as well be the other model's."""
     least, extreme = observed - 1e-9 * abs(observed), 0
     for _ in range(resamples):
-        # What is not a number counts as extreme, which is cautious.
+        # NaN counts as extreme, which is conservative.
         extreme += not exchanged(rng.integers(2, size=rows).astype(bool)) < least
     return (1 + extreme) / (resamples + 1)
 
 
 def _sign_flips(excess: np.ndarray, resamples: int, rng: np.random.Generator) -> float:
-    """P-value of a sum, were each row's sign as likely the other one."""
+    """P-value of a sum if each row's sign might as well be the opposite one."""
     # Sums of the same rows in another order differ by rounding, which must not decide.
     least = float(np.sum(excess)) - 1e-9 * float(np.sum(np.abs(excess)))
     per_block, extreme = max(1, _BLOCK // len(excess)), 0
@@ -236,7 +247,7 @@ def _sign_flips(excess: np.ndarray, resamples: int, rng: np.random.Generator) ->
 
 
 def _standard_error(samples: np.ndarray) -> np.ndarray:
-    """Of the mean of each sample, shape ``[samples, rows]``."""
+    """Standard error of the mean of each sample; samples have the shape ``[samples, rows]``."""
     rows = samples.shape[1]
     means = samples.mean(axis=1)
     squares = np.einsum("ij,ij->i", samples, samples) / rows - means**2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-# TensorFlow comes under several names: the one that is installed is pinned.
+from keras_nas_plugin.registry.custom_objects import CustomObject
+
+# TensorFlow is distributed under several names: the one that is installed is pinned.
 _TENSORFLOW = (
     "tensorflow",
     "tensorflow-cpu",
@@ -18,12 +19,11 @@ _ALWAYS = ("keras", "numpy")
 
 
 def pinned_requirements(
-    objects: Iterable[Any], distributions: Mapping[str, list[str]]
+    objects: Iterable[CustomObject], distributions: Mapping[str, list[str]]
 ) -> list[str]:
-    """What to install before a model can be loaded.
+    """The packages to install before a model can be loaded.
 
-    MLflow finds this out by loading the model in another process, which takes 7 to 16
-    seconds; here it is known.
+    MLflow would infer them by loading the model in another process, which takes 7 to 16 seconds.
 
     Args:
         objects: The model's custom classes and functions.
@@ -52,5 +52,5 @@ def _first_installed(names: Iterable[str]) -> list[str]:
 
 
 def _version(name: str) -> str:
-    """The public part of a version: no index serves a local build's suffix."""
+    """The public part of a version: package indexes do not serve the suffix of a local build."""
     return importlib.metadata.version(name).partition("+")[0]

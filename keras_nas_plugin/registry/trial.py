@@ -1,107 +1,133 @@
-"""Register the model of a trial, searched or retrained, once."""
+"""Register the searched or retrained model of a trial, at most once."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.retraining import RETRAINED, Retraining
+from keras_nas_plugin.records.search import DatasetInfo, SearchInfo, save_registration
+from keras_nas_plugin.records.trial import TrialRecord, load_records
 from keras_nas_plugin.registry.aliases import CHALLENGER, VERDICT
-from keras_nas_plugin.registry.card import CARD, DESCRIPTION_LIMIT, Subject, render_card
-from keras_nas_plugin.registry.described import architecture_of
-from keras_nas_plugin.registry.register import (
-    RegisteredModel,
-    check_alias,
-    check_name,
-    register_model,
+from keras_nas_plugin.registry.architecture_summary import summarize_architecture
+from keras_nas_plugin.registry.card import (
+    CARD,
+    DESCRIPTION_LIMIT,
+    PROMOTION_ROOM,
+    Subject,
+    render_card,
 )
+from keras_nas_plugin.registry.card_updates import update_cards
+from keras_nas_plugin.registry.class_scores import ClassScores, measure_classes
+from keras_nas_plugin.registry.interface import checked_class_names
+from keras_nas_plugin.registry.names import check_alias, check_name
+from keras_nas_plugin.registry.register import add_version
 from keras_nas_plugin.tracking.base import Tracker
-from keras_nas_plugin.tracking.connection import bounded_requests, connect, public_uri
-from keras_nas_plugin.tracking.failures import explained
-from keras_nas_plugin.tracking.payload import shorten
-from keras_nas_plugin.tracking.records import (
-    ARCHITECTURE,
-    DatasetInfo,
-    SearchInfo,
-    TrialRecord,
-    load_records,
-    save_registration,
-)
-from keras_nas_plugin.tracking.retrained import log_retraining, run_of_trial
-from keras_nas_plugin.tracking.retraining import RETRAINED, Retraining
+from keras_nas_plugin.tracking.formatting import shorten
+from keras_nas_plugin.tracking.mlflow.registry import MLflowModelRegistry
+from keras_nas_plugin.tracking.model_registry import ModelRegistry, RegisteredModel
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    import keras
 
-_KIND, _MODEL_ID = "nas.kind", "nas.model_id"
+logger = logging.getLogger("keras_nas_plugin")
+
+_T = TypeVar("_T")
+
+_KIND = "nas.kind"
 _TRIAL = "trial"
 
 
 def register_trial(
-    load_model: Callable[[], Any],
+    load_model: Callable[[], keras.Model],
     *,
     name: str,
     record: TrialRecord,
     search: SearchInfo,
     tracker: Tracker | None,
-    alias: str | None = "challenger",
+    alias: str | None = CHALLENGER,
     tags: Mapping[str, str] | None = None,
-    sample: Any = None,
+    sample: object = None,
     retraining: Retraining | None = None,
     retrained: bool = False,
     input_example: bool = True,
+    class_names: Sequence[str] | None = None,
+    validation: tuple[object, object] | None = None,
 ) -> RegisteredModel:
-    """Register a trial's model, unless there is a version of it already.
+    """Register a trial's model, unless it is already registered.
 
-    A version is found by its run and kind, so that a process that died after it was made is
-    followed by one that gives it its alias and makes no second.
+    An existing version is found by its run and kind. If an earlier process died after creating
+    the version, this call sets its alias and creates no second version.
 
     Args:
-        load_model: Gives the trained Keras model; called only when it is needed.
-        name: Name in the registry.
+        load_model: Returns the trained model; called only to create a new version.
+        name: Name of the registered model.
         record: The trial.
         search: Its search.
-        tracker: The `MLflowTracker` that logged the trial.
-        alias: Alias of the version; None for none.
-        tags: Further tags of the version.
+        tracker: The tracker that logged the trial.
+        alias: Alias of the version, or None.
+        tags: Further tags of a new version.
         sample: Input rows for the signature.
-        retraining: What came of retraining this trial, if it was.
-        retrained: Whether the model is the one that the retraining kept.
-        input_example: Whether ``sample`` is stored with the model.
+        retraining: The retraining of this trial; None without one.
+        retrained: Whether to register the model that the retraining kept.
+        input_example: Whether to store ``sample`` with the model.
+        class_names: Names of the classes that a new version tells apart; see `register_model`.
+        validation: Inputs and labels of the validation rows, to measure the searched model by
+            class; labels are None where the inputs hold them.
 
     Returns:
-        The version, new or as it was.
+        The new or existing version.
 
     Raises:
-        TrackingError: The model has no run in MLflow, or the registry refuses.
+        TrackingError: The model has no run, the registry does not answer or rejects it,
+            ``class_names`` do not fit the model, or what is loaded from its files is a different
+            model.
     """
     check_name(name)
     check_alias(alias)
+    names = None if class_names is None else checked_class_names(class_names)
+    if tracker is None:
+        raise TrackingError(
+            "`register_best` must be called with a tracker: pass `tracker=MLflowTracker(...)`; "
+            "got None"
+        )
+    registry = tracker.model_registry()
     run_id = _run_id(tracker, search, record, retraining if retrained else None)
     kind = RETRAINED if retrained else _TRIAL
-    registered = _existing(tracker, name, run_id, kind, alias)
+    before = _version_with_alias(registry, name, alias)
+    registered = _existing_version(registry, name, run_id, kind, alias)
     if registered is None:
-        about = _About(name, alias, search, record, retraining, retrained, input_example)
+        content = _VersionContent(name, alias, search, record, retraining, retrained, names)
         model = load_model()
-        files, description = about.files(model, example=sample is not None and input_example)
-        metrics, dataset = about.metrics()
-        registered = register_model(
+        files, description = content.files(
+            model,
+            example=sample is not None and input_example,
+            class_scores=None if retrained else _class_scores(model, validation, names),
+            pages=_pages(registry, run_id),
+        )
+        metrics, dataset = content.metrics()
+        registered = add_version(
+            registry,
             model,
             name=name,
             run_id=run_id,
-            tracking_uri=tracker.tracking_uri,
-            registry_uri=tracker.registry_uri,
             alias=alias,
-            tags={**about.tags(), _KIND: kind, **(tags or {})},
+            tags={**content.tags(), _KIND: kind, **(tags or {})},
             sample=sample,
             metrics=metrics,
             dataset=dataset,
             input_example=input_example,
             files=files,
             description=description,
+            class_names=names,
         )
+    if isinstance(registry, MLflowModelRegistry) and before not in (None, registered.version):
+        update_cards(registry.client(), name, (before, registered.version))
     save_registration(
         search.directory,
         {**dataclasses.asdict(registered), "trial_id": record.trial_id, "kind": kind},
@@ -109,64 +135,81 @@ def register_trial(
     return registered
 
 
+def _version_with_alias(registry: ModelRegistry, name: str, alias: str | None) -> str | None:
+    """The version that loses the alias; None if no version has it."""
+    if alias is None or not isinstance(registry, MLflowModelRegistry):
+        return None
+    with contextlib.suppress(Exception):  # the model does not exist yet
+        by_alias = registry.client().get_registered_model(name).aliases
+        return str(by_alias[alias]) if alias in by_alias else None
+    return None
+
+
+def _class_scores(
+    model: keras.Model,
+    validation: tuple[object, object] | None,
+    names: Sequence[str] | None,
+) -> ClassScores | None:
+    if validation is None:
+        return None
+    x, y = validation
+    return _for_card("scores by class", lambda: measure_classes(model, x, y, names), None)
+
+
+def _pages(registry: ModelRegistry, run_id: str) -> dict[str, str]:
+    if not isinstance(registry, MLflowModelRegistry):
+        return {}
+    return _for_card("links", lambda: registry.pages_of_run(run_id), {})
+
+
+def _for_card(part: str, function: Callable[[], _T], default: _T) -> _T:
+    """What a function returns; a default and a warning if it fails."""
+    try:
+        return function()
+    except Exception as error:  # a model is registered without a part of its card
+        logger.warning("The model card has no %s: %s: %s", part, type(error).__name__, error)
+        return default
+
+
 def _run_id(
-    tracker: Tracker | None,
-    search: SearchInfo,
-    record: TrialRecord,
-    retraining: Retraining | None,
+    tracker: Tracker, search: SearchInfo, record: TrialRecord, retraining: Retraining | None
 ) -> str:
     """The run that trained the model."""
-    where = getattr(tracker, "tracking_uri", None)
-    if where is not None and retraining is not None:
-        return log_retraining(retraining, record, search, tracker).kept.run_id
-    run_id = run_of_trial(tracker, search, record.trial_id) if where is not None else None
+    if retraining is not None:
+        run_id = tracker.retraining_finished(retraining, record, search).kept.run_id
+    else:
+        run_id = tracker.find_run(search, record.trial_id)
     if run_id is None:
-        came = f"tracker={tracker}"
-        if where is not None:
-            came = f"no run of trial {record.trial_id} at {public_uri(where)}"
         raise TrackingError(
-            "`register_best` needs the trial's run in MLflow: pass `tracker=MLflowTracker(...)`, "
-            f"run `search`, and check that the store answers; received {came}"
+            "`tracker` must hold the trial's run: run `search` with this tracker, and check that "
+            f"its store answers; got one that has no run of trial {record.trial_id}"
         )
     return run_id
 
 
-def _existing(
-    tracker: Any, name: str, run_id: str, kind: str, alias: str | None
+def _existing_version(
+    registry: ModelRegistry, name: str, run_id: str, kind: str, alias: str | None
 ) -> RegisteredModel | None:
-    """The version of this model, with the alias; None where there is none."""
-    client = connect(tracker.tracking_uri, tracker.registry_uri)
-    with explained(f"registering `{name}`", tracker.tracking_uri), bounded_requests():
-        versions = [
-            version
-            for version in client.search_model_versions(f"run_id = '{run_id}'")
-            if version.name == name and version.tags.get(_KIND, _TRIAL) == kind
-        ]
-        if not versions:
-            return None
-        version = min(versions, key=lambda one: int(one.version))
-        # What was judged does not challenge again by itself: it may be the champion by now.
-        if alias is not None and not (alias == CHALLENGER and VERDICT in version.tags):
-            client.set_registered_model_alias(name, alias, version.version)
-        aliases = client.get_registered_model(name).aliases
-    has = str(aliases.get(alias)) == str(version.version)
-    return _of(version, alias if has else None)
-
-
-def _of(version: ModelVersion, alias: str | None) -> RegisteredModel:
-    return RegisteredModel(
-        name=version.name,
-        version=str(version.version),
-        alias=alias,
-        model_uri=f"models:/{version.name}/{version.version}",
-        run_id=version.run_id,
-        model_id=version.tags.get(_MODEL_ID, ""),
-    )
+    """Find the existing version of this model and set its alias; None if there is none."""
+    versions = [
+        version
+        for version in registry.versions_of_run(name, run_id)
+        if version.tags.get(_KIND, _TRIAL) == kind
+    ]
+    if not versions:
+        return None
+    version = versions[0]
+    # A judged version does not become challenger again by itself: it may be the champion by now.
+    if alias is not None and not (alias == CHALLENGER and VERDICT in version.tags):
+        registry.set_alias(name, alias, version.model.version)
+    elif alias not in version.aliases:
+        alias = None
+    return dataclasses.replace(version.model, alias=alias)
 
 
 @dataclasses.dataclass(frozen=True)
-class _About:
-    """What a version says about its model."""
+class _VersionContent:
+    """Tags, metrics and files of a version."""
 
     name: str
     alias: str | None
@@ -174,49 +217,55 @@ class _About:
     record: TrialRecord
     retraining: Retraining | None
     retrained: bool
-    input_example: bool
+    class_names: tuple[str, ...] | None
+
+    @property
+    def source(self) -> Retraining | None:
+        """The retraining that the model comes from; None for the searched model."""
+        return self.retraining if self.retrained else None
 
     def tags(self) -> dict[str, str]:
-        """Tags of the version."""
-        search, record = self.search, self.record
-        costs = {f"nas.cost.{cost}": repr(value) for cost, value in record.costs.items()}
+        """Tags of the version: few, because MLflow shows all of them; the card has the rest."""
+        search, record, source = self.search, self.record, self.source
         tags = {
             "nas.search_id": search.search_id,
             "nas.trial_id": record.trial_id,
             "nas.objective": search.objective,
-            "nas.direction": search.direction,
-            **costs,
         }
-        if not self.retrained:
+        if source is None:
             return {**tags, "nas.value": repr(record.score)}
-        again = self.retraining
-        tags |= {
-            "nas.searched_value": repr(record.score),
-            "nas.seed": str(again.kept.seed),
-            "nas.retraining": again.key,
-            "nas.cost.train_seconds": repr(again.kept.seconds),
-            "nas.measured_on": again.measured_on or "nothing",
-        }
-        # What `fit` reports and `evaluate` does not has no value here.
-        if again.scores and again.objective.removeprefix("val_") == again.metric:
-            tags["nas.value"] = repr(again.scores[0])
+        # An objective that `fit` reports and `evaluate` does not has no value here.
+        if source.scores and source.objective.removeprefix("val_") == source.metric:
+            tags["nas.value"] = repr(source.scores[0])
         return tags
 
     def metrics(self) -> tuple[Mapping[str, float], DatasetInfo | None]:
-        """What the model reached, and on what."""
-        if not self.retrained:
-            return self.record.metrics, _judged_on(self.search)
-        again = self.retraining
-        if again.measured_on is not None:
-            return again.kept.scores, again.datasets[1]
-        last = again.kept.curve[-1] if again.kept.curve else {}
-        # On rows that it learned from, so under a name that nobody compares.
-        return {f"training/{name}": value for name, value in last.items()}, again.datasets[0]
+        """The metrics of the model, and the data that they were measured on."""
+        source = self.source
+        costs = {f"cost/{name}": value for name, value in self.record.costs.items()}
+        if source is None:
+            return {**self.record.metrics, **costs}, _validation_data(self.search)
+        costs["cost/train_seconds"] = source.kept.seconds
+        if source.measured_on is not None:
+            return {**source.kept.scores, **costs}, source.datasets[1]
+        last = source.kept.curve[-1] if source.kept.curve else {}
+        # Measured on rows that it was trained on, so not to be compared with other metrics.
+        return {
+            **{f"training/{name}": value for name, value in last.items()},
+            **costs,
+        }, source.datasets[0]
 
-    def files(self, model: Any, *, example: bool) -> tuple[dict[str, str], str]:
-        """Texts beside the model, and the description of the version."""
-        folder = Path(self.search.directory) / f"trial_{self.record.trial_id}"
-        architecture, words = architecture_of(model, self.record.values, folder)
+    def files(
+        self,
+        model: keras.Model,
+        *,
+        example: bool,
+        class_scores: ClassScores | None,
+        pages: Mapping[str, str],
+    ) -> tuple[dict[str, str], str]:
+        """Text files of the version by name, and its description."""
+        folder = ProjectLayout.of(self.search.directory).trial(self.record.trial_id).folder
+        architecture, summary = summarize_architecture(model, self.record.values, folder)
         card = render_card(
             Subject(
                 name=self.name,
@@ -226,17 +275,20 @@ class _About:
                 trials=tuple(load_records(self.search.directory)),
                 retraining=self.retraining,
                 retrained=self.retrained,
-                architecture=words,
+                architecture=summary,
                 input_example=example,
+                class_names=self.class_names,
+                class_scores=class_scores,
+                pages=pages,
             )
         )
         return (
-            {ARCHITECTURE: architecture, CARD: card},
-            shorten(card, DESCRIPTION_LIMIT, whole_in=CARD),
+            {"architecture.json": architecture, CARD: card},
+            shorten(card, DESCRIPTION_LIMIT - PROMOTION_ROOM, whole_in=CARD),
         )
 
 
-def _judged_on(search: SearchInfo) -> DatasetInfo | None:
-    """The data that the metrics were measured on: validation where there is any."""
+def _validation_data(search: SearchInfo) -> DatasetInfo | None:
+    """The data that the trials were measured on: validation data if there are any."""
     by_context = {dataset.context: dataset for dataset in search.datasets}
     return by_context.get("validation") or by_context.get("training")

@@ -1,18 +1,17 @@
-"""What was decided about a challenger, with every number, in a form that lasts."""
+"""The decision about a challenger, with every number, and how it is stored."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import json
-import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from keras_nas_plugin.files import json_value
+from keras_nas_plugin.html import html_summary, html_table
 from keras_nas_plugin.registry import aliases
 from keras_nas_plugin.registry.gates.base import Finding
 
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _FOLDER = "promotion"
-# The gates that say why, where nobody else does.
+# Gates whose messages become the reason if the user gave none.
 _REASONS = ("thresholds", "comparison")
-# What stands in tags of the version, so that a list of versions shows it.
+# Numbers that become tags of the version, so that a list of versions shows them.
 _TAGGED = ("metric", "method", "challenger", "improvement", "min_improvement", "p_value", "alpha")
 
 
@@ -33,16 +32,16 @@ class Verdict:
     Attributes:
         name: The registered model.
         version: The challenger's version.
-        champion: The version it was compared with; None where there was none.
-        passed: Whether every gate let it pass.
+        champion: The version that it was compared with, or None.
+        passed: Whether it passed every gate.
         promoted: Whether it is champion now; False in a dry run.
-        finished_earlier: Whether this call only finished a promotion that was interrupted.
-        findings: What each gate found, in order.
+        finished_earlier: Whether this call only completed a promotion that was interrupted.
+        findings: The findings of the gates, in order.
         data: Name, digest and shapes of the held-out data.
-        costs: What both models cost, by role.
-        by: Who asked.
-        at: When, in ISO 8601, UTC.
-        why: The reason that was given.
+        costs: Costs of both models, by role.
+        by: The user who requested it.
+        at: Time of the request, in ISO 8601, UTC.
+        why: The reason given by that user.
     """
 
     name: str
@@ -64,96 +63,96 @@ class Verdict:
         return tuple(finding.name for finding in self.findings if not finding.passed)
 
     def finding(self, name: str) -> Finding | None:
-        """What the gate of this name found; None where it was not asked."""
+        """The finding of the gate with this name; None if it was not checked."""
         return next((finding for finding in self.findings if finding.name == name), None)
 
+    def _repr_html_(self) -> str:
+        """The verdict in a notebook, with the finding of each gate."""
+        outcome = "passed" if self.passed else "refused"
+        if self.promoted:
+            outcome = "promoted to champion"
+        facts = {"champion before": self.champion, "by": self.by, "at": self.at, "why": self.why}
+        rows = [
+            (finding.name, "passed" if finding.passed else "refused", finding.message)
+            for finding in self.findings
+        ]
+        table = html_table(("gate", "outcome", "finding"), rows)
+        return html_summary(f"{self.name} version {self.version}: {outcome}", facts, table)
+
     def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it: what is not a number becomes None."""
-        return _plain(dataclasses.asdict(self))
+        """Convert to JSON types; NaN and infinities become None."""
+        return json_value(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Verdict:
-        """The reverse of `to_dict`."""
+        """Create a verdict from the output of `to_dict`."""
         findings = tuple(Finding(**finding) for finding in data["findings"])
         return cls(**{**data, "findings": findings})
 
-    def tags(self) -> dict[str, str]:
-        """Tags of the challenger's version."""
+    def details(self) -> dict[str, Any]:
+        """Details for the tag of the challenger's version; see `aliases.details_of`."""
         comparison = self.finding("comparison")
         numbers = comparison.numbers if comparison else {}
         refusals = [f"{f.name}: {f.message}" for f in self.findings if not f.passed]
-        tags = {
-            "verdict": aliases.PASSED if self.passed else aliases.REFUSED,
+        details = {
             "by": self.by,
             "at": self.at,
             "why": self.why or "; ".join(f.message for f in self.findings if f.name in _REASONS),
             "refused_because": "; ".join(refusals),
             "compared_with": self.champion or "",
-            # What `rollback` goes by.
+            # Read by `rollback`.
             "previous": (self.champion or "") if self.passed else "",
             "data": f"{self.data['name']} {self.data['digest']}",
-            **{name: str(numbers[name]) for name in _TAGGED if name in numbers},
+            **{name: json_value(numbers[name]) for name in _TAGGED if name in numbers},
         }
-        return {aliases.PROMOTION + key: value for key, value in tags.items() if value}
+        return {key: value for key, value in details.items() if value not in ("", None)}
 
 
 def store(client: MlflowClient, verdict: Verdict) -> None:
-    """Write a verdict to the run of the challenger's version and to the version's tags.
-
-    Tags of an earlier verdict that this one does not have are deleted.
-    """
+    """Write a verdict to the run of the challenger's version and to the version's tags."""
     version = client.get_model_version(verdict.name, verdict.version)
-    tags = verdict.tags()
-    if version.run_id:  # a version that was registered without a run has tags alone
+    details = verdict.details()
+    if version.run_id:  # a version that was registered without a run has tags only
         moment = verdict.at.replace(":", "").replace("-", "")
         content = verdict.to_dict()
-        for later in ("promoted", "finished_earlier"):  # nothing has moved yet
-            del content[later]
+        for outcome in ("promoted", "finished_earlier"):  # no alias has moved yet
+            del content[outcome]
         path = f"{_FOLDER}/{verdict.name}-{verdict.version}-{moment}.json"
         client.log_text(version.run_id, json.dumps(content, indent=2), path)
-        tags[aliases.ARTIFACT] = path
-    stale = [key for key in version.tags if key.startswith(aliases.PROMOTION) and key not in tags]
-    for key in stale:
-        client.delete_model_version_tag(verdict.name, verdict.version, key)
-    # The verdict itself last: it is what a later call goes by.
-    tags[aliases.VERDICT] = tags.pop(aliases.VERDICT)
-    aliases.set_tags(client, verdict.name, verdict.version, tags)
+        details["artifact"] = path
+    aliases.set_details(client, verdict.name, verdict.version, details)
+    # The verdict last: a later call relies on it.
+    outcome = aliases.PASSED if verdict.passed else aliases.REFUSED
+    client.set_model_version_tag(verdict.name, verdict.version, aliases.VERDICT, outcome)
 
 
 def load(client: MlflowClient, name: str, version: str) -> Verdict:
-    """The verdict that `store` wrote; what the tags know of it where it has no file."""
-    found = client.get_model_version(name, version)
-    path = found.tags.get(aliases.ARTIFACT)
+    """Load the verdict that `store` wrote.
+
+    A version without a run has no file; its verdict contains only what the tags hold.
+    """
+    stored = client.get_model_version(name, version)
+    details = aliases.details_of(stored.tags)
+    path = details.get("artifact")
     if path:
         with tempfile.TemporaryDirectory() as folder:
-            file = client.download_artifacts(found.run_id, path, folder)
+            file = client.download_artifacts(stored.run_id, path, folder)
             return Verdict.from_dict(json.loads(Path(file).read_text(encoding="utf-8")))
-    tag = {key.removeprefix(aliases.PROMOTION): value for key, value in found.tags.items()}
     return Verdict(
         name=name,
         version=version,
-        champion=tag.get("previous"),
-        passed=tag.get("verdict") == aliases.PASSED,
+        champion=details.get("previous"),
+        passed=stored.tags.get(aliases.VERDICT) == aliases.PASSED,
         findings=(),
         data={},
         costs={},
-        by=tag.get("by", ""),
-        at=tag.get("at", ""),
-        why=tag.get("why", ""),
+        by=details.get("by", ""),
+        at=details.get("at", ""),
+        why=details.get("why", ""),
     )
 
 
 def now() -> str:
-    """The time, in ISO 8601, UTC."""
+    """The current time in ISO 8601, UTC."""
     moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     return moment.replace("+00:00", "Z")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,22 +1,32 @@
-"""Figures for people."""
+"""Drawings of architectures, the report of a search, and comparisons of searches."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keras_nas_plugin.lazy import load
+from keras_nas_plugin.lazy import attach
 
 if TYPE_CHECKING:
+    from keras_nas_plugin.reports.comparison import comparison_data as comparison_data
     from keras_nas_plugin.reports.data import report_data as report_data
     from keras_nas_plugin.reports.diagram import draw_architecture as draw_architecture
+    from keras_nas_plugin.reports.page import write_comparison as write_comparison
     from keras_nas_plugin.reports.page import write_report as write_report
 
-_MODULES = {"draw_architecture": "diagram", "report_data": "data", "write_report": "page"}
+_MODULES = {
+    "comparison_data": "comparison",
+    "draw_architecture": "diagram",
+    "report_data": "data",
+    "write_comparison": "page",
+    "write_report": "page",
+}
 
-__all__ = ["draw_architecture", "report_data", "write_report"]
+__all__ = [
+    "comparison_data",
+    "draw_architecture",
+    "report_data",
+    "write_comparison",
+    "write_report",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load(f"{__name__}.{_MODULES[name]}", name)
+__getattr__, __dir__ = attach(__name__, _MODULES)

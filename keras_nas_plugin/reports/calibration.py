@@ -1,4 +1,4 @@
-"""How well scores without training ranked what was then trained."""
+"""Calibration of zero-cost proxies: how well they ranked the trials."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas_plugin.tracking.calibration import OBSERVED, Calibration
-from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
+from keras_nas_plugin.records.ranking import rank_key
+from keras_nas_plugin.records.search import SearchInfo
+from keras_nas_plugin.records.trial import TrialRecord
+from keras_nas_plugin.tracking.summary.proxy_calibration import (
+    MIN_TRIALS,
+    OBSERVED,
+    PREDICTED,
+    Calibration,
+)
 
-#: Fewer trials rank in any order by chance.
-FEWEST = 4
-PREDICTED = "predicted_rank"
 _SAMPLES, _INTERVAL = 1000, (2.5, 97.5)
 
 
@@ -21,35 +25,38 @@ def calibration(
 ) -> dict[str, Any]:
     """Spearman's correlation of each proxy with the score, and the ranks behind it.
 
-    As in `tracking.calibration`, a trial that lacks a proxy counts as the worst by it. The
-    interval is the middle 95% of bootstrap samples of the trials. Where a model predicted
-    each trial's place before it was trained, these places stand beside the places it had
-    among the trials that had finished by then.
+    As in `tracking.summary.proxy_calibration`, a trial without a value of a proxy counts as the
+    worst by that proxy.
+    The interval contains the middle 95 % of bootstrap samples of the trials. If a model predicted
+    the rank of each trial before training, the predictions are compared with the ranks among the
+    trials that had finished by then.
 
     Args:
-        search: Says which scores are better.
-        records: In the order in which they ended.
-        seed: Of the bootstrap.
+        search: The search, for its direction and constraints.
+        records: Trials in the order in which they ended.
+        seed: Seed of the bootstrap.
 
     Returns:
-        JSON-able: ``trial_ids`` and the rank ``observed`` of each; ``proxies`` from the best
+        As JSON types: ``trial_ids`` and the rank ``observed`` of each; ``proxies`` from the best
         correlation to the worst, each with the ranks that it ``predicted``; ``places``; and a
         ``note`` or None. Rank 1 is the best.
     """
-    ranked = [(one, search.standing(one)) for one in records if one.proxies]
-    known = [(one, -standing[1]) for one, standing in ranked if standing is not None]
-    if len(known) < FEWEST:
-        note = f"No proxies to judge: {len(known)} finished trials have any."
-        return {"trials": len(known), "proxies": [], "places": [], "note": note}
-    scores = np.array([score for _, score in known])
-    names = sorted({n for one, _ in known for n in one.proxies} - {OBSERVED, PREDICTED})
-    found = []
+    keys = [(record, rank_key(search, record)) for record in records if record.proxies]
+    scored = [(record, key.oriented_score) for record, key in keys if key is not None]
+    trials = [record for record, _ in scored]
+    if len(trials) < MIN_TRIALS:
+        note = f"Calibration requires {MIN_TRIALS} finished trials with proxies; there are "
+        note += f"{len(trials)}."
+        return {"trials": len(trials), "proxies": [], "places": [], "note": note}
+    scores = np.array([score for _, score in scored])
+    names = sorted({name for record in trials for name in record.proxies} - {OBSERVED, PREDICTED})
+    proxies: list[dict[str, Any]] = []
     for name in names:
-        values = np.array([one.proxies.get(name, -np.inf) for one, _ in known])
+        values = np.array([record.proxies.get(name, -np.inf) for record in trials])
         if np.ptp(scores) == 0 or len(set(values.tolist())) < 2:
             continue
         low, high = _interval(values, scores, seed)
-        found.append(
+        proxies.append(
             {
                 "name": name,
                 "spearman": _spearman(values[None], scores[None])[0].item(),
@@ -59,24 +66,24 @@ def calibration(
             }
         )
     return {
-        "trials": len(known),
-        "trial_ids": [one.trial_id for one, _ in known],
+        "trials": len(trials),
+        "trial_ids": [record.trial_id for record in trials],
         "observed": _ranks(scores).tolist(),
-        "proxies": sorted(found, key=lambda one: -one["spearman"]),
-        "places": _places(search, [one for one, _ in known]),
-        "note": None if found else "The proxies, or the scores, are all equal.",
+        "proxies": sorted(proxies, key=lambda proxy: -proxy["spearman"]),
+        "places": _predicted_places(search, trials),
+        "note": None if proxies else "All values of the proxies, or all scores, are equal.",
     }
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """1 for the largest, equal ones their mean; along the last axis."""
+    """Ranks along the last axis: 1 for the largest value, the mean rank for equal values."""
     from scipy.stats import rankdata
 
     return rankdata(-values, axis=-1)
 
 
 def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Rank correlations of rows, shape ``[b]``; NaN where a row is all equal."""
+    """Rank correlations of rows, shape ``[b]``; NaN for a row of equal values."""
     a, b = _ranks(first), _ranks(second)
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     lengths = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
@@ -85,17 +92,17 @@ def _spearman(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _interval(values: np.ndarray, scores: np.ndarray, seed: int) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(scores), size=(_SAMPLES, len(scores)))
-    low, high = np.nanpercentile(_spearman(values[drawn], scores[drawn]), _INTERVAL)
+    samples = rng.integers(len(scores), size=(_SAMPLES, len(scores)))
+    low, high = np.nanpercentile(_spearman(values[samples], scores[samples]), _INTERVAL)
     return float(low), float(high)
 
 
-def _places(search: SearchInfo, records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """Predicted and observed places at the time of each trial."""
-    board = Calibration(search)
-    places = []
+def _predicted_places(search: SearchInfo, records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Predicted and observed rank among the trials that had finished, for each trial."""
+    finished = Calibration(search)
+    places: list[dict[str, Any]] = []
     for record in records:
-        observed = board.add(record)
+        observed = finished.add(record)
         predicted = record.proxies.get(PREDICTED)
         if predicted is not None and observed is not None:
             places.append(

@@ -1,4 +1,4 @@
-"""The best score so far, and what random search would have had by then."""
+"""The best score so far, and the expected best score of random search."""
 
 from __future__ import annotations
 
@@ -7,43 +7,45 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas_plugin.tracking.leaderboard import Leaderboard
-from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
+from keras_nas_plugin.records.ranking import rank_key
+from keras_nas_plugin.records.search import SearchInfo
+from keras_nas_plugin.records.trial import KILLED, TrialRecord
+from keras_nas_plugin.tracking.summary.leaderboard import Leaderboard
 
-#: Fewer random trials say nothing about random search.
-FEWEST = 5
-# Ours, and KerasTuner's own.
-_RANDOM = ("RandomOracle", "RandomSearchOracle")
-# Points of a curve, at most; bootstrap samples; the interval in percent.
+#: Minimum number of random trials for a reference.
+MIN_TRIALS = 5
+# Random search of this package and of KerasTuner.
+_RANDOM_ORACLES = ("RandomOracle", "RandomSearchOracle")
+# Maximum number of points in a curve; bootstrap samples; the interval in percent.
 _POINTS, _SAMPLES, _INTERVAL = 100, 1000, (5.0, 95.0)
-# Numbers that a table of samples may have, whatever the count of trials.
-_CELLS = 400_000
+# Limits the memory of the bootstrap: samples times trials.
+_MAX_RESAMPLED_SCORES = 400_000
 
 
 def best_so_far(search: SearchInfo, records: Sequence[TrialRecord]) -> list[float | None]:
-    """The best score once each trial had ended; None where there is none, or it was killed.
+    """The best score after each trial; None before the first score and for unfinished trials.
 
     Args:
-        search: Says which scores are better.
-        records: In the order in which they ended.
+        search: The search, for its direction and constraints.
+        records: Trials in the order in which they ended.
     """
     board = Leaderboard(search)
-    progress = (board.add(record) for record in records)
-    return [None if one is None else one.score for one in progress]
+    steps = (board.add(record) for record in records)
+    return [None if step is None else step.score for step in steps]
 
 
 def expected_best(scores: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    r"""Mean of the largest of ``n`` scores drawn without replacement, exactly.
+    r"""Expected maximum of ``n`` scores drawn without replacement, exactly.
 
-    The k-th smallest of m scores is the largest of the draw in
-    :math:`\binom{k-1}{n-1}` of :math:`\binom{m}{n}` cases.
+    The k-th smallest of m scores is the maximum in
+    :math:`\binom{k-1}{n-1}` of :math:`\binom{m}{n}` draws.
 
     Source: Tang et al. 2020, "Showing Your Work Doesn't Always Work" (unbiased; the
-    estimator of Dodge et al. 2019 draws with replacement, and is too small).
+    estimator of Dodge et al. 2019 draws with replacement and is biased downwards).
 
     Args:
         scores: Shape ``[..., m]``.
-        draws: How many are drawn, shape ``[k]``, each from 1 to m.
+        draws: Numbers of draws, shape ``[k]``, each from 1 to m.
 
     Returns:
         Shape ``[..., k]``.
@@ -56,48 +58,49 @@ def expected_best(scores: np.ndarray, draws: np.ndarray) -> np.ndarray:
     count = scores.shape[-1]
     k, n = np.arange(1, count + 1)[None, :], np.asarray(draws)[:, None]
     possible = k >= n
-    top, chosen = np.where(possible, k, n), n
-    log_ways = gammaln(top) - gammaln(chosen) - gammaln(top - chosen + 1)
-    log_all = gammaln(count + 1) - gammaln(chosen + 1) - gammaln(count - chosen + 1)
-    weights = np.where(possible, np.exp(log_ways - log_all), 0.0)
+    top = np.where(possible, k, n)
+    log_favourable = gammaln(top) - gammaln(n) - gammaln(top - n + 1)
+    log_all = gammaln(count + 1) - gammaln(n + 1) - gammaln(count - n + 1)
+    weights = np.where(possible, np.exp(log_favourable - log_all), 0.0)
     return np.sort(scores, axis=-1) @ weights.T
 
 
 def random_reference(
     search: SearchInfo, records: Sequence[TrialRecord], *, seed: int = 0
 ) -> dict[str, Any]:
-    """What random search has after n trials, as far as random trials of this search say.
+    """The expected best score of random search after n trials, from the search's random trials.
 
-    Random trials are all of a random search, else those without parents in a search whose
-    other trials have parents: its initial population. A random trial that failed, or broke a
-    constraint, counts as the worst of them. The band is the middle nine tenths of bootstrap
-    samples of the random trials; it knows nothing better than their best.
+    Random trials are all trials of a random search; in a search whose trials have parents they
+    are those without parents, which form its initial population. A random trial that failed or
+    violated a constraint counts as the worst. The band contains the middle 90 % of bootstrap
+    samples of the random trials; it never exceeds the best of them.
 
     Args:
-        search: Says which scores are better.
-        records: Ended trials.
-        seed: Of the bootstrap.
+        search: The search, for its strategy, direction and constraints.
+        records: Trials that ended.
+        seed: Seed of the bootstrap.
 
     Returns:
-        JSON-able: ``trials`` (how many it rests on), ``n``, ``expected``, ``low`` and
-        ``high``; or a ``note`` that says why there is no reference.
+        As JSON types: ``trials`` (the number of random trials), ``n``, ``expected``, ``low``
+        and ``high``; or a ``note`` that says why there is no reference.
     """
-    drawn, note = _random_trials(search, records)
-    standings = [search.standing(record) for record in drawn]
-    ranked = [-standing[1] for standing in standings if standing is not None]
-    account: dict[str, Any] = {"trials": len(drawn), "failed": len(drawn) - len(ranked)}
-    if note is None and len(ranked) < FEWEST:
-        note = f"fewer than {FEWEST} random trials finished ({len(ranked)})"
+    random_trials, note = _random_trials(search, records)
+    keys = (rank_key(search, record) for record in random_trials)
+    ranked_scores = [key.oriented_score for key in keys if key is not None]
+    failed = len(random_trials) - len(ranked_scores)
+    account: dict[str, Any] = {"trials": len(random_trials), "failed": failed}
+    if note is None and len(ranked_scores) < MIN_TRIALS:
+        note = f"fewer than {MIN_TRIALS} random trials finished ({len(ranked_scores)})"
     if note is not None:
         return {**account, "note": f"No reference for random search: {note}."}
-    scores = np.array(ranked + [min(ranked)] * account["failed"])
+    scores = np.array(ranked_scores + [min(ranked_scores)] * failed)
     draws = np.unique(np.geomspace(1, len(scores), _POINTS).round().astype(int))
     rng = np.random.default_rng(seed)
-    samples = max(200, min(_SAMPLES, _CELLS // len(scores)))
+    samples = max(200, min(_SAMPLES, _MAX_RESAMPLED_SCORES // len(scores)))
     resampled = rng.choice(scores, (samples, len(scores)))
-    ends = np.percentile(expected_best(resampled, draws), _INTERVAL, axis=0)
+    bounds = np.percentile(expected_best(resampled, draws), _INTERVAL, axis=0)
     sign = 1.0 if search.direction == "max" else -1.0
-    low, high = ends if sign > 0 else ends[::-1]
+    low, high = bounds if sign > 0 else bounds[::-1]
     return {
         **account,
         "note": None,
@@ -111,12 +114,12 @@ def random_reference(
 def _random_trials(
     search: SearchInfo, records: Sequence[TrialRecord]
 ) -> tuple[list[TrialRecord], str | None]:
-    """The trials whose values were drawn at random, or why they are not known."""
-    ended = [record for record in records if record.status != "KILLED"]
+    """The trials whose values were sampled at random, or why they are unknown."""
+    ended = [record for record in records if record.status != KILLED]
     if len({record.length for record in ended}) > 1:
         return [], "trials were trained for different numbers of epochs"
-    if search.strategy in _RANDOM:
+    if search.strategy in _RANDOM_ORACLES:
         return ended, None
     if not any(record.parents for record in ended):
-        return [], "the records do not say which trials were drawn at random"
+        return [], "the records do not say which trials were sampled at random"
     return [record for record in ended if not record.parents], None

@@ -1,4 +1,4 @@
-"""A search as plain data: what a report shows, and what `--json` prints."""
+"""The data of a report: everything that its page shows and that `--json` prints."""
 
 from __future__ import annotations
 
@@ -9,118 +9,109 @@ import os
 import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.evaluation.names import lookup
-from keras_nas_plugin.files import read_json
+from keras_nas_plugin.files import json_value, read_json
+from keras_nas_plugin.project import ProjectLayout, TrialLayout
+from keras_nas_plugin.records.ranking import ranked
+from keras_nas_plugin.records.retraining import Retraining
+from keras_nas_plugin.records.search import InfeasibleSummary, SearchInfo
+from keras_nas_plugin.records.trial import (
+    FAILED,
+    FINISHED,
+    KILLED,
+    TrialRecord,
+    load_records,
+    load_run_id,
+)
 from keras_nas_plugin.reports.calibration import calibration
 from keras_nas_plugin.reports.curves import best_so_far, random_reference
-from keras_nas_plugin.reports.fronts import front, objectives_of
+from keras_nas_plugin.reports.fronts import front
 from keras_nas_plugin.reports.importance import importance
 from keras_nas_plugin.reports.lineage import lineage
 from keras_nas_plugin.reports.space import described, space_of
 from keras_nas_plugin.space.fidelity import configuration
-from keras_nas_plugin.tracking.records import (
-    ARCHITECTURE,
-    FAILED,
-    FINISHED,
-    KILLED,
-    SearchInfo,
-    TrialRecord,
-    load_records,
-    load_refusals,
-    load_run_id,
-)
-from keras_nas_plugin.tracking.retraining import Retraining
+from keras_nas_plugin.tracking.mlflow.links import RunPages
 
-#: Counts changes of the layout that readers of the JSON would notice.
+#: Incremented when the layout changes in a way that readers of the JSON would notice.
 FORMAT = 1
-_SEARCH_FIELDS = "search_id name objective direction strategy max_trials".split()
-# Examples of trials per cause of failure.
-_EXAMPLES = 5
+_SEARCH_FIELDS = (
+    *("search_id", "name", "objective", "direction", "strategy", "max_trials"),
+    *("settings", "environment", "datasets", "constraints"),
+)
+# Example trials per cause of failure; trials with a learning curve.
+_EXAMPLES, _CURVES = 5, 20
 
 
-def report_data(directory: str | os.PathLike) -> dict[str, Any]:
-    """Everything that a report shows, from the records on disk.
+def report_data(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Collect everything that a report shows from the records on disk.
 
     Args:
-        directory: The project folder of a search, running or ended.
+        directory: The project folder of a running or finished search.
 
     Returns:
-        JSON-able, without NaN and infinities (they are None); `docs/report.md` lists what
-        is in it. The same records give the same data.
+        JSON types, with None for NaN and infinities; `docs/report.md` describes the keys. The
+        same records give the same data.
 
     Raises:
-        StateError: The folder holds no search, or a file of it cannot be read.
+        StateError: The folder contains no search, or one of its files cannot be read.
     """
     search = SearchInfo.load(directory)
     if search is None:
         raise StateError(
-            "`directory` needs the project folder of a search, with search.json in it; "
-            f"received {str(directory)!r}"
+            "`directory` must be the project folder of a search, which contains search.json; "
+            f"got {str(directory)!r}"
         )
-    records = sorted(load_records(directory), key=lambda one: (one.ended_ms, one.trial_id))
-    best = ranked(search, records)
+    records = sorted(load_records(directory), key=lambda record: record.ended_ms)
+    ranking = ranked(search, records)
+    best = ranking[0] if ranking else None
     data = {
         "format": FORMAT,
         "search": {**_search(search), "space": described(search, records)},
         "score": _score_name(search, best),
         "counts": {
-            status.lower(): sum(one.status == status for one in records)
+            status.lower(): sum(record.status == status for record in records)
             for status in (FINISHED, FAILED, KILLED)
         },
-        "best": _winner(search, best[0]) if best else None,
+        "dates": _dates(records),
+        "best": None if best is None else _best_trial(search, best),
+        "curves": learning_curves(search, ranking),
         "retrained": _retrained(directory),
         "random_reference": random_reference(search, records),
-        "front": front(search, best),
-        "importance": _importance(search, records, best),
-        "lineage": lineage(search, records, best[0] if best else None),
-        "costs": costs(records, best[0] if best else None),
+        "front": front(search, ranking),
+        "importance": _importance(search, records, ranking),
+        "lineage": lineage(search, records, best),
+        "costs": costs(records, best),
         "calibration": calibration(search, records),
         "failures": failures(records),
-        "infeasible": dataclasses.asdict(load_refusals(directory)),
-        "trials": _trials(search, records, best),
+        "infeasible": dataclasses.asdict(InfeasibleSummary.load(directory)),
+        "trials": _trials(search, records, ranking),
+        "run_pages": _run_pages(directory),
     }
-    return finite(data)
-
-
-def finite(data: Any) -> Any:
-    """The same with lists for tuples, and None for NaN and infinities: JSON has neither."""
-    if isinstance(data, Mapping):
-        return {str(key): finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [finite(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
-
-
-def ranked(search: SearchInfo, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Ranked trials from the best to the worst; of equals the one that ended first."""
-    standings = {one.trial_id: search.standing(one) for one in records}
-    known = [one for one in records if standings[one.trial_id] is not None]
-    return sorted(known, key=lambda one: standings[one.trial_id])
+    return json_value(data)
 
 
 def _search(search: SearchInfo) -> dict[str, Any]:
-    facts = dataclasses.asdict(search)
-    wanted = [*_SEARCH_FIELDS, "settings", "environment", "datasets", "constraints"]
-    objectives = [{"name": name, "direction": way} for name, way in objectives_of(search)]
-    return {**{name: facts[name] for name in wanted}, "objectives": objectives}
+    fields = dataclasses.asdict(search)
+    objectives = [
+        {"name": name, "direction": direction} for name, direction in search.directions.items()
+    ]
+    return {**{name: fields[name] for name in _SEARCH_FIELDS}, "objectives": objectives}
 
 
-def _score_name(search: SearchInfo, best: Sequence[TrialRecord]) -> str:
-    """What the score is: the objective, the first of several, or KerasTuner's sum of them."""
-    several = objectives_of(search)
-    first = several[0][0]
-    if len(several) == 1 or not best:
+def _score_name(search: SearchInfo, best: TrialRecord | None) -> str:
+    """Name of the score: the objective, the first of several, or KerasTuner's sum of them."""
+    first = next(iter(search.directions))
+    if len(search.directions) == 1 or best is None:
         return first
-    value = lookup({**best[0].costs, **best[0].metrics}, first)
-    return first if value == best[0].score else "signed sum of the objectives"
+    value = lookup(best.measurements, first)
+    return first if value == best.score else "signed sum of the objectives"
 
 
-def _winner(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
-    folder = Path(search.directory) / f"trial_{record.trial_id}"
+def _best_trial(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
+    trial = ProjectLayout.of(search.directory).trial(record.trial_id)
     return {
         "trial_id": record.trial_id,
         "score": record.score,
@@ -129,52 +120,115 @@ def _winner(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
         "costs": dict(record.costs),
         "best_epoch": record.best_step + 1,
         "seconds": record.seconds,
-        "run_id": load_run_id(folder),
-        "architecture": _architecture(folder),
+        "run_id": load_run_id(trial.folder),
+        "architecture": _architecture(trial),
+        "diagram": _diagram(trial),
     }
 
 
-def _retrained(directory: str | os.PathLike) -> dict[str, Any] | None:
-    found = Retraining.load(directory)
-    return None if found is None else found.summary()
+def _run_pages(directory: str | os.PathLike[str]) -> dict[str, str] | None:
+    """Where MLflow shows the runs; None if they were not logged."""
+    pages = RunPages.of(directory)
+    return None if pages is None else pages.to_dict()
 
 
-def _architecture(folder: Path) -> dict[str, Any] | None:
-    """The winner's graph as `Architecture.to_json` wrote it; None for other hypermodels."""
+def _dates(records: Sequence[TrialRecord]) -> dict[str, int | None]:
+    """Start of the first and end of the last trial, in milliseconds since 1970 (UTC)."""
+    return {
+        "started_ms": min((record.started_ms for record in records), default=None),
+        "ended_ms": max((record.ended_ms for record in records), default=None),
+    }
+
+
+def learning_curves(search: SearchInfo, ranking: Sequence[TrialRecord]) -> dict[str, Any]:
+    """The objective by epoch, averaged over executions, of the best trials.
+
+    Args:
+        search: The search, for its objective.
+        ranking: Its ranked trials, the best first.
+
+    Returns:
+        ``metric``, and ``trials`` with ``trial_id``, ``first_epoch`` (from 1) and ``values``.
+    """
+    metric = next(iter(search.directions))
+    trials = []
+    for record in ranking[:_CURVES]:
+        columns = [[logs[metric] for logs in curve if metric in logs] for curve in record.curves]
+        length = min(map(len, columns), default=0)
+        if length:
+            values = [
+                math.fsum(column[epoch] for column in columns) / len(columns)
+                for epoch in range(length)
+            ]
+            trials.append(
+                {
+                    "trial_id": record.trial_id,
+                    "first_epoch": record.first_epoch + 1,
+                    "values": values,
+                }
+            )
+    return {"metric": metric, "trials": trials}
+
+
+def _retrained(directory: str | os.PathLike[str]) -> dict[str, Any] | None:
+    retraining = Retraining.load(directory)
+    return None if retraining is None else retraining.summary()
+
+
+def _architecture(trial: TrialLayout) -> dict[str, Any] | None:
+    """The output of `Architecture.to_json`; None if the hypermodel does not describe itself."""
     try:
-        return read_json(folder / ARCHITECTURE)
+        return read_json(trial.architecture)
+    except FileNotFoundError:
+        return None
+
+
+def _diagram(trial: TrialLayout) -> str | None:
+    """The drawing of the layers as SVG; None for an architecture, which the page draws."""
+    if trial.architecture.exists():
+        return None
+    try:
+        return trial.picture.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
 
 
 def _importance(
-    search: SearchInfo, records: Sequence[TrialRecord], best: Sequence[TrialRecord]
+    search: SearchInfo, records: Sequence[TrialRecord], ranking: Sequence[TrialRecord]
 ) -> dict[str, Any]:
-    """Of trials that were trained for equally long: as long as most of them."""
-    lengths = collections.Counter(one.length for one in best)
-    most = max(lengths, key=lambda length: (lengths[length], -length), default=0)
-    chosen = [one for one in best if one.length == most]
-    found = importance(
+    """Importance from trials of equal length: the most frequent number of epochs."""
+    lengths = collections.Counter(record.length for record in ranking)
+    length = max(lengths, key=lambda length: (lengths[length], -length), default=0)
+    trials = [record for record in ranking if record.length == length]
+    result = importance(
         space_of(search, records),
-        [one.values for one in chosen],
-        [one.score for one in chosen],
+        [record.values for record in trials],
+        [record.score for record in trials if record.score is not None],
         maximise=search.direction == "max",
     )
-    return {**found, "epochs": most if len(lengths) > 1 else None}
+    return {**result, "epochs": length if len(lengths) > 1 else None}
 
 
 def costs(records: Sequence[TrialRecord], best: TrialRecord | None) -> list[dict[str, Any]]:
-    """What the finished models cost: the winner's, the median and both ends; and all of it."""
-    finished = [one for one in records if one.status == FINISHED]
-    rows = [{**one.costs, "seconds": one.seconds} for one in finished]
-    winner = {} if best is None else {**best.costs, "seconds": best.seconds}
+    """Costs of the finished trials: best trial, median, minimum, maximum and total.
+
+    Args:
+        records: The trials of a search.
+        best: The best of them, or None.
+
+    Returns:
+        One mapping per cost, for the table of the report.
+    """
+    finished = [record for record in records if record.status == FINISHED]
+    rows = [{**record.costs, "seconds": record.seconds} for record in finished]
+    costs_of_best = {} if best is None else {**best.costs, "seconds": best.seconds}
     table = []
     for name in dict.fromkeys(name for row in rows for name in row):
         values = [row[name] for row in rows if name in row]
         table.append(
             {
                 "name": name,
-                "best": winner.get(name),
+                "best": costs_of_best.get(name),
                 "median": statistics.median(values),
                 "smallest": min(values),
                 "largest": max(values),
@@ -186,46 +240,54 @@ def costs(records: Sequence[TrialRecord], best: TrialRecord | None) -> list[dict
 
 
 def failures(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """Failed trials by cause: errors that differ in their numbers only are one cause."""
+    """Failed trials by cause; errors that differ only in numbers have the same cause."""
     causes: dict[str, list[TrialRecord]] = {}
     for record in records:
         if record.status == FAILED:
             error = record.error or "unknown"
             causes.setdefault(re.sub(r"\d+", "#", error), []).append(record)
-    table = [
+    table: list[dict[str, Any]] = [
         {
             "error": group[0].error or "unknown",
             "count": len(group),
-            "trial_ids": [one.trial_id for one in group[:_EXAMPLES]],
+            "trial_ids": [record.trial_id for record in group[:_EXAMPLES]],
         }
         for group in causes.values()
     ]
-    return sorted(table, key=lambda one: -one["count"])
+    return sorted(table, key=lambda cause: -cause["count"])
 
 
 def _trials(
-    search: SearchInfo, records: Sequence[TrialRecord], best: Sequence[TrialRecord]
+    search: SearchInfo, records: Sequence[TrialRecord], ranking: Sequence[TrialRecord]
 ) -> dict[str, Any]:
-    """One list per column, trials in the order in which they ended."""
-    places = {one.trial_id: place for place, one in enumerate(best, start=1)}
+    """One list per column, with the trials in the order in which they ended."""
+    ranks = {record.trial_id: rank for rank, record in enumerate(ranking, start=1)}
 
-    def columns(each: Callable[[TrialRecord], Mapping[str, Any]]) -> dict[str, list[Any]]:
-        rows = [each(one) for one in records]
+    def columns(
+        row_of: Callable[[TrialRecord], Mapping[str, object]],
+    ) -> dict[str, list[object]]:
+        rows = [row_of(record) for record in records]
         names = dict.fromkeys(name for row in rows for name in row)
         return {name: [row.get(name) for row in rows] for name in names}
 
     return {
-        "trial_id": [one.trial_id for one in records],
-        "status": [one.status for one in records],
-        "score": [one.score for one in records],
-        "rank": [places.get(one.trial_id) for one in records],
+        "trial_id": [record.trial_id for record in records],
+        "status": [record.status for record in records],
+        "score": [record.score for record in records],
+        "rank": [ranks.get(record.trial_id) for record in records],
         "best_so_far": best_so_far(search, records),
-        "rung": [one.rung for one in records],
-        "seconds": [one.seconds for one in records],
-        "parents": [list(one.parents) for one in records],
-        "error": [one.error for one in records],
-        "values": columns(lambda one: configuration(one.values)),
-        "metrics": columns(lambda one: one.metrics),
-        "costs": columns(lambda one: one.costs),
-        "proxies": columns(lambda one: one.proxies),
+        "rung": [record.rung for record in records],
+        "started_ms": [record.started_ms for record in records],
+        "ended_ms": [record.ended_ms for record in records],
+        "seconds": [record.seconds for record in records],
+        "run_id": [
+            load_run_id(ProjectLayout.of(search.directory).trial(record.trial_id).folder)
+            for record in records
+        ],
+        "parents": [list(record.parents) for record in records],
+        "error": [record.error for record in records],
+        "values": columns(lambda record: configuration(record.values)),
+        "metrics": columns(lambda record: record.metrics),
+        "costs": columns(lambda record: record.costs),
+        "proxies": columns(lambda record: record.proxies),
     }

@@ -1,8 +1,9 @@
-"""The pictures of a report, drawn from `report_data`."""
+"""The figures of a report, drawn from `report_data`."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,108 +11,192 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from keras_nas_plugin.reports.outliers import far_out_fence
 from keras_nas_plugin.reports.space import decision_of
 from keras_nas_plugin.reports.svg import CARD, FIRST, GRID, MUTED, SECOND, TEXT, THIRD
 from keras_nas_plugin.space.domains import Categorical, Domain
 
-#: Marks of a drawing, at most: numbers are never thinned out, drawings are.
+#: Maximum number of marks in a figure: figures are thinned out, tables never.
 DOTS, LINES, BARS, STEPS, PANELS = 400, 200, 12, 16, 4
-_WIDE = 4.7
+_WIDTH = 4.7
 _PAIRS = 3
-# More trials than this stand on a logarithmic axis: most happens early.
-_LONG = 200
-# Decisions in parallel coordinates, and values that get a name of their own.
-_ROWS, _NAMED = 8, 6
-# The limits of an axis leave out what is far worse than the rest: Tukey's far-out fence.
-_FAR_OUT = 3.0
+# With more trials than this the axis is logarithmic: most improvements come early.
+_LOGARITHMIC_FROM = 200
+# Decisions in parallel coordinates, and the number of values up to which each has a label.
+_ROWS, _LABELLED_VALUES = 8, 6
 _INACTIVE = -0.16
 
+Data = Mapping[str, Any]
+Bounds = tuple[float, float]
 
-def thinned(count: int, most: int) -> np.ndarray:
-    """Evenly spaced indices, first and last included.
+
+def thinned(count: int, limit: int) -> np.ndarray:
+    """At most ``limit`` evenly spaced indices, including the first and the last.
 
     >>> thinned(10, 4).tolist(), thinned(3, 4).tolist()
     ([0, 3, 6, 9], [0, 1, 2])
     """
-    if count <= most:
+    if count <= limit:
         return np.arange(count)
-    return np.unique(np.linspace(0, count - 1, most).round().astype(int))
+    return np.unique(np.linspace(0, count - 1, limit).round().astype(int))
 
 
-def shortened(text: Any, length: int = 26) -> str:
-    """A text that fits beside a picture; long names differ at both ends.
+def shortened(text: object, length: int = 26) -> str:
+    """A label of limited length; the middle is cut, because long names differ at the ends.
 
-    >>> shortened("block_3/operation", 10)
-    'block…tion'
+    Words stay whole where their first and last fit.
+
+    >>> shortened("block_3/operation_of_cell/kernel", 16), shortened("convolution", 8)
+    ('block_3…kernel', 'conv…ion')
     """
     text = f"{text:.4g}" if isinstance(text, float) else str(text)
     if len(text) <= length:
         return text
+    words = re.split(r"(?<=[/_ ])|(?=[/_ ])", text)
+    head, tail = words[0], words[-1]
+    if len(words) > 2 and len(head) + len(tail) < length:
+        words = words[1:-1]
+        while words and len(head) + len(tail) + len(words[0]) < length:
+            head += words.pop(0)
+        while words and len(head) + len(tail) + len(words[-1]) < length:
+            tail = words.pop() + tail
+        return f"{head.rstrip('/_ ')}…{tail.lstrip('/_ ')}"
     return f"{text[: length // 2]}…{text[len(text) - (length - 1) // 2 :]}"
 
 
-def draw_progress(data: Mapping[str, Any]) -> Figure:
-    """Scores of all trials, the best so far, and what random search would have had."""
+def draw_progress(data: Data) -> Figure:
+    """Scores of all trials, the best score so far, and the reference of random search."""
     trials, reference = data["trials"], data["random_reference"]
-    figure, axes = _axes(3.4)
-    known = [
+    figure, axes = data_axes(3.4)
+    scored = [
         (step, score)
         for step, score in enumerate(trials["score"], start=1)
         if score is not None and trials["rank"][step - 1] is not None
     ]
-    bounds = _visible([score for _, score in known], data["search"]["direction"])
-    shown = [known[at] for at in thinned(len(known), DOTS) if _within(known[at][1], bounds)]
-    axes.scatter(*zip(*shown, strict=True), s=9, color=MUTED, linewidths=0, label="a trial")
+    bounds = visible_range(np.array([score for _, score in scored]), data["search"]["direction"])
+    points = [scored[index] for index in thinned(len(scored), DOTS)]
+    visible = [(step, score) for step, score in points if bounds[0] <= score <= bounds[1]]
+    steps, scores = zip(*visible, strict=True)
+    axes.scatter(steps, scores, s=9, color=MUTED, linewidths=0, label="trial")
     if reference["note"] is None:
         _draw_reference(axes, reference, bounds)
     axes.step(*_steps(trials["best_so_far"]), where="post", color=FIRST, label="best so far")
-    if len(trials["score"]) > _LONG:
-        _logarithmic(axes)
-    axes.set_xlabel("trials that ended")
+    if len(trials["score"]) > _LOGARITHMIC_FROM:
+        logarithmic(axes)
+    axes.set_xlabel("completed trials")
     axes.set_ylabel(shortened(data["score"]))
     figure.legend(loc="outside upper left", frameon=False, ncols=2, labelcolor=TEXT)
     return figure
 
 
-def _draw_reference(axes: Axes, reference: Mapping[str, Any], bounds: tuple[float, float]) -> None:
-    low, middle, high = (np.clip(reference[k], *bounds) for k in ("low", "expected", "high"))
+def _draw_reference(axes: Axes, reference: Data, bounds: Bounds) -> None:
+    low, expected, high = (np.clip(reference[key], *bounds) for key in ("low", "expected", "high"))
     axes.fill_between(reference["n"], low, high, color=SECOND, alpha=0.2, linewidth=0)
-    axes.plot(reference["n"], middle, "--", color=SECOND, label="random search, expected")
+    axes.plot(reference["n"], expected, "--", color=SECOND, label="random search, expected")
 
 
 def _steps(best: Sequence[float | None]) -> tuple[list[int], list[float]]:
-    """Where the best score so far changes, and the end."""
-    known = [(step, score) for step, score in enumerate(best, start=1) if score is not None]
-    kept = [
-        one
-        for at, one in enumerate(known)
-        if at in (0, len(known) - 1) or one[1] != known[at - 1][1]
+    """Where the best score so far changes, and the last point."""
+    scored = [(step, score) for step, score in enumerate(best, start=1) if score is not None]
+    last = len(scored) - 1
+    changes = [
+        point
+        for index, point in enumerate(scored)
+        if index in (0, last) or point[1] != scored[index - 1][1]
     ]
-    return [step for step, _ in kept], [score for _, score in kept]
+    return [step for step, _ in changes], [score for _, score in changes]
 
 
-def draw_front(data: Mapping[str, Any]) -> Figure:
+def draw_curves(data: Data) -> Figure:
+    """The objective by epoch of the best trials."""
+    curves = data["curves"]["trials"]
+    figure, axes = data_axes(3.4)
+    values = np.array([value for curve in curves for value in curve["values"]])
+    bounds = visible_range(values, data["search"]["direction"])
+    for rank, curve in reversed(list(enumerate(curves))):
+        epochs = np.arange(len(curve["values"])) + curve["first_epoch"]
+        chosen = thinned(len(epochs), DOTS)
+        shown = np.clip(np.array(curve["values"])[chosen], *bounds)
+        style = {"color": SECOND, "linewidth": 2.2} if rank == 0 else {"color": MUTED}
+        label = f"trial {curve['trial_id']}, the best" if rank == 0 else None
+        marker = "o" if len(epochs) == 1 else None
+        axes.plot(epochs[chosen], shown, marker=marker, markersize=4, label=label, **style)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(shortened(data["curves"]["metric"]))
+    figure.legend(loc="outside upper left", frameon=False, labelcolor=TEXT)
+    return figure
+
+
+def draw_timeline(data: Data) -> Figure:
+    """When each trial ran; trials that overlap are in different rows."""
+    trials = data["trials"]
+    starts, ends = np.array(trials["started_ms"]) / 1e3, np.array(trials["ended_ms"]) / 1e3
+    order = np.argsort(starts, kind="stable")
+    rows, free_at = np.zeros(len(order), dtype=int), list[float]()
+    for index in order.tolist():
+        free = (row for row, end in enumerate(free_at) if end <= starts[index])
+        row = next(free, len(free_at))
+        if row == len(free_at):
+            free_at.append(0.0)
+        rows[index], free_at[row] = row, ends[index]
+    origin = float(starts.min())
+    scale, unit = _time_unit(float(ends.max()) - origin)
+    figure, axes = data_axes(0.9 + 0.28 * len(free_at))
+    for status, colour in (("FINISHED", FIRST), ("FAILED", SECOND), ("KILLED", MUTED)):
+        indices = [i for i, other in enumerate(trials["status"]) if other == status]
+        indices = [indices[i] for i in thinned(len(indices), DOTS)]
+        if not indices:
+            continue
+        bars = [((starts[i] - origin) / scale, (ends[i] - starts[i]) / scale) for i in indices]
+        for bar, i in zip(bars, indices, strict=True):
+            axes.broken_barh(
+                [bar], (rows[i] - 0.38, 0.76), facecolor=colour, edgecolor=CARD, linewidth=0.4
+            )
+        axes.plot([], [], color=colour, linewidth=6, label=status.lower())
+    axes.set_ylim(len(free_at) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{unit} since the start of the search")
+    figure.legend(loc="outside upper left", frameon=False, ncols=3, labelcolor=TEXT)
+    return figure
+
+
+def _time_unit(seconds: float) -> tuple[float, str]:
+    for scale, unit in ((86_400.0, "days"), (3_600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 2 * scale:
+            return scale, unit
+    return 1.0, "seconds"
+
+
+def draw_front(data: Data) -> Figure:
     """Trials by their first two objectives, or by score and cost, and the Pareto front."""
     (first, second), points = data["front"]["axes"][:2], data["front"]["points"]
-    figure, axes = _axes(3.4)
+    figure, axes = data_axes(3.4)
     values = np.array([point["values"][:2] for point in points])
-    on, drawn = np.array([point["front"] for point in points]), in_picture(data["front"])
-    # Of two objectives, a front may end where hardly a trial is.
-    inside = drawn & (on | _within(values[:, 1], _visible(values[:, 1], second["direction"])))
-    others = values[inside & ~on]
-    others = others[thinned(len(others), DOTS)]
-    axes.scatter(others[:, 1], others[:, 0], s=9, color=MUTED, linewidths=0, label="a trial")
-    best = values[inside & on]
-    best = best[np.argsort(best[:, 1], kind="stable")]
-    best = best[thinned(len(best), DOTS)]
-    # A front goes on as it is until the next trial beats it.
-    way = "steps-post" if second["direction"] == "min" else "steps-pre"
-    style = {"color": FIRST, "markersize": 5, "drawstyle": way, "label": "Pareto front"}
-    axes.plot(best[:, 1], best[:, 0], "o-", **style)
-    if (values[:, 1] > 0).all() and values[inside, 1].max() > 20 * values[inside, 1].min():
-        _logarithmic(axes)
+    on_front = np.array([point["front"] for point in points])
+    # A front of two objectives may end in a region with hardly any trials: it is always shown.
+    typical = _within(values[:, 1], visible_range(values[:, 1], second["direction"]))
+    visible = in_figure(data["front"]) & (on_front | typical)
+    dominated = values[visible & ~on_front]
+    dominated = dominated[thinned(len(dominated), DOTS)]
+    axes.scatter(dominated[:, 1], dominated[:, 0], s=9, color=MUTED, linewidths=0, label="trial")
+    optimal = values[visible & on_front]
+    optimal = optimal[np.argsort(optimal[:, 1], kind="stable")]
+    optimal = optimal[thinned(len(optimal), DOTS)]
+    # The front is constant up to the next trial on it.
+    drawstyle = "steps-post" if second["direction"] == "min" else "steps-pre"
+    axes.plot(
+        *(optimal[:, 1], optimal[:, 0], "o-"),
+        color=FIRST,
+        markersize=5,
+        drawstyle=drawstyle,
+        label="Pareto front",
+    )
+    if (values[:, 1] > 0).all() and values[visible, 1].max() > 20 * values[visible, 1].min():
+        logarithmic(axes)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel(f"{shortened(second['name'])} ({second['direction']})")
     axes.set_ylabel(f"{shortened(first['name'])} ({first['direction']})")
@@ -119,23 +204,26 @@ def draw_front(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def in_picture(front: Mapping[str, Any]) -> np.ndarray:
-    """Which points of a front are not far worse than the rest in the first objective."""
+def in_figure(front: Data) -> np.ndarray:
+    """Which points of a front are not far worse than the others in the first objective."""
     first = np.array([point["values"][0] for point in front["points"]])
-    return _within(first, _visible(first, front["axes"][0]["direction"]))
+    return _within(first, visible_range(first, front["axes"][0]["direction"]))
 
 
-def draw_importance(data: Mapping[str, Any]) -> Figure:
-    """Shares of the variance, with the middle nine tenths of the trees."""
-    found = data["importance"]
-    bars = [(one["name"], one, FIRST) for one in found["decisions"][:BARS]]
-    for one in found["pairs"][:_PAIRS]:
-        bars.append((" × ".join(shortened(name, 12) for name in one["names"]), one, THIRD))
-    figure, axes = _axes(0.7 + 0.33 * len(bars))
-    for at, (_, one, colour) in enumerate(bars):
-        axes.barh(at, 100 * one["share"], height=0.62, color=colour)
-        axes.plot([100 * one["low"], 100 * one["high"]], [at, at], color=TEXT, linewidth=1.2)
-    axes.set_yticks(range(len(bars)), [shortened(name) for name, _, _ in bars])
+def draw_importance(data: Data) -> Figure:
+    """Shares of the variance, with the middle 90 % of the trees."""
+    decisions = data["importance"]["decisions"][:BARS]
+    pairs = data["importance"]["pairs"][:_PAIRS]
+    bars = [(shortened(decision["name"]), decision, FIRST) for decision in decisions]
+    for pair in pairs:
+        label = shortened(" × ".join(shortened(name, 12) for name in pair["names"]))
+        bars.append((label, pair, THIRD))
+    figure, axes = data_axes(0.7 + 0.33 * len(bars))
+    for row, (_, effect, colour) in enumerate(bars):
+        axes.barh(row, 100 * effect["share"], height=0.62, color=colour)
+        interval = [100 * effect["low"], 100 * effect["high"]]
+        axes.plot(interval, [row, row], color=TEXT, linewidth=1.2)
+    axes.set_yticks(range(len(bars)), [label for label, _, _ in bars])
     axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
@@ -143,47 +231,52 @@ def draw_importance(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def draw_parallel(data: Mapping[str, Any]) -> Figure:
-    """Each trial as a line through its decisions, one below the other, and its score."""
+def draw_parallel(data: Data) -> Figure:
+    """Parallel coordinates: each trial is a line through its decisions and its score."""
     rows = _parallel_rows(data)
     trials = data["trials"]
-    order = [at for at, rank in enumerate(trials["rank"]) if rank is not None]
-    order.sort(key=lambda at: trials["rank"][at])
+    order = [index for index, rank in enumerate(trials["rank"]) if rank is not None]
+    order.sort(key=lambda index: trials["rank"][index])
     best = max(1, len(order) // 10)
-    chosen = [order[at] for at in thinned(best, LINES // 4)]
-    chosen += [order[best + at] for at in thinned(len(order) - best, LINES - LINES // 4)]
+    chosen = [order[index] for index in thinned(best, LINES // 4)]
+    chosen += [order[best + index] for index in thinned(len(order) - best, LINES - LINES // 4)]
     lines = []
-    for at in chosen:
-        places = [_place(domain, trials["values"][name][at]) for name, domain in rows]
-        score = 1.0 - (trials["rank"][at] - 1) / max(1, len(order) - 1)
-        lines.append([*((x, row) for row, x in enumerate(places)), (score, len(rows))])
-    figure, axes = _axes(0.6 + 0.62 * (len(rows) + 1))
+    for index in chosen:
+        positions = [_position(domain, trials["values"][name][index]) for name, domain in rows]
+        score = 1.0 - (trials["rank"][index] - 1) / max(1, len(order) - 1)
+        lines.append([*((x, row) for row, x in enumerate(positions)), (score, len(rows))])
+    figure, axes = data_axes(0.6 + 0.62 * (len(rows) + 1))
     tenth = min(best, LINES // 4)
-    for some, colour, width, alpha in (
+    for group, colour, width, alpha in (
         (lines[tenth:][::-1], MUTED, 0.6, 0.35),
         (lines[1:tenth][::-1], FIRST, 1.1, 0.8),
         (lines[:1], SECOND, 2.2, 1.0),
     ):
-        axes.add_collection(LineCollection(some, colors=colour, linewidths=width, alpha=alpha))
-    bypassed = {y for line in lines for x, y in line if x == _INACTIVE}
-    _label_rows(axes, rows, sorted(bypassed))
+        axes.add_collection(LineCollection(group, colors=colour, linewidths=width, alpha=alpha))
+    inactive = {y for line in lines for x, y in line if x == _INACTIVE}
+    _label_rows(axes, rows, sorted(inactive))
     return figure
 
 
-def _parallel_rows(data: Mapping[str, Any]) -> list[tuple[str, Domain]]:
-    """The decisions that matter most, and their domains."""
+def parallel_decisions(data: Data) -> list[str]:
+    """Names of the decisions in `draw_parallel`."""
+    return [name for name, _ in _parallel_rows(data)]
+
+
+def _parallel_rows(data: Data) -> list[tuple[str, Domain]]:
+    """The most important decisions and their domains."""
     domains: dict[str, Domain] = {}
     for config in data["search"]["space"]:
         decision = decision_of(config)
         if decision.domain.size != 1 and decision.name in data["trials"]["values"]:
             domains.setdefault(decision.name, decision.domain)
-    shares = [one["name"] for one in data["importance"]["decisions"]]
-    names = [name for name in dict.fromkeys([*shares, *domains]) if name in domains]
+    by_importance = [decision["name"] for decision in data["importance"]["decisions"]]
+    names = [name for name in dict.fromkeys([*by_importance, *domains]) if name in domains]
     return [(name, domains[name]) for name in names[:_ROWS]]
 
 
-def _place(domain: Domain, value: Any) -> float:
-    """Where a value stands on its row; left of all of them for an inactive decision."""
+def _position(domain: Domain, value: Any) -> float:
+    """Position of a value on its row; for an inactive decision, left of all values."""
     if value is None or not domain.contains(value):
         return _INACTIVE
     if isinstance(domain, Categorical):
@@ -192,7 +285,7 @@ def _place(domain: Domain, value: Any) -> float:
 
 
 def _label_rows(axes: Axes, rows: Sequence[tuple[str, Domain]], inactive: Sequence[int]) -> None:
-    """Names and values of the rows; those that a line may bypass have a place for that."""
+    """Label the rows and their values, and where decisions of some rows are inactive."""
     names = [*(shortened(name, 18) for name, _ in rows), "rank of score"]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.45, -0.35)
@@ -202,68 +295,69 @@ def _label_rows(axes: Axes, rows: Sequence[tuple[str, Domain]], inactive: Sequen
     axes.grid(visible=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    for at in range(len(names)):
-        axes.plot([0, 1], [at, at], color=MUTED, linewidth=0.8, zorder=0)
+    for row in range(len(names)):
+        axes.plot([0, 1], [row, row], color=MUTED, linewidth=0.8, zorder=0)
     ticks = [*(_ticks(domain) for _, domain in rows), [(0.0, "worst"), (1.0, "best")]]
-    for at in inactive:
-        ticks[at].append((_INACTIVE, "off"))
-    for at, some in enumerate(ticks):
-        for x, text in some:
-            ground = {"facecolor": CARD, "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
-            axes.text(x, at + 0.1, text, size=8.5, ha="center", va="top", bbox=ground)
+    for row in inactive:
+        ticks[row].append((_INACTIVE, "off"))
+    box = {"facecolor": CARD, "edgecolor": "none", "pad": 0.5, "alpha": 0.85}
+    for row, labels in enumerate(ticks):
+        for x, text in labels:
+            axes.text(x, row + 0.1, text, size=8.5, ha="center", va="top", bbox=box)
 
 
 def _ticks(domain: Domain) -> list[tuple[float, str]]:
-    """Values that get a label: all of a few, else both ends and the middle."""
-    if domain.size is not None and domain.size <= _NAMED:
+    """Labels of a row: all values if there are few, otherwise both ends and the middle."""
+    if domain.size is not None and domain.size <= _LABELLED_VALUES:
         values = list(domain.values())
-        return [(_place(domain, v), shortened(v, max(4, 40 // len(values)))) for v in values]
-    places = (0.0, 0.5, math.nextafter(1.0, 0.0))
-    return [(place, shortened(domain.at(place), 12)) for place in places]
+        length = max(4, 40 // len(values))
+        return [(_position(domain, value), shortened(value, length)) for value in values]
+    positions = (0.0, 0.5, math.nextafter(1.0, 0.0))
+    return [(position, shortened(domain.at(position), 12)) for position in positions]
 
 
-def draw_lineage(data: Mapping[str, Any]) -> Figure:
-    """Scores along the winner's line, from its oldest ancestor down to itself."""
-    steps = [one for one in data["lineage"]["steps"] if one["score"] is not None]
+def draw_lineage(data: Data) -> Figure:
+    """Scores along the lineage, from the oldest ancestor to the best trial."""
+    steps = [step for step in data["lineage"]["steps"] if step["score"] is not None]
     if len(steps) > STEPS:
-        gains = sorted(steps[1:-1], key=lambda one: -abs(one["gain"] or 0.0))[: STEPS - 2]
-        kept = {one["trial_id"] for one in (steps[0], *gains, steps[-1])}
-        steps = [one for one in steps if one["trial_id"] in kept]
-    figure, axes = _axes(0.7 + 0.33 * len(steps))
-    scores = [one["score"] for one in steps]
+        by_gain = sorted(steps[1:-1], key=lambda step: -abs(step["gain"] or 0.0))
+        shown = {step["trial_id"] for step in (steps[0], *by_gain[: STEPS - 2], steps[-1])}
+        steps = [step for step in steps if step["trial_id"] in shown]
+    figure, axes = data_axes(0.7 + 0.33 * len(steps))
+    scores = [step["score"] for step in steps]
     axes.plot(scores, range(len(steps)), "o-", color=FIRST, markersize=6)
     axes.plot(scores[-1], len(steps) - 1, "o", color=SECOND, markersize=9)
-    names = [shortened(f"{one['trial_id']} {_brought(one)}", 32) for one in steps]
+    names = [shortened(f"{step['trial_id']} {_changed_decisions(step)}", 32) for step in steps]
     axes.set_yticks(range(len(steps)), names)
     axes.set_ylim(len(steps) - 0.4, -0.6)
     axes.set_xlabel(shortened(data["score"]))
     return figure
 
 
-def _brought(step: Mapping[str, Any]) -> str:
-    changed = ", ".join(one["decision"] for one in step["changes"])
-    return changed or ("start" if step["from"] is None else "trained further")
+def _changed_decisions(step: Data) -> str:
+    names = ", ".join(change["decision"] for change in step["changes"])
+    return names or ("start" if step["from"] is None else "more epochs")
 
 
-def draw_calibration(data: Mapping[str, Any]) -> Figure:
-    """Ranks that proxies predicted against those that scores had."""
-    found = data["calibration"]
+def draw_calibration(data: Data) -> Figure:
+    """Predicted against observed ranks, per proxy."""
+    calibration = data["calibration"]
     panels = [
         (
-            f"{shortened(one['name'], 14)}  ρ = {one['spearman']:.2f}",
-            one["predicted"],
-            found["observed"],
+            f"{shortened(proxy['name'], 14)}  ρ = {proxy['spearman']:.2f}",
+            proxy["predicted"],
+            calibration["observed"],
         )
-        for one in found["proxies"][:PANELS]
+        for proxy in calibration["proxies"][:PANELS]
     ]
-    if found["places"]:
-        places = found["places"]
-        predicted, observed = ([one[key] for one in places] for key in ("predicted", "observed"))
-        panels.append(("place when proposed", predicted, observed))
+    if calibration["places"]:
+        predicted = [place["predicted"] for place in calibration["places"]]
+        observed = [place["observed"] for place in calibration["places"]]
+        panels.append(("rank when proposed", predicted, observed))
     rows = (len(panels) + 1) // 2
-    figure = Figure(figsize=(_WIDE, 0.3 + 2.5 * rows), layout="constrained")
-    for at, (title, predicted, observed) in enumerate(panels):
-        axes = figure.add_subplot(rows, 2, at + 1)
+    figure = Figure(figsize=(_WIDTH, 0.3 + 2.5 * rows), layout="constrained")
+    for panel, (title, predicted, observed) in enumerate(panels, start=1):
+        axes = figure.add_subplot(rows, 2, panel)
         chosen = thinned(len(predicted), DOTS // 2)
         x, y = np.array(predicted)[chosen], np.array(observed)[chosen]
         end = max(x.max(), y.max())
@@ -277,15 +371,16 @@ def draw_calibration(data: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def _axes(high: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDE, high), layout="constrained")
+def data_axes(height: float) -> tuple[Figure, Axes]:
+    """A figure of the width of a column with one pair of axes; the height is in inches."""
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     axes = figure.add_subplot()
     axes.tick_params(color=GRID)
     return figure, axes
 
 
-def _logarithmic(axes: Axes) -> None:
-    """A logarithmic axis with plain numbers: powers would be formulas."""
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers: powers would be typeset as formulas."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100 * low else (1.0,)))
@@ -293,15 +388,14 @@ def _logarithmic(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _visible(values: Any, direction: str) -> tuple[float, float]:
-    """The range to draw: without what is far worse than the rest."""
-    scores = np.asarray(values, dtype=float)
-    low, high = np.percentile(scores, [25.0, 75.0])
-    reach = _FAR_OUT * (high - low)
-    if direction == "max":
-        return max(low - reach, scores.min()) if reach else scores.min(), scores.max()
-    return scores.min(), min(high + reach, scores.max()) if reach else scores.max()
+def visible_range(values: np.ndarray, direction: str) -> Bounds:
+    """The range of an axis, without values that are far worse than the others."""
+    low, high = float(np.min(values)), float(np.max(values))
+    fence = far_out_fence(values, maximise=direction == "max")
+    if fence is None:
+        return low, high
+    return (max(fence, low), high) if direction == "max" else (low, min(fence, high))
 
 
-def _within(value: Any, bounds: tuple[float, float]) -> Any:
-    return (bounds[0] <= value) & (value <= bounds[1])
+def _within(values: np.ndarray, bounds: Bounds) -> np.ndarray:
+    return (bounds[0] <= values) & (values <= bounds[1])

@@ -1,64 +1,65 @@
-"""How the winner came about: its ancestors, and what each step changed and brought."""
+"""The lineage of the best trial: its ancestors, and what each step changed and gained."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_nas_plugin.records.search import SearchInfo
+from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.space.fidelity import configuration, fidelity_of
-from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 
 
 def lineage(
-    search: SearchInfo, records: Sequence[TrialRecord], winner: TrialRecord | None
+    search: SearchInfo, records: Sequence[TrialRecord], best: TrialRecord | None
 ) -> dict[str, Any]:
-    """The line from an initial trial to the winner.
+    """The line of descent from an initial trial to the best one.
 
-    Of two parents the line goes on with the better one; at each step the decisions that
-    differ from it are listed, each with where its value came from: the other parent, or a
-    mutation. A promotion of a multi-fidelity search is a step too, which changes nothing but
-    how long was trained. Of ancestors that are not on disk (an earlier search's) the line
-    says the id and ends.
+    If a trial has two parents, the line follows the better one. Each step lists the decisions that
+    differ from that parent, and whether their values come from the other parent or from a
+    mutation. A promotion of a multi-fidelity search is also a step; it changes only the number of
+    epochs. The line ends at ancestors that are not on disk, such as trials of an earlier search,
+    whose ids are given.
 
     Args:
-        search: Says which scores are better.
+        search: The search, for its direction.
         records: All trials of the search.
-        winner: Where the line ends; None for a search without one.
+        best: The trial at the end of the line; None for a search without ranked trials.
 
     Returns:
-        JSON-able: ``steps`` from the oldest ancestor to the winner, and a ``note`` or None.
+        As JSON types: ``steps`` from the oldest ancestor to the best trial, and a ``note`` or
+        None.
     """
-    if winner is None:
-        return {"steps": [], "note": "There is no winner yet."}
-    known = {record.trial_id: record for record in records}
+    if best is None:
+        return {"steps": [], "note": "There is no best trial yet."}
+    by_id = {record.trial_id: record for record in records}
     steps: list[dict[str, Any]] = []
-    here: TrialRecord | None = winner
-    seen: set[str] = set()
-    while here is not None and here.trial_id not in seen:
-        seen.add(here.trial_id)
-        ids = parents_of(here)
-        parents = sorted(
-            (known[one] for one in ids if one in known), key=lambda one: _worth(search, one)
-        )
-        steps.append(_step(search, here, ids, parents))
-        here = parents[0] if parents else None
+    current: TrialRecord | None = best
+    visited: set[str] = set()
+    while current is not None and current.trial_id not in visited:
+        visited.add(current.trial_id)
+        ids = parents_of(current)
+        parents = [by_id[parent_id] for parent_id in ids if parent_id in by_id]
+        parents.sort(key=lambda record: _parent_key(search, record))
+        steps.append(_step(search, current, ids, parents))
+        current = parents[0] if parents else None
     steps.reverse()
     note = None
     if len(steps) == 1 and not steps[0]["parents"]:
-        note = "The winner was not derived from another trial, or its parents were not noted."
+        note = "The best trial was not derived from another trial, or its parents are unknown."
     return {"steps": steps, "note": note}
 
 
 def parents_of(record: TrialRecord) -> tuple[str, ...]:
-    """Ids of the trials that one came from: whose training it continued, else whose values."""
+    """Ids of the trial whose training was continued, or of the parents of a trial's values."""
     fidelity = fidelity_of(record.values)
     if fidelity is not None and fidelity.parent is not None:
         return (fidelity.parent,)
     return record.parents
 
 
-def _worth(search: SearchInfo, record: TrialRecord) -> tuple[bool, float]:
-    """Sorts parents, the best first."""
+def _parent_key(search: SearchInfo, record: TrialRecord) -> tuple[bool, float]:
+    """Sorts parents by score, those without a score last; constraints do not matter here."""
     if record.score is None:
         return True, 0.0
     return False, -record.score if search.direction == "max" else record.score
@@ -90,25 +91,28 @@ def _step(
 
 
 def _changes(
-    record: TrialRecord, base: TrialRecord, others: Sequence[TrialRecord]
+    record: TrialRecord, base: TrialRecord, other_parents: Sequence[TrialRecord]
 ) -> list[dict[str, Any]]:
     """Decisions in which a trial differs from a parent; None stands for inactive."""
-    now, before = configuration(record.values), configuration(base.values)
-    changed = []
-    for name in dict.fromkeys([*before, *now]):
-        if name in now and name in before and now[name] == before[name]:
+    after, before = configuration(record.values), configuration(base.values)
+    changes: list[dict[str, Any]] = []
+    for name in dict.fromkeys([*before, *after]):
+        if name in after and name in before and after[name] == before[name]:
             continue
-        donors = [one.trial_id for one in others if _has(one.values, name, now)]
-        changed.append(
+        donors = [
+            parent.trial_id for parent in other_parents if _agree_on(name, parent.values, after)
+        ]
+        changes.append(
             {
                 "decision": name,
                 "before": before.get(name),
-                "after": now.get(name),
+                "after": after.get(name),
                 "source": donors[0] if donors else "mutation",
             }
         )
-    return changed
+    return changes
 
 
-def _has(values: Mapping[str, Any], name: str, wanted: Mapping[str, Any]) -> bool:
-    return (name in values) == (name in wanted) and values.get(name) == wanted.get(name)
+def _agree_on(name: str, first: Mapping[str, object], second: Mapping[str, object]) -> bool:
+    """Whether a decision is inactive in both configurations or has the same value."""
+    return (name in first) == (name in second) and first.get(name) == second.get(name)

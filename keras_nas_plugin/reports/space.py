@@ -1,4 +1,4 @@
-"""The space of a search, read back from its records without KerasTuner."""
+"""Reads the search space from the records of a search, without KerasTuner."""
 
 from __future__ import annotations
 
@@ -6,67 +6,69 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.records.search import SearchInfo
+from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.space.domains import Categorical, Domain, Integer, Real
 from keras_nas_plugin.space.spec import Condition, Decision, SearchSpec
-from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord
 
 
 def space_of(search: SearchInfo, records: Iterable[TrialRecord] = ()) -> SearchSpec:
-    """The decisions that a search knew, and those that its trials found later.
+    """The decisions that were declared when the search started, and those that trials added.
 
     Args:
-        search: Holds the space as `keras_nas_plugin.space.hyperparameters.describe` has it.
-        records: Trials, which hold KerasTuner's configuration of the space where it grew.
+        search: Contains the output of `keras_nas_plugin.space.hyperparameters.describe`.
+        records: Trials, which contain KerasTuner's configuration of a space that grew.
 
     Raises:
-        SearchSpaceError: A hyperparameter of a type that KerasTuner does not have.
+        SearchSpaceError: A hyperparameter has an unknown type.
     """
-    found: dict[tuple[Any, ...], Decision] = {}
+    decisions: dict[tuple[str, tuple[Condition, ...]], Decision] = {}
     for config in described(search, records):
         decision = decision_of(config)
-        found.setdefault((decision.name, decision.conditions), decision)
-    return SearchSpec(tuple(found.values()))
+        decisions.setdefault((decision.name, decision.conditions), decision)
+    return SearchSpec(tuple(decisions.values()))
 
 
 def described(search: SearchInfo, records: Iterable[TrialRecord] = ()) -> list[Mapping[str, Any]]:
-    """The configurations of `space_of`'s decisions: those of the search, then later ones."""
+    """The configurations behind `space_of`: those of the search, then those added later."""
     configs = list(search.space)
-    known = {config["name"] for config in configs}
+    names = {config["name"] for config in configs}
     for record in records:
-        for one in (record.hyperparameters or {}).get("space", ()):
-            if one["config"]["name"] not in known:
-                known.add(one["config"]["name"])
-                configs.append({"type": one["class_name"], **one["config"]})
+        for hyperparameter in (record.hyperparameters or {}).get("space", ()):
+            config = hyperparameter["config"]
+            if config["name"] not in names:
+                names.add(config["name"])
+                configs.append({"type": hyperparameter["class_name"], **config})
     return configs
 
 
 def decision_of(config: Mapping[str, Any]) -> Decision:
-    """One hyperparameter's configuration as a decision.
+    """Convert the configuration of a hyperparameter to a decision.
 
     >>> decision_of({"name": "units", "type": "Int", "min_value": 2, "max_value": 8}).domain.size
     7
 
     Raises:
-        SearchSpaceError: The type is unknown, or what it needs is missing.
+        SearchSpaceError: The type is unknown, or a required key is missing.
     """
     try:
-        conditions = tuple(_condition(one) for one in config.get("conditions", ()))
+        conditions = tuple(_condition(item) for item in config.get("conditions", ()))
         return Decision(config["name"], _domain(config), conditions, _default(config))
     except KeyError as error:
         raise SearchSpaceError(
-            f"a hyperparameter needs {error.args[0]!r}; received {dict(config)}"
+            f"a hyperparameter must have {error.args[0]!r}; got {dict(config)}"
         ) from error
 
 
 def _condition(config: Mapping[str, Any]) -> Condition:
-    """A condition, as this package or as KerasTuner writes it."""
+    """A condition in the format of this package or of KerasTuner."""
     if "parent" in config:
         return Condition(config["parent"], tuple(config["values"]))
     return Condition(config["config"]["name"], tuple(config["config"]["values"]))
 
 
-def _default(config: Mapping[str, Any]) -> Any:
-    """What KerasTuner takes where nothing else is said."""
+def _default(config: Mapping[str, Any]) -> str | int | float | bool | None:
+    """The default value, by KerasTuner's rule."""
     if config["type"] == "Fixed":
         return config["value"]
     if config.get("default") is not None:
@@ -87,8 +89,7 @@ def _domain(config: Mapping[str, Any]) -> Domain:
         return Categorical(values, ordered=bool(config.get("ordered")))
     if kind not in ("Int", "Float"):
         raise SearchSpaceError(
-            f"`{config['name']}` needs to be a Choice, Int, Float, Boolean or Fixed; "
-            f"received {kind}"
+            f"`{config['name']}` must be a Choice, Int, Float, Boolean or Fixed; got {kind}"
         )
     sampling = config.get("sampling") or "linear"
     if kind == "Float":
@@ -98,10 +99,13 @@ def _domain(config: Mapping[str, Any]) -> Domain:
 
 
 def condition_text(decision: Decision) -> str | None:
-    """When a decision is active, in words; None for one that always is.
+    """The conditions of a decision as text; None if it is always active.
 
     >>> condition_text(Decision("n", Integer(1, 4), (Condition("kind", ("a", "b")),)))
     'kind = a or b'
     """
-    texts = (f"{one.parent} = {' or '.join(map(str, one.values))}" for one in decision.conditions)
+    texts = (
+        f"{condition.parent} = {' or '.join(map(str, condition.values))}"
+        for condition in decision.conditions
+    )
     return ", ".join(texts) or None

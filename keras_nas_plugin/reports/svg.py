@@ -1,4 +1,4 @@
-"""From a matplotlib figure to SVG that lives inside a page."""
+"""Converts Matplotlib figures to inline SVG of an HTML page."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
+from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.figure import Figure
 
-# Colours that a drawing names and that the page decides on, by its light or dark scheme.
+# Placeholder colours of the figures; the page replaces them by those of its light or dark scheme.
 TEXT, MUTED, GRID = "#010101", "#020202", "#030303"
 FIRST, SECOND, THIRD, CARD = "#040404", "#050505", "#060606", "#070707"
 _PAGE = {
@@ -24,8 +25,8 @@ _PAGE = {
     CARD: "var(--card)",
 }
 _HREF = "{http://www.w3.org/1999/xlink}href"
-# Text stays text: it scales, can be selected and found. Ids are the same on every run.
-_SETTINGS = {
+# Text stays text, which can be scaled, selected and searched. Ids are the same in every run.
+_SETTINGS: dict[Any, Any] = {  # matplotlib types the keys as literals
     "svg.fonttype": "none",
     "svg.hashsalt": "keras-nas",
     "font.size": 10.0,
@@ -49,7 +50,7 @@ _SETTINGS = {
 
 @contextlib.contextmanager
 def drawing() -> Iterator[None]:
-    """Matplotlib's settings for pictures in a page, whatever the user's own are."""
+    """Apply the settings for figures of the page, independently of the user's own."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
@@ -57,35 +58,35 @@ def drawing() -> Iterator[None]:
 
 
 def to_svg(figure: Figure, key: str, title: str, description: str) -> str:
-    """A figure as an ``<svg>`` element that screen readers announce.
+    """Convert a figure to an ``<svg>`` element with a title and description for screen readers.
 
     Args:
-        figure: What to draw; within `drawing`.
-        key: Begins the ids of this picture: they must not repeat within the page.
-        title: What it shows.
-        description: What it says.
+        figure: The figure, created inside `drawing`.
+        key: Prefix of the ids in this element, unique within the page.
+        title: Title of the figure.
+        description: Description of the figure, in a sentence.
     """
-    written = io.StringIO()
+    stream = io.StringIO()
     for axes in figure.axes:
         for artist in axes.get_children():
-            # A clip path would be a reference; drawings keep within their axes themselves.
+            # A clip path would be a reference by id, and figures stay inside their axes anyway.
             artist.set_clip_on(False)
-    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None})
-    return inline(written.getvalue(), key, title, description)
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    return inline(stream.getvalue(), key, title, description)
 
 
 def inline(text: str, key: str, title: str, description: str) -> str:
-    """An SVG file as an element of a page: see `to_svg`."""
+    """Convert the content of an SVG file to an element of a page; see `to_svg`."""
     root = ElementTree.fromstring(text)
     for node in root.iter():
         node.tag = node.tag.rpartition("}")[2]
         _localise(node, key)
     for parent in list(root.iter()):
         for child in list(parent):
-            # A style sheet in here would be that of the whole page.
+            # A style sheet in here would apply to the entire page.
             if child.tag in ("metadata", "style"):
                 parent.remove(child)
-    # Sizes of the file are in points; in the page the picture is as wide as there is room.
+    # The file has a size in points; in the page the figure is as wide as its column.
     width = float(root.get("viewBox", "0 0 0 0").split()[2])
     root.attrib = {
         "viewBox": root.attrib["viewBox"],
@@ -101,7 +102,7 @@ def inline(text: str, key: str, title: str, description: str) -> str:
 
 
 def _localise(node: ElementTree.Element, key: str) -> None:
-    """Let an element's attributes mean the same within a page."""
+    """Adapt ids, references, colours and fonts of an element to the page."""
     target = node.attrib.pop(_HREF, None)
     if target is not None:
         node.set("href", f"#{key}-{target.removeprefix('#')}")
@@ -112,7 +113,6 @@ def _localise(node: ElementTree.Element, key: str) -> None:
     if style is not None:
         for colour, name in _PAGE.items():
             style = style.replace(colour, name)
-        # The page's own font.
         style = re.sub(r"font: ([\d.]+px)[^;]*", r"font-size: \1", style)
         style = re.sub(r"font-family: [^;]*;?", "", style)
         node.set("style", style)

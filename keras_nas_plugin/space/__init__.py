@@ -1,27 +1,35 @@
-"""Search spaces: what may vary, under which conditions, and a language to describe it.
+"""Search spaces: decisions, their conditions, and a language for describing architectures.
 
-A space is described with nodes, from layers to cells, and becomes an ordinary
-`keras_tuner.HyperModel`: see `SpaceHyperModel`.
+A description is a tree of nodes, from single layers to cells. `SpaceHyperModel` turns it into
+an ordinary `keras_tuner.HyperModel`.
 
-`SearchSpec` is what strategies see of any space, described here or by a ``build(hp)``.
-Importing this package loads neither Keras nor KerasTuner.
+Search strategies work on a `SearchSpec`. It is derived from any hypermodel, whether that is a
+description or a hand-written ``build(hp)``. Importing this package loads neither Keras nor
+KerasTuner.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keras_nas_plugin.lazy import load
-from keras_nas_plugin.space.architecture import Architecture, Vertex
-from keras_nas_plugin.space.cell import Cell, Stack
-from keras_nas_plugin.space.choices import InputChoice, LayerChoice, Optional, Repeat, When
+from keras_nas_plugin.lazy import attach
 from keras_nas_plugin.space.domains import Categorical, Domain, Integer, Real
-from keras_nas_plugin.space.nodes import Branches, Identity, Layer, Node, Sequential, Zero
+from keras_nas_plugin.space.language.architecture import Architecture, Vertex
+from keras_nas_plugin.space.language.base import Node
+from keras_nas_plugin.space.language.cell import Cell, Stack
+from keras_nas_plugin.space.language.choices import (
+    InputChoice,
+    LayerChoice,
+    Optional,
+    Repeat,
+    When,
+)
+from keras_nas_plugin.space.language.nodes import Branches, Identity, Layer, Sequential, Zero
+from keras_nas_plugin.space.language.values import Derived, Value, ValueChoice
 from keras_nas_plugin.space.spec import Condition, Decision, SearchSpec
-from keras_nas_plugin.space.values import Derived, Value, ValueChoice
 
 if TYPE_CHECKING:
-    from keras_nas_plugin.space.hypermodel import SpaceHyperModel as SpaceHyperModel
+    from keras_nas_plugin.space.language.hypermodel import SpaceHyperModel as SpaceHyperModel
 
 __all__ = [
     "Architecture",
@@ -52,8 +60,4 @@ __all__ = [
     "Zero",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "SpaceHyperModel":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load(f"{__name__}.hypermodel", name)
+__getattr__, __dir__ = attach(__name__, {"SpaceHyperModel": "language.hypermodel"})

@@ -10,21 +10,22 @@ import numpy as np
 from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.space.domains import Domain, Integer, Real
 
-#: Code of a value that an unordered column does not know: equal to no other value.
+#: Code of a value that is not in the domain of an unordered column. No valid value has it.
 UNKNOWN = -1.0
 
-# Ordered domains with more values than this are coded as if they were continuous.
-_LISTED = 1024
+# Ordered domains with more values than this are encoded as if they were continuous.
+_MAX_LISTED = 1024
 
 
 class Column:
-    """One decision with at least two values, as numbers.
+    """Encodes the values of one decision, at least two, as numbers called codes.
 
-    A code is an index for an unordered domain and a position in [0, 1] for an ordered
-    one: the domain's own, at most 1024 of them, or any when there are more values.
+    The code of a value is its index in an unordered domain and its position in [0, 1] in an
+    ordered one. An ordered domain with more than 1024 values is treated as continuous, so that
+    every position in [0, 1] is a code.
 
     Args:
-        name: The decision's name; several columns may have one name.
+        name: The decision's name; several columns may have the same name.
         domain: The decision's values.
         conditional: Whether the decision may be inactive.
     """
@@ -34,38 +35,41 @@ class Column:
         self.domain = domain
         self.conditional = conditional
         self.ordered = domain.ordered
-        few = domain.size is not None and (not domain.ordered or domain.size <= _LISTED)
-        #: All values in order, or None when they are too many to list.
-        self.values = tuple(domain.values()) if few else None
-        self._codes = np.arange(len(self.values), dtype=float) if few else np.zeros(0)
-        self._even = few
-        if few and self.ordered:
-            self._codes = np.array([min(max(domain.position(v), 0.0), 1.0) for v in self.values])
-            middles = (np.arange(len(self.values)) + 0.5) / len(self.values)
+        listed = domain.size is not None and (not domain.ordered or domain.size <= _MAX_LISTED)
+        #: All values in order; empty if there are too many to list.
+        self.listed: tuple[Any, ...] = tuple(domain.values()) if listed else ()
+        #: All values in order, or None if there are too many to list.
+        self.values: tuple[Any, ...] | None = self.listed if listed else None
+        self._codes: np.ndarray = np.arange(len(self.listed)).astype(float)
+        self._even = listed
+        if listed and self.ordered:
+            self._codes = np.array([min(max(domain.position(v), 0.0), 1.0) for v in self.listed])
+            middles = (np.arange(len(self.listed)) + 0.5) / len(self.listed)
             self._even = bool(np.allclose(self._codes, middles, rtol=0.0, atol=1e-9))
-        self._edges = (self._codes[1:] + self._codes[:-1]) / 2.0
+        self._edges: np.ndarray = (self._codes[1:] + self._codes[:-1]) / 2.0
 
     def __repr__(self) -> str:
         return f"Column({self.name!r}, {self.domain}, conditional={self.conditional})"
 
-    def code(self, value: Any) -> float | None:
-        """The number of a value; None where it means nothing to this column.
+    def code(self, value: object) -> float | None:
+        """The code of a value; None if the domain does not contain it.
 
-        A number outside the range of a numeric domain counts as the nearest one inside.
+        A number outside the range of a numeric domain is clipped to the range.
         """
         if self.domain.contains(value):
             if not self.ordered:
                 return float(self._index(value))
             return self._canonical(self.domain.position(value))
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if isinstance(self.domain, Integer | Real) and number and math.isfinite(value):
-            near = min(max(value, self.domain.low), self.domain.high)
-            return self._canonical(self.domain.position(near))
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if isinstance(self.domain, Integer | Real) and math.isfinite(value):
+            nearest: Any = min(max(value, self.domain.low), self.domain.high)
+            return self._canonical(self.domain.position(nearest))
         return None
 
-    def _index(self, value: Any) -> int:
-        same = [i for i, other in enumerate(self.values) if other == value]
-        return next((i for i in same if type(self.values[i]) is type(value)), same[0])
+    def _index(self, value: object) -> int:
+        equal = [index for index, listed in enumerate(self.listed) if listed == value]
+        return next((i for i in equal if type(self.listed[i]) is type(value)), equal[0])
 
     def _canonical(self, position: float) -> float:
         if self.values is not None:
@@ -76,10 +80,10 @@ class Column:
         """The value of a code.
 
         Raises:
-            SearchSpaceError: The code belongs to no value.
+            SearchSpaceError: No value has this code.
         """
-        if not 0.0 <= code <= (1.0 if self.ordered else len(self.values) - 1.0):
-            raise SearchSpaceError(f"a code of {self} needs to be one of a value; received {code}")
+        if not 0.0 <= code <= (1.0 if self.ordered else len(self.listed) - 1.0):
+            raise SearchSpaceError(f"a code of {self} must be that of a value; got {code}")
         if self.values is not None:
             return self.values[int(self.indices(np.array([code]))[0])]
         return self.domain.at(min(float(code), math.nextafter(1.0, 0.0)))
@@ -88,7 +92,7 @@ class Column:
         """Index of each code's value among `values`.
 
         Args:
-            codes: Shape ``[n]``, known codes of this column.
+            codes: Shape ``[n]``, codes of values of this column.
 
         Returns:
             Integers of shape ``[n]``.
@@ -109,33 +113,34 @@ class Column:
         return self._codes[self.indices(positions)]
 
     def at(self, positions: np.ndarray) -> np.ndarray:
-        """Codes of the values at these positions: `Domain.at` for many at once.
+        """Codes of the values at these positions: `Domain.at` for many positions at once.
 
         Args:
             positions: Shape ``[n]``, in [0, 1).
 
         Returns:
-            Codes, shape ``[n]``: positions drawn uniformly give values as the domain
-            draws them.
+            Codes of shape ``[n]``. Uniformly distributed positions give codes that follow the
+            distribution of the domain.
         """
         if self.values is None:
             return positions.copy()
         if self._even:
             return self._codes[(positions * len(self.values)).astype(np.intp)]
-        drawn = [self.domain.position(self.domain.at(float(one))) for one in positions]
-        return self._codes[self.indices(np.array(drawn))]
+        exact = [self.domain.position(self.domain.at(float(position))) for position in positions]
+        return self._codes[self.indices(np.array(exact))]
 
     def beside(self, codes: np.ndarray, up: np.ndarray) -> np.ndarray:
-        """Codes one value up or down in a listed ordered column; inwards at its ends.
+        """Codes of the adjacent values in a listed ordered column; at an end, the inner neighbour.
 
         Args:
-            codes: Shape ``[n]``, known codes of this column.
-            up: Booleans of shape ``[n]``.
+            codes: Shape ``[n]``, codes of values of this column.
+            up: Booleans of shape ``[n]``: True for the next larger value, False for the next
+                smaller one.
 
         Returns:
             Codes of shape ``[n]``.
         """
-        at = self.indices(codes)
-        to = at + np.where(up, 1, -1)
-        inside = (to >= 0) & (to < len(self.values))
-        return self._codes[np.where(inside, to, 2 * at - to)]
+        index = self.indices(codes)
+        target = index + np.where(up, 1, -1)
+        inside = (target >= 0) & (target < len(self.listed))
+        return self._codes[np.where(inside, target, 2 * index - target)]

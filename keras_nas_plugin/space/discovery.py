@@ -1,48 +1,52 @@
-"""Finding all hyperparameters of a model-building function, conditional ones included."""
+"""Discovery of all hyperparameters of a hypermodel, including conditional ones."""
 
 from __future__ import annotations
 
 import copy
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.errors import SearchSpaceError
+
+if TYPE_CHECKING:
+    import keras_tuner
 
 logger = logging.getLogger("keras_nas_plugin")
 
 
 def discover(
-    build: Callable[[Any], Any],
-    get_space: Callable[[], Any],
-    update_space: Callable[[Any], None],
+    build: Callable[[keras_tuner.HyperParameters], object],
+    get_space: Callable[[], keras_tuner.HyperParameters],
+    update_space: Callable[[keras_tuner.HyperParameters], None],
 ) -> None:
-    """Build models until every conditional scope was open once.
+    """Build models until every conditional scope has been active at least once.
 
     Unlike KerasTuner's own loop (1.4.8), a configuration that cannot be built does not end
-    the search before its first trial, and a scope that nothing opens does not loop for ever.
+    the search before its first trial, and a scope that no value activates does not cause an
+    infinite loop.
 
     Args:
         build: The hypermodel's `build`.
-        get_space: Returns a fresh copy of the known `HyperParameters`.
-        update_space: Takes over the hyperparameters that a build asked for.
+        get_space: Returns a new copy of the hyperparameters declared so far.
+        update_space: Receives the hyperparameters that a build declared.
 
     Raises:
-        SearchSpaceError: Nothing could be built, and no hyperparameter was asked for.
+        SearchSpaceError: The first build failed and declared no hyperparameter.
     """
     opened: list[Any] = []
     waiting: list[Any] = []
-    given_up: list[Any] = []
+    unreachable: list[Any] = []
     target: Any = None
     while True:
         hyperparameters = get_space()
         if target is not None:
-            wanted = {condition.name: condition.values[0] for condition in target}
-            hyperparameters.values = _defaults(hyperparameters, wanted)
+            required = {condition.name: condition.values[0] for condition in target}
+            hyperparameters.values = _defaults(hyperparameters, required)
         error = _try_build(build, hyperparameters)
         if error is not None and not hyperparameters.space:
             raise SearchSpaceError(
-                "`hypermodel` needs build(hp) to return a model for the default values; it "
+                "`hypermodel` must return a model from build(hp) for the default values; it "
                 f"raised {type(error).__name__}: {error}"
             ) from error
         update_space(hyperparameters)
@@ -53,34 +57,39 @@ def discover(
             if scope not in waiting:
                 waiting.append(copy.deepcopy(scope))
         if target is not None and target not in opened:
-            given_up.append(target)
-        closed = [scope for scope in waiting if scope not in opened and scope not in given_up]
+            unreachable.append(target)
+        closed = [scope for scope in waiting if scope not in opened and scope not in unreachable]
         if not closed:
             return
         target = closed[0]
 
 
-def _defaults(hyperparameters: Any, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Active values: the wanted ones, else defaults.
+def _defaults(
+    hyperparameters: keras_tuner.HyperParameters, required: dict[str, Any]
+) -> dict[str, Any]:
+    """Values of the active hyperparameters: the required value if there is one, else the default.
 
-    `HyperParameters.ensure_active_values` draws from an unseeded generator, so the order
-    in which scopes open, and with it the space, would differ from run to run.
+    This replaces `HyperParameters.ensure_active_values`, which draws from an unseeded generator:
+    the order in which scopes become active, and with it the space, would differ between runs.
     """
     values: dict[str, Any] = {}
     for item in hyperparameters.space:
         if all(condition.is_active(values) for condition in item.conditions):
-            values[item.name] = wanted.get(item.name, item.default)
+            values[item.name] = required.get(item.name, item.default)
     return values
 
 
-def _try_build(build: Callable[[Any], Any], hyperparameters: Any) -> Exception | None:
+def _try_build(
+    build: Callable[[keras_tuner.HyperParameters], object],
+    hyperparameters: keras_tuner.HyperParameters,
+) -> Exception | None:
     try:
         build(hyperparameters)
     except Exception as error:
-        # KerasTuner lets hypermodels reject a configuration by raising: a failed trial
-        # later, not the end of the search now.
+        # KerasTuner allows hypermodels to reject a configuration by raising an exception. In the
+        # search this is a failed trial; during discovery it must not end the search.
         logger.warning(
-            "A model could not be built while the space was explored (%s: %s); values: %s",
+            "A model could not be built during the discovery of the space (%s: %s); values: %s",
             type(error).__name__,
             error,
             dict(hyperparameters.values),

@@ -6,11 +6,13 @@ import abc
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from keras_nas_plugin.errors import SearchSpaceError
+
+V = TypeVar("V")
 
 SAMPLINGS = ("linear", "log", "reverse_log")
 
@@ -18,86 +20,95 @@ SAMPLINGS = ("linear", "log", "reverse_log")
 # A fifth of the range is the usual setting for Gaussian mutation of a bounded gene.
 MUTATION_SCALE = 0.2
 
-# Ordered domains with at most this many values have the two adjacent ones as neighbours; in
-# longer ones these are too near to tell apart, and four Gaussian steps are drawn instead, as
-# SMAC does (Hutter, Hoos & Leyton-Brown 2011, section 4.3).
+# In an ordered domain with at most this many values, the neighbours of a value are the two
+# adjacent ones. In larger domains, adjacent values hardly differ, so four Gaussian steps are drawn
+# instead, as in SMAC (Hutter, Hoos & Leyton-Brown 2011, section 4.3).
 _ADJACENT = 12
 _NEIGHBOURS = 4
 
 
-class Domain(abc.ABC):
+class Domain(abc.ABC, Generic[V]):
     """A set of values laid out on the unit interval.
 
-    A *position* in [0, 1) is what a value is drawn from: equal lengths are equally
-    probable. Logarithmic domains are laid out by ratio, stepped ones by index.
+    A value is drawn by drawing its *position* uniformly from [0, 1). On a logarithmic domain,
+    equal distances between positions are equal ratios between values. A domain with a step
+    assigns an interval of equal length to each value.
     """
 
-    #: Number of values, or None when there are uncountably many.
-    size: int | None
-    #: Whether neighbouring positions hold neighbouring values.
-    ordered: bool
+    @property
+    @abc.abstractmethod
+    def size(self) -> int | None:
+        """Number of values, or None if there are uncountably many."""
+
+    @property
+    @abc.abstractmethod
+    def ordered(self) -> bool:
+        """Whether the order of the values is meaningful, so that close positions are similar."""
 
     @abc.abstractmethod
-    def at(self, position: float) -> Any:
+    def at(self, position: float) -> V:
         """The value at a position in [0, 1)."""
 
     @abc.abstractmethod
-    def position(self, value: Any) -> float:
-        """A position that holds ``value``."""
+    def position(self, value: V) -> float:
+        """A position of ``value``, the inverse of `at`."""
 
     @abc.abstractmethod
-    def contains(self, value: Any) -> bool:
-        """Whether ``value`` is one of the values, type included."""
+    def contains(self, value: object) -> bool:
+        """Whether the domain contains ``value``; a boolean is never equal to a number."""
 
-    def canonical(self, value: Any) -> Any:
-        """A value of the domain in its own type: 1 is 1.0 among real numbers."""
+    def canonical(self, value: V) -> V:
+        """Convert a value to the domain's type: 1 becomes 1.0 in a domain of real numbers."""
         return value
 
     @abc.abstractmethod
-    def values(self) -> Iterator[Any]:
-        """All values of a countable domain, in order."""
+    def values(self) -> Iterator[V]:
+        """All values of a countable domain, in order; there may be too many to list."""
 
-    def sample(self, rng: np.random.Generator) -> Any:
+    @abc.abstractmethod
+    def nth(self, index: int) -> V:
+        """The value with this index, from 0, in a countable domain; the others are not listed."""
+
+    def sample(self, rng: np.random.Generator) -> V:
         """Draw a value, uniform in position."""
         return self.at(float(rng.random()))
 
-    def mutate(self, value: Any, rng: np.random.Generator) -> Any:
-        """Another value: near ``value`` where order means something, else any.
+    def mutate(self, value: V, rng: np.random.Generator) -> V:
+        """Draw another value: one near ``value`` in an ordered domain, any other one otherwise.
 
-        Ordered domains take a Gaussian step in position (Bäck & Schwefel 1993, section
-        2.2), reflected at the ends; a step too small to leave ``value`` becomes a step
-        to the neighbour on that side.
+        In an ordered domain, the position takes a Gaussian step (Bäck & Schwefel 1993, section
+        2.2), which is reflected at the ends. A step that is too small to change the value
+        becomes a step to the adjacent value on that side.
         """
         if self.size == 1:
             return value
         if not self.ordered:
-            others = [other for other in self.values() if other != value]
-            return others[int(rng.integers(len(others)))]
+            candidates = [candidate for candidate in self.values() if candidate != value]
+            return candidates[int(rng.integers(len(candidates)))]
         step = float(rng.normal(0.0, MUTATION_SCALE))
         mutated = self.at(_reflect(self.position(value) + step))
         return mutated if mutated != value else self.beside(value, up=step > 0)
 
-    def neighbours(self, value: Any, rng: np.random.Generator) -> list[Any]:
-        """Values one step from ``value``, each once, without ``value`` itself.
+    def neighbours(self, value: V, rng: np.random.Generator) -> list[V]:
+        """Distinct values that are one step from ``value``, excluding ``value`` itself.
 
-        All others of an unordered domain; the next one on each side of a short ordered
-        one; up to four Gaussian steps, as in `mutate`, along a long or continuous one.
+        These are all other values in an unordered domain, the adjacent value on each side in a
+        small ordered domain, and up to four Gaussian steps as in `mutate` in a larger or
+        continuous one.
         """
         if self.size == 1:
             return []
         if not self.ordered:
-            return [other for other in self.values() if other != value]
+            return [candidate for candidate in self.values() if candidate != value]
         if self.size is not None and self.size <= _ADJACENT:
-            near = [self.beside(value, up=False), self.beside(value, up=True)]
+            nearby = [self.beside(value, up=False), self.beside(value, up=True)]
         else:
-            near = [self.mutate(value, rng) for _ in range(_NEIGHBOURS)]
-        return [other for index, other in enumerate(near) if other not in near[:index]]
+            nearby = [self.mutate(value, rng) for _ in range(_NEIGHBOURS)]
+        return [near for index, near in enumerate(nearby) if near not in nearby[:index]]
 
-    def beside(self, value: Any, *, up: bool) -> Any:
-        """The neighbour of ``value`` on one side, or on the other at the end."""
-        values = list(self.values())
-        index = values.index(value) + (1 if up else -1)
-        return values[index] if 0 <= index < len(values) else values[index - (2 if up else -2)]
+    @abc.abstractmethod
+    def beside(self, value: V, *, up: bool) -> V:
+        """The next larger or smaller value; at an end of the domain, the one on the other side."""
 
 
 def _reflect(position: float) -> float:
@@ -111,15 +122,15 @@ def _reflect(position: float) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class Categorical(Domain):
-    """One of a few values; ``ordered`` when their order carries meaning."""
+class Categorical(Domain[Any]):
+    """An explicit list of values; set ``ordered`` if their order is meaningful."""
 
     choices: tuple[Any, ...]
     ordered: bool = False
 
     def __post_init__(self) -> None:
         if not self.choices:
-            raise SearchSpaceError("`choices` needs at least one value; received none")
+            raise SearchSpaceError("`choices` must have at least one value; got none")
 
     @property
     def size(self) -> int:
@@ -134,24 +145,34 @@ class Categorical(Domain):
         """See `Domain.position`."""
         return (self.choices.index(value) + 0.5) / len(self.choices)
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """See `Domain.contains`."""
-        return any(type(value) is type(other) and value == other for other in self.choices)
+        return any(type(value) is type(choice) and value == choice for choice in self.choices)
 
     def values(self) -> Iterator[Any]:
         """See `Domain.values`."""
         return iter(self.choices)
 
+    def nth(self, index: int) -> Any:
+        """See `Domain.nth`."""
+        return self.choices[index]
+
+    def beside(self, value: Any, *, up: bool) -> Any:
+        """See `Domain.beside`."""
+        index = self.choices.index(value) + (1 if up else -1)
+        inside = 0 <= index < len(self.choices)
+        return self.choices[index if inside else index - (2 if up else -2)]
+
 
 @dataclasses.dataclass(frozen=True)
-class _Numeric(Domain):
-    """What `Integer` and `Real` share: a range, a step and a layout.
+class _Numeric(Domain[V]):
+    """Common base of `Integer` and `Real`: a range, a step and a layout.
 
     Args:
         low: Smallest value.
         high: Largest value, inclusive.
-        step: Distance between values (``linear``) or ratio (``log``, ``reverse_log``);
-            None for every integer or every real number in the range.
+        step: Distance between values (``linear``) or their ratio (``log``,
+            ``reverse_log``); None for all integers or real numbers in the range.
         sampling: How positions map to values, as in `keras_tuner.HyperParameters.Int`.
     """
 
@@ -162,16 +183,14 @@ class _Numeric(Domain):
 
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLINGS:
-            raise SearchSpaceError(
-                f"`sampling` needs one of {SAMPLINGS}; received {self.sampling!r}"
-            )
+            raise SearchSpaceError(f"`sampling` must be one of {SAMPLINGS}; got {self.sampling!r}")
         if not self.low <= self.high:
             raise SearchSpaceError(
-                f"a range needs low <= high; received low={self.low}, high={self.high}"
+                f"`low` must not exceed `high`; got low={self.low}, high={self.high}"
             )
         if self.sampling != "linear" and self.low <= 0:
             raise SearchSpaceError(
-                f"`sampling={self.sampling!r}` needs low > 0; received low={self.low}"
+                f"`low` must be positive for `sampling={self.sampling!r}`; got low={self.low}"
             )
 
     @property
@@ -179,29 +198,51 @@ class _Numeric(Domain):
         """Numbers are ordered."""
         return True
 
-    def _steps(self) -> int:
+    def _steps(self, step: float) -> int:
         """Number of values of a stepped domain.
 
-        The margin of 1e-8 keeps the last value where floating point loses it:
-        (1.0 - 0.0) / 0.2 gives six values.
+        The margin of 1e-8 keeps the last value, which rounding errors could lose otherwise:
+        there are six values from 0.0 to 1.0 with a step of 0.2.
         """
         if self.sampling == "linear":
-            return math.floor((self.high - self.low) / self.step + 1e-8) + 1
-        return math.floor(math.log(self.high / self.low, self.step) + 1e-8) + 1
+            return math.floor((self.high - self.low) / step + 1e-8) + 1
+        return math.floor(math.log(self.high / self.low, step) + 1e-8) + 1
 
-    def _step_value(self, index: int) -> float:
+    def _step_value(self, index: int, step: float) -> float:
         if self.sampling == "linear":
-            return min(self.low + index * self.step, self.high)
-        grown = min(self.low * self.step**index, self.high)
+            return min(self.low + index * step, self.high)
+        grown = min(self.low * step**index, self.high)
         value = grown if self.sampling == "log" else self.high + self.low - grown
-        # Rounding must not carry it over an end.
+        # Rounding errors must not move the value out of the range.
         return min(max(value, self.low), self.high)
 
-    def _step_index(self, value: float) -> int:
+    def _step_index(self, value: float, step: float) -> int:
         if self.sampling == "linear":
-            return round((value - self.low) / self.step)
+            return round((value - self.low) / step)
         grown = value if self.sampling == "log" else self.high + self.low - value
-        return round(math.log(grown / self.low, self.step))
+        return round(math.log(grown / self.low, step))
+
+    def _beside_step(self, value: V, index: int, last: int, *, up: bool) -> V:
+        """`beside` in a domain with a step, whose values are not listed.
+
+        Steps that are too small to change a floating-point number are doubled.
+
+        Args:
+            value: The value.
+            index: Its index.
+            last: Index of the last value.
+            up: See `beside`.
+        """
+        direction = 1 if up else -1
+        if not 0 <= index + direction <= last:
+            direction = -direction
+        distance = 1
+        while True:
+            target = min(max(index + direction * distance, 0), last)
+            beside = self.nth(target)
+            if beside != value or target in (0, last):
+                return beside
+            distance *= 2
 
     def _stretch(self, position: float, high: float) -> float:
         """Value at ``position`` of the unstepped range [low, high)."""
@@ -223,29 +264,33 @@ class _Numeric(Domain):
 
 
 @dataclasses.dataclass(frozen=True)
-class Integer(_Numeric):
-    """Integers from ``low`` to ``high``, both included."""
+class Integer(_Numeric[int]):
+    """Integers from ``low`` to ``high``, inclusive."""
+
+    low: int
+    high: int
+    step: int | None = None
 
     @property
     def size(self) -> int:
         """Number of integers."""
-        return self.high - self.low + 1 if self.step is None else self._steps()
+        return self.high - self.low + 1 if self.step is None else self._steps(self.step)
 
     def at(self, position: float) -> int:
         """See `Domain.at`."""
         if self.step is not None:
-            return int(self._step_value(int(position * self.size)))
-        # Equal lengths of [low, high + 1): the largest integer is drawn as well.
-        # Rounded down, also below zero, where `int` rounds up.
+            return int(self._step_value(int(position * self.size), self.step))
+        # The range is [low, high + 1), so that the largest integer is drawn as well. `floor`
+        # also rounds negative numbers down, where `int` would round up.
         return max(self.low, min(self.high, math.floor(self._stretch(position, self.high + 1))))
 
     def position(self, value: int) -> float:
         """See `Domain.position`."""
         if self.step is not None:
-            return (self._step_index(value) + 0.5) / self.size
+            return (self._step_index(value, self.step) + 0.5) / self.size
         return min(max(self._shrink(value + 0.5, self.high + 1), 0.0), 1.0)
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """See `Domain.contains`."""
         if isinstance(value, bool) or not isinstance(value, int):
             return False
@@ -253,46 +298,51 @@ class Integer(_Numeric):
             return False
         if self.step is None:
             return True
-        return int(self._step_value(self._step_index(value))) == value
+        return int(self._step_value(self._step_index(value, self.step), self.step)) == value
 
     def values(self) -> Iterator[int]:
         """See `Domain.values`."""
         if self.step is None:
             return iter(range(self.low, self.high + 1))
-        return (int(self._step_value(index)) for index in range(self.size))
+        return map(self.nth, range(self.size))
+
+    def nth(self, index: int) -> int:
+        """See `Domain.nth`."""
+        return self.low + index if self.step is None else int(self._step_value(index, self.step))
 
     def beside(self, value: int, *, up: bool) -> int:
-        """See `Domain.beside`; without a list of all integers."""
+        """See `Domain.beside`."""
         if self.step is not None:
-            return super().beside(value, up=up)
-        other = value + (1 if up else -1)
-        return other if self.low <= other <= self.high else value - (1 if up else -1)
+            index = self._step_index(value, self.step)
+            return self._beside_step(value, index, self.size - 1, up=up)
+        beside = value + (1 if up else -1)
+        return beside if self.low <= beside <= self.high else value - (1 if up else -1)
 
 
 @dataclasses.dataclass(frozen=True)
-class Real(_Numeric):
-    """Real numbers from ``low`` to ``high``; a finite set where a step is given."""
+class Real(_Numeric[float]):
+    """Real numbers from ``low`` to ``high``; a finite set if there is a step."""
 
     @property
     def size(self) -> int | None:
         """Number of values; None without a step."""
         if self.low == self.high:
             return 1
-        return None if self.step is None else self._steps()
+        return None if self.step is None else self._steps(self.step)
 
     def at(self, position: float) -> float:
         """See `Domain.at`."""
         if self.step is not None:
-            return float(self._step_value(int(position * self._steps())))
+            return float(self._step_value(int(position * self._steps(self.step)), self.step))
         return float(min(max(self._stretch(position, self.high), self.low), self.high))
 
     def position(self, value: float) -> float:
         """See `Domain.position`."""
         if self.step is not None:
-            return (self._step_index(value) + 0.5) / self._steps()
+            return (self._step_index(value, self.step) + 0.5) / self._steps(self.step)
         return min(max(self._shrink(value, self.high), 0.0), 1.0)
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """See `Domain.contains`."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
@@ -300,19 +350,21 @@ class Real(_Numeric):
             return False
         if self.step is None:
             return True
-        return math.isclose(self._step_value(self._step_index(value)), value, rel_tol=1e-6)
+        return math.isclose(
+            self._step_value(self._step_index(value, self.step), self.step), value, rel_tol=1e-6
+        )
 
     def canonical(self, value: float) -> float:
         """See `Domain.canonical`."""
         return float(value)
 
     def mutate(self, value: float, rng: np.random.Generator) -> float:
-        """See `Domain.mutate`; 0.3 is the same as the grid's 0.30000000000000004."""
+        """See `Domain.mutate`; with a step, the value is rounded to the grid first."""
         on_grid = value if self.step is None else self.at(self.position(value))
         return super().mutate(on_grid, rng)
 
     def neighbours(self, value: float, rng: np.random.Generator) -> list[float]:
-        """See `Domain.neighbours`; 0.3 is the same as the grid's 0.30000000000000004."""
+        """See `Domain.neighbours`; with a step, the value is rounded to the grid first."""
         on_grid = value if self.step is None else self.at(self.position(value))
         return super().neighbours(on_grid, rng)
 
@@ -323,16 +375,19 @@ class Real(_Numeric):
             SearchSpaceError: There is no step, so the values cannot be listed.
         """
         if self.size is None:
-            raise SearchSpaceError(
-                f"listing values needs a `step`; received the reals of [{self.low}, {self.high}]"
-            )
+            raise SearchSpaceError(f"`step` must be set to list the values of {self}; got None")
         if self.step is None:
             return iter((float(self.low),))
-        return (float(self._step_value(index)) for index in range(self._steps()))
+        return map(self.nth, range(self._steps(self.step)))
+
+    def nth(self, index: int) -> float:
+        """See `Domain.nth`; without a step, there is at most one value."""
+        return float(self.low if self.step is None else self._step_value(index, self.step))
 
     def beside(self, value: float, *, up: bool) -> float:
-        """See `Domain.beside`; without a step, the next number the machine knows."""
+        """See `Domain.beside`; without a step, the adjacent floating-point number."""
         if self.step is not None:
-            return super().beside(value, up=up)
-        other = math.nextafter(value, math.inf if up else -math.inf)
-        return other if self.low <= other <= self.high else math.nextafter(value, self.low)
+            index = self._step_index(value, self.step)
+            return self._beside_step(value, index, self._steps(self.step) - 1, up=up)
+        beside = math.nextafter(value, math.inf if up else -math.inf)
+        return beside if self.low <= beside <= self.high else math.nextafter(value, self.low)

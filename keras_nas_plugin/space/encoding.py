@@ -1,4 +1,4 @@
-"""A search space as columns of numbers, for models that learn from configurations."""
+"""Numeric encoding of configurations, for models that learn from them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.space.columns import UNKNOWN, Column
 from keras_nas_plugin.space.spec import Condition, SearchSpec, Values
 
-# Under this name, which no field has, a spec keeps its encoding.
+# Attribute under which a spec caches its encoding; no field has this name.
 _CACHE = "_encoding"
 
 
 @dataclasses.dataclass(frozen=True)
 class _Slot:
-    """A decision as `Encoding` works through it; ``column`` is None for a constant."""
+    """A decision as `Encoding` processes it; ``column`` is None if it has a single value."""
 
     name: str
     column: int | None
@@ -37,12 +37,12 @@ class Encoding:
 
     A row has one *code* for each decision with at least two values, in the order of
     ``spec.decisions``: an index for an unordered decision, a position in [0, 1] for an
-    ordered one, `UNKNOWN` for a label that the space does not have, and NaN where the
-    decision is inactive. Decisions of one name under different conditions have a column
-    each. Values that are missing (the decision came late) or mean nothing to the decision
-    count as its default. Foreign names are left out.
+    ordered one, `UNKNOWN` for a label that the space does not have, and NaN if the decision
+    is inactive. Decisions of the same name under different conditions have a column each.
+    Values that are missing (the decision was added later) or not in the domain count as the
+    default. Names that are not in the space are ignored.
 
-    Get it with `encoding_of`, which keeps one for each spec.
+    Use `encoding_of`, which caches one for each spec.
 
     Args:
         spec: The space.
@@ -65,58 +65,45 @@ class Encoding:
         self.spec = spec
         columns: list[Column] = []
         slots: list[_Slot] = []
-        for one in spec.decisions:
-            constant = one.domain.size == 1
-            value = next(iter(one.domain.values())) if constant else None
-            column = None if constant else len(columns)
-            slots.append(_Slot(one.name, column, value, one.default, one.conditions))
+        for decision in spec.decisions:
+            constant = decision.domain.size == 1
+            value = next(iter(decision.domain.values())) if constant else None
+            index = None if constant else len(columns)
+            slots.append(_Slot(decision.name, index, value, decision.default, decision.conditions))
             if not constant:
-                columns.append(Column(one.name, one.domain, bool(one.conditions)))
+                columns.append(Column(decision.name, decision.domain, bool(decision.conditions)))
         #: One for each decision with at least two values.
         self.columns = tuple(columns)
         self._slots = tuple(slots)
-        # Where a name stands several times, an active one may be overruled by a later one.
+        # If a name occurs several times, a later active decision overrides an earlier one.
         self._later = [
-            [after for after in range(at + 1, len(slots)) if slots[after].name == slot.name]
-            for at, slot in enumerate(slots)
+            [later for later in range(index + 1, len(slots)) if slots[later].name == slot.name]
+            for index, slot in enumerate(slots)
         ]
-        self._named: dict[str, list[int]] = {}
-        for at, slot in enumerate(slots):
-            self._named.setdefault(slot.name, []).append(at)
+        self._by_name: dict[str, list[int]] = {}
+        for index, slot in enumerate(slots):
+            self._by_name.setdefault(slot.name, []).append(index)
 
     # ------------------------------------------------------------------ one configuration
 
     def encode(self, values: Mapping[str, Any]) -> np.ndarray:
         """The codes of a configuration, shape ``[columns]``."""
         codes = np.full(len(self.columns), np.nan)
-        known: Values = {}
+        active: Values = {}
         last: dict[str, int | None] = {}
         for slot in self._slots:
-            if not slot.active(known):
+            if not slot.active(active):
                 continue
-            if last.get(slot.name) is not None:
-                codes[last[slot.name]] = np.nan
+            overridden = last.get(slot.name)
+            if overridden is not None:
+                codes[overridden] = np.nan
             last[slot.name] = slot.column
             if slot.column is None:
-                known[slot.name] = slot.constant
+                active[slot.name] = slot.constant
             else:
-                known[slot.name], codes[slot.column] = self._known(slot, values)
+                column = self.columns[slot.column]
+                active[slot.name], codes[slot.column] = _value_and_code(column, slot, values)
         return codes
-
-    def _known(self, slot: _Slot, values: Mapping[str, Any]) -> tuple[Any, float]:
-        """The value of an active decision that counts, and its code."""
-        column = self.columns[slot.column]
-        if slot.name in values:
-            code = column.code(values[slot.name])
-            if code is None and not column.ordered:
-                return values[slot.name], UNKNOWN
-            if code is not None:
-                return column.value(code), code
-        code = column.code(slot.default)
-        if code is None:
-            # As `SearchSpec.fill` has it.
-            code = float(column.at(np.zeros(1))[0])
-        return column.value(code), code
 
     def encode_many(self, many: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """The codes of several configurations, shape ``[n, columns]``."""
@@ -124,7 +111,7 @@ class Encoding:
         return np.array(rows).reshape(len(rows), len(self.columns))
 
     def decode(self, codes: np.ndarray) -> Values:
-        """The configuration of a row that `complete` made, or `encode` of valid values.
+        """The configuration of a row from `complete`, or from `encode` of valid values.
 
         Args:
             codes: Shape ``[columns]``.
@@ -133,7 +120,7 @@ class Encoding:
             Active values.
 
         Raises:
-            SearchSpaceError: An active decision has no code, or one of no value.
+            SearchSpaceError: An active decision has no code, or an invalid one.
         """
         values: Values = {}
         missing: set[str] = set()
@@ -144,34 +131,35 @@ class Encoding:
             if slot.column is None:
                 values[slot.name] = slot.constant
             elif math.isnan(codes[slot.column]):
-                # Fine where a later decision of this name overrules it.
+                # Valid if a later decision of this name overrides it.
                 missing.add(slot.name)
             else:
                 values[slot.name] = self.columns[slot.column].value(float(codes[slot.column]))
         if missing:
             raise SearchSpaceError(
-                f"`codes` needs a code for each active decision; received none for {missing}"
+                f"`codes` must have a code for each active decision; got none for {missing}"
             )
         return values
 
     # ------------------------------------------------------------------ many at once
 
     def complete(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Rows in which just the active columns have codes: those given, else drawn ones.
+        """Rows in which exactly the active columns have codes.
 
-        `SearchSpec.complete` for many at once.
+        `SearchSpec.complete` for many configurations at once.
 
         Args:
-            codes: Shape ``[n, columns]``; NaN and `UNKNOWN` are drawn where active.
+            codes: Shape ``[n, columns]``. NaN and `UNKNOWN` are replaced by random codes in
+                active columns.
             rng: Source of randomness.
 
         Returns:
             Shape ``[n, columns]``.
         """
         full = codes.copy()
-        for at, column in enumerate(self.columns):
-            missing = ~(codes[:, at] >= 0.0)
-            full[missing, at] = column.at(rng.random(int(missing.sum())))
+        for index, column in enumerate(self.columns):
+            missing = ~(codes[:, index] >= 0.0)
+            full[missing, index] = column.at(rng.random(int(missing.sum())))
         full[~self._activity(full)] = np.nan
         return full
 
@@ -179,7 +167,7 @@ class Encoding:
         """Codes of ``count`` random configurations, distributed as `SearchSpec.sample`.
 
         Args:
-            count: How many.
+            count: Number of configurations.
             rng: Source of randomness.
 
         Returns:
@@ -188,39 +176,38 @@ class Encoding:
         return self.complete(np.full((count, len(self.columns)), np.nan), rng)
 
     def _activity(self, full: np.ndarray) -> np.ndarray:
-        """Which columns are active, given a known code in each; shape ``[n, columns]``."""
-        count = len(full)
+        """Which columns are active, given a valid code in each; shape ``[n, columns]``."""
         active: list[np.ndarray] = []
         for slot in self._slots:
-            mask = np.ones(count, bool)
+            mask = np.ones(len(full), bool)
             for condition in slot.conditions:
                 mask &= self._holds(condition, full, active)
             active.append(mask)
-        chosen = np.zeros(full.shape, bool)
-        for at, slot in enumerate(self._slots):
+        activity = np.zeros(full.shape, bool)
+        for index, slot in enumerate(self._slots):
             if slot.column is not None:
-                chosen[:, slot.column] = self._counts(at, active)
-        return chosen
+                activity[:, slot.column] = self._counts(index, active)
+        return activity
 
-    def _counts(self, at: int, active: list[np.ndarray]) -> np.ndarray:
-        """Where a slot is active, and no later one of its name is."""
-        mask = active[at]
-        for later in self._later[at]:
+    def _counts(self, index: int, active: list[np.ndarray]) -> np.ndarray:
+        """Rows in which a slot is active and no later one of its name is."""
+        mask = active[index]
+        for later in self._later[index]:
             mask = mask & ~active[later]
         return mask
 
     def _holds(
         self, condition: Condition, full: np.ndarray, active: list[np.ndarray]
     ) -> np.ndarray:
-        """Where a condition holds; all slots of the parent's name come before."""
+        """Rows in which a condition holds; the slots of its parent have been processed before."""
         holds = np.zeros(len(full), bool)
-        for at in self._named.get(condition.parent, ()):
-            holds |= self._counts(at, active) & self._among(at, condition.values, full)
+        for index in self._by_name.get(condition.parent, ()):
+            holds |= self._counts(index, active) & self._among(index, condition.values, full)
         return holds
 
-    def _among(self, at: int, allowed: tuple[Any, ...], full: np.ndarray) -> np.ndarray | bool:
-        """Where the value of a slot is one of ``allowed``."""
-        slot = self._slots[at]
+    def _among(self, index: int, allowed: tuple[Any, ...], full: np.ndarray) -> np.ndarray | bool:
+        """Rows in which the value of a slot is one of ``allowed``."""
+        slot = self._slots[index]
         if slot.column is None:
             return slot.constant in allowed
         column, codes = self.columns[slot.column], full[:, slot.column]
@@ -232,53 +219,52 @@ class Encoding:
     # ------------------------------------------------------------------ for learned models
 
     def features(self, codes: np.ndarray) -> np.ndarray:
-        """Fixed-length vectors for learned predictors: all in [0, 1], without NaN.
+        """Fixed-length vectors for learned predictors, with numbers in [0, 1] and no NaN.
 
-        An unordered column becomes one number for each value, of which one is 1 (none
-        where it is inactive or unknown); an ordered one becomes its position, 0.5 where
-        it is inactive. A conditional column has one more number: 1 where it is active.
+        An unordered column is one-hot encoded (all zeros if it is inactive or unknown); an
+        ordered one becomes its position, or 0.5 if it is inactive. A conditional column has
+        one more number: 1 if it is active, else 0.
 
         Args:
             codes: Shape ``[n, columns]``.
 
         Returns:
-            Shape ``[n, width]``; `feature_names` says what is where.
+            Shape ``[n, width]``; `feature_names` names each number.
         """
         parts = [np.zeros((len(codes), 0))]
-        for at, column in enumerate(self.columns):
-            code = codes[:, at]
+        for index, column in enumerate(self.columns):
+            code = codes[:, index]
             if column.ordered:
                 parts.append(np.where(np.isnan(code), 0.5, code)[:, None])
             else:
-                parts.append((code[:, None] == np.arange(len(column.values))).astype(float))
+                parts.append((code[:, None] == np.arange(len(column.listed))).astype(float))
             if column.conditional:
                 parts.append(~np.isnan(code)[:, None])
         return np.concatenate(parts, axis=1, dtype=float)
 
     def nearest(self, features: np.ndarray) -> np.ndarray:
-        """Codes of the configurations nearest to vectors that need not be any's features.
+        """Codes of the configurations nearest to arbitrary feature vectors.
 
-        Of an unordered column the value with the largest number is taken, of an ordered one
-        the position, within [0, 1]. Whether a column is active follows from the others.
+        An unordered column takes the value with the largest number, an ordered one the
+        position, clipped to [0, 1]. Whether a column is active depends on its parents' values.
 
         Args:
-            features: Shape ``[n, width]``, as `features` lays them out.
+            features: Shape ``[n, width]``, in the layout of `features`.
 
         Returns:
             Shape ``[n, columns]``, complete: ``nearest(features(codes))`` is ``codes``.
         """
-        codes, place = np.zeros((len(features), len(self.columns))), 0
-        for at, column in enumerate(self.columns):
+        codes, offset = np.zeros((len(features), len(self.columns))), 0
+        for index, column in enumerate(self.columns):
             if column.ordered:
-                position = np.clip(features[:, place], 0.0, np.nextafter(1.0, 0.0))
-                known = column.values is None
-                codes[:, at] = position if known else column.near(position)
-                place += 1
+                position = np.clip(features[:, offset], 0.0, np.nextafter(1.0, 0.0))
+                codes[:, index] = position if column.values is None else column.near(position)
+                offset += 1
             else:
-                width = len(column.values)
-                codes[:, at] = features[:, place : place + width].argmax(axis=1)
-                place += width
-            place += column.conditional
+                width = len(column.listed)
+                codes[:, index] = features[:, offset : offset + width].argmax(axis=1)
+                offset += width
+            offset += column.conditional
         codes[~self._activity(codes)] = np.nan
         return codes
 
@@ -290,18 +276,33 @@ class Encoding:
             if column.ordered:
                 names.append(column.name)
             else:
-                names.extend(f"{column.name}={value}" for value in column.values)
+                names.extend(f"{column.name}={value}" for value in column.listed)
             if column.conditional:
                 names.append(f"{column.name} is active")
         return tuple(names)
 
 
-def encoding_of(spec: SearchSpec) -> Encoding:
-    """The encoding of a spec: made once, and kept as long as the spec itself.
+def _value_and_code(column: Column, slot: _Slot, values: Mapping[str, Any]) -> tuple[Any, float]:
+    """The value of an active decision and its code; the default if there is no valid value."""
+    if slot.name in values:
+        code = column.code(values[slot.name])
+        if code is None and not column.ordered:
+            return values[slot.name], UNKNOWN
+        if code is not None:
+            return column.value(code), code
+    code = column.code(slot.default)
+    if code is None:
+        # Without a valid default, the first value, as in `SearchSpec.fill`.
+        code = float(column.at(np.zeros(1))[0])
+    return column.value(code), code
 
-    It is kept by identity: equal specs may differ in type (1 and True are equal).
+
+def encoding_of(spec: SearchSpec) -> Encoding:
+    """The encoding of a spec, cached with the spec itself.
+
+    It is cached by identity: equal specs may differ in type (1 and True are equal).
     """
-    kept = vars(spec)
-    if _CACHE not in kept:
-        kept[_CACHE] = Encoding(spec)
-    return kept[_CACHE]
+    attributes = vars(spec)
+    if _CACHE not in attributes:
+        attributes[_CACHE] = Encoding(spec)
+    return attributes[_CACHE]

@@ -1,4 +1,4 @@
-"""How far a trial is trained, as KerasTuner's Hyperband writes it among a trial's values."""
+"""The fidelity of a trial, as KerasTuner's Hyperband stores it among the trial's values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PREFIX = "tuner/"
 
 @dataclasses.dataclass(frozen=True)
 class Fidelity:
-    """The epochs of a trial in a search that trains promising ones further.
+    """The epochs of a trial in a multi-fidelity search.
 
     Attributes:
-        epochs: Epochs that the trial has in the end, those of its parent included.
-        initial_epoch: Epochs that its parent had.
-        rung: Its place among the lengths of training, from 0.
-        parent: Id of the trial whose training it goes on with, or None.
+        epochs: Total epochs of the trial, including those of its parent.
+        initial_epoch: Epochs of its parent.
+        rung: Index of its rung, from 0.
+        parent: Id of the trial whose training it resumes, or None.
     """
 
     epochs: int
@@ -28,7 +28,7 @@ class Fidelity:
     parent: str | None = None
 
     def to_values(self) -> Values:
-        """By the names that KerasTuner's Hyperband uses.
+        """The fidelity as values, under the names that KerasTuner's Hyperband uses.
 
         >>> Fidelity(3).to_values()["tuner/epochs"]
         3
@@ -43,7 +43,7 @@ class Fidelity:
 
 
 def fidelity_of(values: Mapping[str, Any]) -> Fidelity | None:
-    """How far a trial with these values is trained; None where they do not say.
+    """The fidelity that the values of a trial describe; None if they do not contain one.
 
     >>> fidelity_of({"units": 8}) is None
     True
@@ -61,7 +61,7 @@ def fidelity_of(values: Mapping[str, Any]) -> Fidelity | None:
 
 
 def configuration(values: Mapping[str, Any]) -> Values:
-    """The values without what only says how far they are trained.
+    """The values without those that describe the fidelity.
 
     >>> configuration({"units": 8, "tuner/epochs": 3})
     {'units': 8}

@@ -1,8 +1,9 @@
-"""From KerasTuner's `HyperParameters` to a `SearchSpec`."""
+"""Converts KerasTuner's `HyperParameters` to a `SearchSpec`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from keras_tuner.engine import hyperparameters as kt_types
 
@@ -10,25 +11,48 @@ from keras_nas_plugin.errors import SearchSpaceError
 from keras_nas_plugin.space.domains import Categorical, Domain, Integer, Real
 from keras_nas_plugin.space.spec import Condition, Decision, SearchSpec
 
+if TYPE_CHECKING:
+    import keras_tuner
 
-def spec_of(hyperparameters: Any) -> SearchSpec:
-    """The space that a `keras_tuner.HyperParameters` holds.
+
+def spec_of(hyperparameters: keras_tuner.HyperParameters) -> SearchSpec:
+    """The search space of a `keras_tuner.HyperParameters`.
 
     Args:
-        hyperparameters: As KerasTuner collected it, in any order (its chief/worker
-            service reorders the space, so that a child may precede its parent).
+        hyperparameters: The declared hyperparameters, in any order (KerasTuner's chief/worker
+            service reorders them, so that a child may precede its parent).
 
     Returns:
-        The same decisions, conditions and value layouts.
+        A specification with the same decisions, conditions and distributions of values.
 
     Raises:
-        SearchSpaceError: A hyperparameter of a type that KerasTuner does not have.
+        SearchSpaceError: A hyperparameter has a type that KerasTuner does not define.
     """
-    return SearchSpec(tuple(_decision_of(item) for item in hyperparameters.space))
+    return SearchSpec(tuple(decision_of(item) for item in hyperparameters.space))
 
 
-def describe(hyperparameters: Any) -> tuple[dict[str, Any], ...]:
-    """The space as plain data: one mapping per hyperparameter, for logs and reports."""
+def completed(
+    space: keras_tuner.HyperParameters, values: Mapping[str, Any]
+) -> keras_tuner.HyperParameters:
+    """A copy of a space with values, and with the defaults of active names that have none.
+
+    A model that declares an active hyperparameter without a value cannot be built (KerasTuner
+    1.4.8).
+
+    Args:
+        space: The space.
+        values: Values of a configuration that may have been recorded in a smaller space.
+    """
+    copied = space.copy()
+    copied.values = dict(values)
+    for item in copied.space:
+        if item.name not in copied.values and copied.is_active(item):
+            copied.values[item.name] = item.default
+    return copied
+
+
+def describe(hyperparameters: keras_tuner.HyperParameters) -> tuple[dict[str, Any], ...]:
+    """The search space as plain data: one mapping per hyperparameter, for logs and reports."""
     described = []
     for item in hyperparameters.space:
         config = item.get_config()
@@ -40,18 +64,23 @@ def describe(hyperparameters: Any) -> tuple[dict[str, Any], ...]:
     return tuple(described)
 
 
-def _decision_of(item: Any) -> Decision:
+def decision_of(item: kt_types.HyperParameter) -> Decision:
+    """One hyperparameter as a decision of a `SearchSpec`.
+
+    Raises:
+        SearchSpaceError: It has a type that KerasTuner does not define.
+    """
     conditions = tuple(Condition(c.name, tuple(c.values)) for c in item.conditions)
     return Decision(item.name, _domain_of(item), conditions, item.default)
 
 
-def _domain_of(item: Any) -> Domain:
+def _domain_of(item: kt_types.HyperParameter) -> Domain:
     if isinstance(item, kt_types.Fixed):
         return Categorical((item.value,))
     if isinstance(item, kt_types.Boolean):
         return Categorical((False, True))
     if isinstance(item, kt_types.Choice):
-        # A choice that lists a value twice would count as two architectures.
+        # Duplicates are removed: they would count as different architectures.
         return Categorical(tuple(dict.fromkeys(item.values)), ordered=bool(item.ordered))
     if isinstance(item, kt_types.Int):
         step = None if item.step == 1 and item.sampling == "linear" else item.step
@@ -59,6 +88,5 @@ def _domain_of(item: Any) -> Domain:
     if isinstance(item, kt_types.Float):
         return Real(item.min_value, item.max_value, item.step, item.sampling)
     raise SearchSpaceError(
-        f"`{item.name}` needs to be a Choice, Int, Float, Boolean or Fixed; "
-        f"received {type(item).__name__}"
+        f"`{item.name}` must be a Choice, Int, Float, Boolean or Fixed; got {type(item).__name__}"
     )

@@ -1,4 +1,4 @@
-"""Whether values from elsewhere fit a search space."""
+"""Matches values from other searches, logs and services against a search space."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from keras_nas_plugin.space.domains import Domain, Integer, Real
 from keras_nas_plugin.space.spec import SearchSpec, Values
 
-# What float32 keeps of a number: KerasTuner's chief/worker service sends floats as such.
+# Relative precision of float32, in which KerasTuner's chief/worker service sends floats.
 _PRECISION = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """How values from elsewhere fit a space.
+    """The result of matching values against a space.
 
     Attributes:
-        values: Active values; None when they do not fit.
-        missing: Active decisions that have no value.
+        values: Values of the active decisions; None if any of them is missing or outside its
+            domain.
+        missing: Active decisions without a value.
         outside: Active decisions whose value is not in their domain.
-        unknown: Names that the space does not have.
+        unknown: Names that are not in the space.
     """
 
     values: Values | None
@@ -32,12 +35,12 @@ class Match:
 
 
 def match(spec: SearchSpec, values: Mapping[str, Any]) -> Match:
-    """Fit values to a space by name and domain.
+    """Match values to the decisions of a space, by name and domain.
 
-    Every active decision needs a value from its domain; a value that only changed its
-    type on the way (MLflow keeps text) is read back. A decision with one value needs none.
-    Names that the space does not know are left out: the space may have had more decisions
-    then.
+    Every active decision must have a value from its domain. Values that lost their type are
+    converted back, such as numbers that MLflow stored as text. A decision with a single
+    possible value may be missing. Names that are not in the space are ignored, because the
+    space may have had more decisions when the values were recorded.
     """
     fitting: Values = {}
     problems: dict[str, str] = {}
@@ -45,7 +48,7 @@ def match(spec: SearchSpec, values: Mapping[str, Any]) -> Match:
         if not decision.active(fitting):
             continue
         name = decision.name
-        # Where two decisions of a name are active, the last counts.
+        # If two decisions of the same name are active, the last one counts.
         fitting.pop(name, None)
         problems.pop(name, None)
         value = None
@@ -65,18 +68,18 @@ def match(spec: SearchSpec, values: Mapping[str, Any]) -> Match:
     )
 
 
-def read_value(value: Any, domain: Domain) -> Any:
-    """The value of ``domain`` that ``value`` stands for; None when there is none.
+def read_value(value: object, domain: Domain) -> Any:
+    """The value of ``domain`` that ``value`` represents; None if there is none.
 
-    It is exactly the one that the domain itself would give, so that a configuration from
-    elsewhere is recognised as the same when a strategy proposes it.
+    The result is exactly the value that the domain itself would return, so that a strategy's
+    proposal of the same configuration is recognised as equal.
 
     >>> read_value("3", Integer(1, 5)), read_value(7, Integer(1, 5))
     (3, None)
     >>> read_value(0.3, Real(0.0, 1.0, step=0.1)), read_value(1, Real(0.0, 1.0))
     (0.30000000000000004, 1.0)
     """
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+    if isinstance(value, np.generic | np.ndarray) and value.shape == ():
         value = value.item()
     if isinstance(domain, Integer):
         number = _integer(value)
@@ -84,13 +87,13 @@ def read_value(value: Any, domain: Domain) -> Any:
     if isinstance(domain, Real):
         return _real(value, domain)
     choices = list(domain.values())
-    same = [one for one in choices if type(one) is type(value) and one == value]
-    same = same or [one for one in choices if str(one) == str(value)]
-    same = same or [one for one in choices if _same_number(one, value)]
-    return same[0] if same else None
+    matches = [choice for choice in choices if type(choice) is type(value) and choice == value]
+    matches = matches or [choice for choice in choices if str(choice) == str(value)]
+    matches = matches or [choice for choice in choices if _same_number(choice, value)]
+    return matches[0] if matches else None
 
 
-def _real(value: Any, domain: Real) -> float | None:
+def _real(value: object, domain: Real) -> float | None:
     number = _number(value)
     if number is None:
         return None
@@ -100,20 +103,20 @@ def _real(value: Any, domain: Real) -> float | None:
     return number if domain.step is None else domain.at(domain.position(number))
 
 
-def _integer(value: Any) -> int | None:
+def _integer(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str):
         try:
-            return int(value)  # exact, which a float is not beyond 2**53
+            return int(value)  # exact, unlike a float beyond 2**53
         except ValueError:
             pass  # "3.0" is read below
     number = _number(value)
     return int(number) if number is not None and number.is_integer() else None
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool):
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
@@ -122,7 +125,7 @@ def _number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _same_number(choice: Any, value: Any) -> bool:
+def _same_number(choice: Any, value: object) -> bool:
     if isinstance(choice, bool | str):
         return False
     number = _number(value)

@@ -1,4 +1,4 @@
-"""A search space as strategies see it: decisions, conditions and what can be done with them."""
+"""A search space as strategies see it: decisions, conditions and operations on configurations."""
 
 from __future__ import annotations
 
@@ -16,34 +16,38 @@ from keras_nas_plugin.space.domains import Domain
 Values = dict[str, Any]
 Tried = Callable[[Mapping[str, Any]], bool]
 
-# Random draws before the space is listed: with 98% tried, 1 call in 57 gets there.
+# Random draws before the space is enumerated. If 98% of it has been tried, 1 call in 57 gets
+# that far.
 _RANDOM_DRAWS = 200
-# Untried candidates that a listing collects before it draws one of them.
+# Untried candidates that the enumeration collects before one of them is drawn.
 _LISTED = 64
+# Longest domain whose indices are permuted at once; those of a longer one are drawn one by one.
+_PERMUTED = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-    """A decision's parent must hold one of these values for it to be active."""
+    """Makes a decision active only if its parent has one of these values."""
 
     parent: str
     values: tuple[Any, ...]
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Whether ``values`` (active ones only) fulfil the condition."""
+        """Whether ``values`` (of active decisions only) satisfy the condition."""
         return self.parent in values and values[self.parent] in self.values
 
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """One thing that a search decides.
+    """One hyperparameter of a search.
 
     Attributes:
-        name: The hyperparameter's name. Decisions of one name may stand several times
-            under different conditions.
-        domain: Its values.
+        name: The hyperparameter's name. Several decisions may have the same name, under
+            different conditions.
+        domain: The values that it may take.
         conditions: All must hold for the decision to be active.
-        default: Value of a model that was built before the decision was known.
+        default: The default value. Models that were built before the decision was declared
+            count as having this value.
     """
 
     name: str
@@ -52,7 +56,7 @@ class Decision:
     default: Any = None
 
     def active(self, values: Mapping[str, Any]) -> bool:
-        """Whether the decision matters, given the active values before it."""
+        """Whether the decision is active, given the values of the active decisions before it."""
         return all(condition.holds(values) for condition in self.conditions)
 
 
@@ -61,11 +65,11 @@ class SearchSpec:
     """All decisions of a search space, parents before children.
 
     Args:
-        decisions: In any order; they are sorted so that a parent precedes its children
-            and decisions keep their order otherwise.
+        decisions: In any order; they are sorted so that parents precede their children, and
+            otherwise keep their order.
 
     Raises:
-        SearchSpaceError: Conditions form a circle.
+        SearchSpaceError: Conditions form a cycle.
     """
 
     decisions: tuple[Decision, ...]
@@ -80,14 +84,14 @@ class SearchSpec:
 
     @property
     def constant(self) -> bool:
-        """Whether there is nothing to search: no decision has a second value."""
+        """Whether there is nothing to search: every decision has a single value."""
         return all(decision.domain.size == 1 for decision in self.decisions)
 
     def restrict(self, values: Mapping[str, Any]) -> Values:
         """``values`` without those of inactive decisions.
 
-        Names that the space does not know are kept: they belong to somebody else
-        (KerasTuner's Hyperband stores ``tuner/epochs`` there).
+        Names that are not in the space are kept, because KerasTuner uses them (its Hyperband
+        stores ``tuner/epochs`` among the values).
         """
         active = {name: value for name, value in values.items() if name not in self.names}
         for decision in self.decisions:
@@ -96,77 +100,79 @@ class SearchSpec:
         return active
 
     def active(self, values: Mapping[str, Any]) -> dict[str, Decision]:
-        """Active decisions by name; where two of a name are active, the last counts."""
-        active: Values = {}
-        found: dict[str, Decision] = {}
+        """Active decisions by name; if two of the same name are active, the last one counts."""
+        values_so_far: Values = {}
+        active: dict[str, Decision] = {}
         for decision in self.decisions:
-            if decision.active(active):
-                found[decision.name] = decision
+            if decision.active(values_so_far):
+                active[decision.name] = decision
                 if decision.name in values:
-                    active[decision.name] = values[decision.name]
-        return found
+                    values_so_far[decision.name] = values[decision.name]
+        return active
 
     def complete(self, values: Mapping[str, Any], rng: np.random.Generator) -> Values:
-        """Active values: taken from ``values`` where valid there, else drawn."""
+        """Values of the active decisions: valid ones from ``values``, all others drawn."""
         complete: Values = {}
         for decision in self.decisions:
             if decision.active(complete):
                 value = values.get(decision.name)
-                kept = decision.name in values and decision.domain.contains(value)
-                if kept:
+                if decision.name in values and decision.domain.contains(value):
                     complete[decision.name] = decision.domain.canonical(value)
                 else:
                     complete[decision.name] = decision.domain.sample(rng)
         return complete
 
     def fill(self, values: Mapping[str, Any]) -> Values:
-        """Active values: taken from ``values`` where valid there, else the default.
+        """Values of the active decisions: valid ones from ``values``, all others filled in.
 
-        What a model had that was built before a hyperparameter was known.
+        A missing value becomes the decision's default, and an invalid one the first value of
+        its domain. This describes a model that was built before a hyperparameter was declared.
         """
         filled: Values = {}
         for decision in self.decisions:
             if decision.active(filled):
                 value = values.get(decision.name, decision.default)
-                kept = decision.domain.contains(value)
-                filled[decision.name] = value if kept else decision.domain.at(0.0)
+                valid = decision.domain.contains(value)
+                filled[decision.name] = value if valid else decision.domain.at(0.0)
         return filled
 
     def sample(self, rng: np.random.Generator) -> Values:
-        """Draw a configuration: each active decision by its own distribution."""
+        """Draw a configuration: each active decision from its own distribution."""
         return self.complete({}, rng)
 
     def mutate(self, values: Mapping[str, Any], rng: np.random.Generator) -> Values:
-        """Change one active decision; what that activates is drawn, the rest stays.
+        """Change one active decision, selected at random.
+
+        Decisions that become active are drawn; all others keep their values.
 
         Raises:
-            SearchSpaceError: No active decision has a second value.
+            SearchSpaceError: Every active decision has a single value.
         """
         edited = self.fill(values)
         active = self.active(edited)
         mutable = [name for name, decision in active.items() if decision.domain.size != 1]
         if not mutable:
             raise SearchSpaceError(
-                f"`values` needs an active decision with two values; received {dict(values)}"
+                f"`values` must have an active decision with two values; got {dict(values)}"
             )
         name = mutable[int(rng.integers(len(mutable)))]
         edited[name] = active[name].domain.mutate(edited[name], rng)
         return self.complete(edited, rng)
 
     def neighbours(self, values: Mapping[str, Any], rng: np.random.Generator) -> list[Values]:
-        """Configurations that differ in one active decision, in random order.
+        """Distinct configurations that differ in one active decision, in random order.
 
-        What an edit activates is drawn, once per neighbour; see `Domain.neighbours` for
-        which values a decision moves to. Each configuration stands in the list once.
+        Decisions that the change activates are drawn, once for each neighbour. See
+        `Domain.neighbours` for the values that a decision changes to.
         """
         current = self.fill(values)
-        found: dict[str, Values] = {self.key(current): current}
+        neighbours: dict[str, Values] = {self.key(current): current}
         for name, decision in self.active(current).items():
             for value in decision.domain.neighbours(current[name], rng):
                 neighbour = self.complete({**current, name: value}, rng)
-                found.setdefault(self.key(neighbour), neighbour)
-        near = list(found.values())[1:]
-        return [near[index] for index in rng.permutation(len(near))]
+                neighbours.setdefault(self.key(neighbour), neighbour)
+        listed = list(neighbours.values())[1:]
+        return [listed[index] for index in rng.permutation(len(listed))]
 
     def cross(
         self,
@@ -174,11 +180,11 @@ class SearchSpec:
         second: Mapping[str, Any],
         rng: np.random.Generator,
     ) -> Values:
-        """Uniform crossover: each decision from one parent, drawn with equal chances.
+        """Uniform crossover: each decision is inherited from either parent with equal probability.
 
-        A decision that only one parent has comes from that parent; one that neither has
-        is drawn. A parent from before a decision was known has its default. A child may
-        equal a parent.
+        A decision that is active in only one parent comes from that parent; one that is active
+        in neither is drawn. A parent that was recorded before a decision was declared has its
+        default. A child may equal a parent.
 
         Source: Syswerda 1989, "Uniform Crossover in Genetic Algorithms".
         """
@@ -199,42 +205,43 @@ class SearchSpec:
         return child
 
     def validate(self, values: Mapping[str, Any]) -> None:
-        """Check that ``values`` are all and only active, each from its domain.
+        """Check that ``values`` has exactly the active decisions, each with a valid value.
 
         Raises:
-            SearchSpaceError: Naming the first decision that is wrong.
+            SearchSpaceError: A value is missing, invalid or of an inactive decision; the
+                message names the first such decision.
         """
         active = self.active(values)
         for name, decision in active.items():
             if name not in values:
-                raise SearchSpaceError(f"`values` needs a value for {name!r}; received none")
+                raise SearchSpaceError(f"`values` must have a value for {name!r}; got none")
             if not decision.domain.contains(values[name]):
                 raise SearchSpaceError(
-                    f"`values[{name!r}]` needs a value of {decision.domain}; "
-                    f"received {values[name]!r}"
+                    f"`values[{name!r}]` must be a value of {decision.domain}; "
+                    f"got {values[name]!r}"
                 )
         for name in values:
             if name not in active:
                 raise SearchSpaceError(
-                    f"`values` needs active decisions only; received {name!r}, which is not"
+                    f"`values` must have active decisions only; got {name!r}, which is inactive"
                 )
 
     def key(self, values: Mapping[str, Any]) -> str:
-        """Equal for equal configurations: inactive and foreign values do not count.
+        """A string that identifies a configuration; inactive and unknown names are ignored.
 
         >>> from keras_nas_plugin.space.domains import Categorical
         >>> spec = SearchSpec((Decision("a", Categorical((1, 2))),))
         >>> spec.key({"a": 1})
         '{"a": 1}'
         """
-        known = {name: values[name] for name in self.names if name in values}
-        return json.dumps(self.restrict(known), sort_keys=True)
+        own = {name: values[name] for name in self.names if name in values}
+        return json.dumps(self.restrict(own), sort_keys=True)
 
     def untried(self, rng: np.random.Generator, tried: Tried) -> Values | None:
-        """Draw a configuration that was not tried; None when all were.
+        """Draw a configuration that has not been tried; None if all have been.
 
-        Draws at random while that succeeds; in a nearly exhausted space it lists
-        configurations in random order, which ends after at most ``len(tried) + 64``.
+        If random draws repeatedly fail, the space is nearly exhausted. Its configurations are
+        then enumerated in random order: at most 64 more than the number of those tried.
         """
         for _ in range(_RANDOM_DRAWS):
             values = self.sample(rng)
@@ -249,7 +256,7 @@ class SearchSpec:
         return candidates[int(rng.integers(len(candidates)))] if candidates else None
 
     def configurations(self, rng: np.random.Generator) -> Iterator[Values]:
-        """Every configuration once, in random order; a real number without a step is drawn."""
+        """Every configuration once, in random order; continuous domains give one random value."""
         return self._expand(0, {}, rng)
 
     def _expand(
@@ -266,38 +273,65 @@ class SearchSpec:
             return
         decision = self.decisions[index]
         if decision.name in repeated:
-            # It overrules an earlier one of its name, whose first option led here as well.
+            # It overrides an earlier decision of the same name. The first option of that decision
+            # leads to the same configurations.
             return
-        domain = decision.domain
-        options = [domain.sample(rng)] if domain.size is None else list(domain.values())
-        for rank, option in enumerate(rng.permutation(len(options))):
-            chosen = {**values, decision.name: options[option]}
-            others = repeated | {decision.name} if rank else repeated
-            yield from self._expand(index + 1, chosen, rng, others)
+        for rank, option in enumerate(_in_random_order(decision.domain, rng)):
+            chosen = {**values, decision.name: option}
+            names = repeated | {decision.name} if rank else repeated
+            yield from self._expand(index + 1, chosen, rng, names)
+
+
+def _in_random_order(domain: Domain, rng: np.random.Generator) -> Iterator[Any]:
+    """Each value of a domain once, in random order; a random value of a continuous one.
+
+    Memory grows with the number of values that are read, not with the size of a long domain.
+    """
+    if domain.size is None:
+        yield domain.sample(rng)
+        return
+    indices = (
+        map(int, rng.permutation(domain.size))
+        if domain.size <= _PERMUTED
+        else _random_indices(domain.size, rng)
+    )
+    for index in indices:
+        yield domain.nth(index)
+
+
+def _random_indices(size: int, rng: np.random.Generator) -> Iterator[int]:
+    """The integers below ``size`` in random order: a Fisher-Yates shuffle of a sparse array."""
+    moved: dict[int, int] = {}
+    digits = size.bit_length() // 8 + 8
+    for first in range(size):
+        # `Generator.integers` is limited to 64 bits. 56 more bits make the modulo fair.
+        drawn = first + int.from_bytes(rng.bytes(digits), "big") % (size - first)
+        yield moved.get(drawn, drawn)
+        moved[drawn] = moved.pop(first, first)
 
 
 def _parents_first(decisions: Iterable[Decision]) -> tuple[Decision, ...]:
-    """Sort so that each decision follows those its conditions name; else stable.
+    """Stable sort in which each decision follows its parents.
 
-    A parent that does not exist never holds: its children stay inactive, and go last.
+    A condition on a decision that does not exist never holds: decisions that depend on it are
+    never active.
     """
     waiting = list(decisions)
-    known = {decision.name for decision in waiting}
-    done: list[Decision] = []
+    names = {decision.name for decision in waiting}
+    ordered: list[Decision] = []
     while waiting:
         pending = {decision.name for decision in waiting}
         ready = [
             decision
             for decision in waiting
-            if all(c.parent not in known or c.parent not in pending for c in decision.conditions)
+            if all(c.parent not in names or c.parent not in pending for c in decision.conditions)
         ]
         if not ready:
-            names = sorted(pending)
-            raise SearchSpaceError(f"conditions need to be free of circles; received {names}")
+            raise SearchSpaceError(f"conditions must not form a cycle; got {sorted(pending)}")
         if len(ready) == len(waiting):
-            return tuple(done + waiting)
-        # One at a time keeps the order in which the model asks for its hyperparameters.
+            return tuple(ordered + waiting)
+        # Moving one at a time preserves the order in which the model declares hyperparameters.
         first = ready[0]
-        done.append(first)
+        ordered.append(first)
         waiting.remove(first)
-    return tuple(done)
+    return tuple(ordered)

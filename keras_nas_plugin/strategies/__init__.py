@@ -1,6 +1,6 @@
-"""Search algorithms as pure ask and tell: numpy only."""
+"""Search algorithms with an ask-and-tell interface, which depend on numpy and scipy alone."""
 
-from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy
 from keras_nas_plugin.strategies.evolution import RegularizedEvolution
 from keras_nas_plugin.strategies.local_search import LocalSearch
 from keras_nas_plugin.strategies.nsga2 import NSGA2
@@ -14,6 +14,7 @@ __all__ = [
     "NSGA2",
     "Observation",
     "PPO",
+    "Proposal",
     "RandomSearch",
     "RegularizedEvolution",
     "Reinforce",

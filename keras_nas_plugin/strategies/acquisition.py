@@ -1,4 +1,4 @@
-"""Which configuration to try next, given what a model believes about all of them."""
+"""The acquisition function and its maximisation over a search space."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from keras_nas_plugin.strategies.candidates import mutate, neighbours, rows_of
 #: Scores rows of codes, shape ``[n, columns]``, as an array of shape ``[n]``.
 Acquisition = Callable[[np.ndarray], np.ndarray]
 
-# Candidates of each kind, and how the best of them are improved.
+# Number of candidates of each kind, and size of the local search from the best of them.
 _FRESH = 256
 _TWICE_EDITED = 100
 _PARENTS = 10
 _EDITED = 5
 _STARTS = 5
 _ROUNDS = 4
-# Values that differ less are equal, and the candidate that was found first wins: libraries on
-# two machines may differ in the last bits.
+# Values that agree to this many decimals are ties, and the earlier candidate wins: numerical
+# libraries on different machines may differ in the last bits.
 _DECIMALS = 9
 
 
 def upper_confidence_bound(mean: np.ndarray, deviation: np.ndarray, kappa: float) -> np.ndarray:
-    """What a configuration may well reach: mean plus ``kappa`` standard deviations.
+    """An optimistic estimate of the score: the mean plus ``kappa`` standard deviations.
 
     Source: Cox & John 1997; Srinivas et al. 2010, "Gaussian Process Optimization in the
     Bandit Setting", equation 6, with a constant factor.
@@ -33,7 +33,7 @@ def upper_confidence_bound(mean: np.ndarray, deviation: np.ndarray, kappa: float
     Args:
         mean: Shape ``[n]``.
         deviation: Shape ``[n]``, at least 0.
-        kappa: How many deviations count; 0 only exploits.
+        kappa: Number of standard deviations; 0 is pure exploitation.
 
     >>> upper_confidence_bound(np.array([0.5]), np.array([0.25]), 2.0).tolist()
     [1.0]
@@ -44,19 +44,19 @@ def upper_confidence_bound(mean: np.ndarray, deviation: np.ndarray, kappa: float
 def candidates(
     encoding: Encoding, ranked: np.ndarray, acquisition: Acquisition, rng: np.random.Generator
 ) -> np.ndarray:
-    """Different configurations, the most promising first.
+    """Distinct configurations, the most promising first.
 
-    Fresh samples, all neighbours of the best known configurations and two edits of good
-    ones are scored; a local search goes on from the best of these.
+    Fresh samples, all neighbours of the best observed configurations and two-edit mutations
+    of good ones are scored; a local search continues from the best of these.
 
     Source: Hutter, Hoos & Leyton-Brown 2011, "Sequential Model-Based Optimization for
     General Algorithm Configuration", section 4.3; two-edit mutations as in White et al.
     2021, "BANANAS".
 
     Args:
-        encoding: Of the space.
-        ranked: Known configurations, the best first, shape ``[n, columns]``, n >= 1.
-        acquisition: What is maximised.
+        encoding: Encoding of the space.
+        ranked: Observed configurations, the best first, shape ``[n, columns]``, n >= 1.
+        acquisition: The function to maximise.
         rng: Source of randomness.
 
     Returns:
@@ -73,13 +73,13 @@ def candidates(
     pool, values = best_first(pool, acquisition(pool))
     for _ in range(_ROUNDS):
         near = neighbours(encoding, pool[:_STARTS], rng)
-        found = np.concatenate([pool, near])
-        pool, values = best_first(found, np.concatenate([values, acquisition(near)]))
+        combined = np.concatenate([pool, near])
+        pool, values = best_first(combined, np.concatenate([values, acquisition(near)]))
     return pool
 
 
 def best_first(codes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows without repeats, sorted by falling value; equal ones keep their order.
+    """Unique rows in descending order of their values; ties keep their order.
 
     Args:
         codes: Shape ``[n, columns]``.
@@ -92,7 +92,7 @@ def best_first(codes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
     first: dict[bytes, int] = {}
     for index, row in enumerate(rows_of(codes)):
         first.setdefault(row, index)
-    kept = np.fromiter(first.values(), np.intp, len(first))
-    rounded = np.round(values[kept], _DECIMALS)
-    kept = kept[np.argsort(-rounded, kind="stable")]
-    return codes[kept], np.round(values[kept], _DECIMALS)
+    indices = np.fromiter(first.values(), np.intp, len(first))
+    rounded = np.round(values[indices], _DECIMALS)
+    indices = indices[np.argsort(-rounded, kind="stable")]
+    return codes[indices], np.round(values[indices], _DECIMALS)

@@ -1,11 +1,11 @@
-"""What every search strategy does: propose values, learn from scores."""
+"""The interface of a search strategy: propose configurations, learn from their scores."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,17 +13,57 @@ from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 
 
 @dataclasses.dataclass(frozen=True)
+class Proposal:
+    """A configuration to try next.
+
+    Attributes:
+        values: Active, valid, untried values.
+        parents: Ids of the trials it was derived from, each once; empty for a configuration
+            that was drawn at random or found by a model.
+    """
+
+    values: Values
+    parents: tuple[str, ...] = ()
+
+    @classmethod
+    def from_parents(cls, values: Values, parents: Iterable[Observation]) -> Proposal:
+        """A proposal derived from other trials by mutation or crossover.
+
+        Args:
+            values: The configuration.
+            parents: Its parents; repetitions are dropped.
+
+        >>> parent = Observation("07", {"x": 1}, (0.5,))
+        >>> Proposal.from_parents({"x": 2}, [parent, parent])
+        Proposal(values={'x': 2}, parents=('07',))
+        """
+        return cls(values, tuple(dict.fromkeys(parent.trial_id for parent in parents)))
+
+
+def random_proposal(spec: SearchSpec, rng: np.random.Generator, tried: Tried) -> Proposal | None:
+    """An untried configuration, drawn at random; None when the space is exhausted.
+
+    Args:
+        spec: The space.
+        rng: Source of randomness.
+        tried: Returns whether a configuration was proposed before.
+    """
+    values = spec.untried(rng, tried)
+    return None if values is None else Proposal(values)
+
+
+@dataclasses.dataclass(frozen=True)
 class Observation:
-    """A trial that ended.
+    """The result of a trial.
 
     Attributes:
         trial_id: Unique within the search.
         values: Its active values.
         scores: One number per objective, the larger the better; None when the trial
-            failed. A strategy with one objective also gets None when a constraint was
-            broken.
-        violation: By how much constraints were broken, summed over them, each relative
-            to its bound; 0 when none was.
+            failed. A strategy with a single objective also gets None when a constraint was
+            violated.
+        violation: Sum of the violations of all constraints, each relative to its bound; 0
+            when all hold.
     """
 
     trial_id: str
@@ -33,23 +73,44 @@ class Observation:
 
 
 class Strategy(abc.ABC):
-    """A search algorithm as ask and tell, without KerasTuner and without Keras.
+    """A search algorithm with an ask-and-tell interface, independent of KerasTuner and Keras.
 
     A new strategy implements `ask` and `learn`. All randomness comes from the generator
-    that `ask` receives, so that the same seed and scores give the same proposals, in
-    another process too. What a strategy knows is either rebuilt from the observations
-    (the default) or kept in its own state.
+    that `ask` receives, so that the same seed and scores give the same proposals, also in
+    another process. What a strategy has learned is either rebuilt from the observations
+    (the default) or part of its own state.
     """
 
-    #: Whether it takes one score per objective, and the scores of trials that broke a
-    #: constraint; else several objectives come as one score, and such trials have none.
+    #: Whether the strategy takes one score per objective, and the scores of trials that
+    #: violated a constraint. Otherwise several objectives are combined into one score, and
+    #: trials that violated a constraint have none.
     multi_objective = False
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
-        #: Ids of the trials that the last proposal was bred from; none for one that was
-        #: drawn at random or found by a model.
-        self.parents: tuple[str, ...] = ()
+        self._reported: set[str] = set()
+
+    @classmethod
+    def for_budget(cls, max_trials: int | None, **arguments: Any) -> Self:
+        """Make a strategy whose defaults suit a number of trials.
+
+        Args:
+            max_trials: Trials that the search may run; None when there is no limit.
+            **arguments: Arguments of the constructor; None means the default for the budget.
+        """
+        explicit = {name: value for name, value in arguments.items() if value is not None}
+        return cls(**{**cls.budget_defaults(max_trials, explicit), **explicit})
+
+    @classmethod
+    def budget_defaults(
+        cls, max_trials: int | None, explicit: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Defaults of the constructor's arguments that depend on the number of trials.
+
+        Args:
+            max_trials: See `for_budget`.
+            explicit: Arguments that the caller set; other defaults may depend on them.
+        """
+        return {}
 
     @abc.abstractmethod
     def ask(
@@ -59,22 +120,22 @@ class Strategy(abc.ABC):
         *,
         tried: Tried,
         pending: Mapping[str, Values],
-    ) -> Values | None:
+    ) -> Proposal | None:
         """Propose the next configuration.
 
         Args:
             spec: The space; it may have grown since the last call.
             rng: The only source of randomness.
-            tried: Tells whether a configuration was proposed before.
-            pending: Trials that run now, by id, with their values.
+            tried: Returns whether a configuration was proposed before.
+            pending: Values of the trials that are running, by trial id.
 
         Returns:
-            Active, valid, untried values; None when the space is exhausted.
+            The configuration and its parents; None when the space is exhausted.
         """
 
     @abc.abstractmethod
     def learn(self, observation: Observation) -> None:
-        """Take in a trial that ended; called once for each, in the order of arrival."""
+        """Learn from a trial that ended; called once per trial, in the order of arrival."""
 
     def tell(
         self,
@@ -84,7 +145,7 @@ class Strategy(abc.ABC):
         *,
         violation: float = 0.0,
     ) -> None:
-        """Report a trial. Telling one twice changes nothing.
+        """Report the result of a trial. Reporting it a second time has no effect.
 
         Args:
             trial_id: Unique within the search.
@@ -92,31 +153,31 @@ class Strategy(abc.ABC):
             scores: One number per objective, the larger the better, or None.
             violation: See `Observation`.
         """
-        if trial_id in self._told:
+        if trial_id in self._reported:
             return
         if violation > 0 and not self.multi_objective:
             scores = None
         learned = None if scores is None else tuple(float(score) for score in scores)
         self.learn(Observation(trial_id, dict(values), learned, float(violation)))
-        self._told.add(trial_id)
+        self._reported.add(trial_id)
 
     def get_state(self) -> dict[str, Any]:
-        """What cannot be rebuilt from the observations, JSON-able and small.
+        """The state that cannot be rebuilt from the observations, as small JSON.
 
-        It is written after each trial, so its size must not grow with their number. A
-        strategy that keeps a state says in it how many observations it covers.
+        It is written after each trial, so its size must not grow with the number of trials.
+        A strategy with a state includes the number of observations that the state covers.
         """
         return {}
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
-        """Go back to a saved search.
+        """Restore a saved search.
 
         Args:
             state: What `get_state` returned.
-            history: All observations so far, in the order of arrival; there may be more
-                than ``state`` covers, when the process died before it was saved.
+            history: All observations so far, in the order of arrival. There may be more than
+                ``state`` covers, if the process died before the state was saved.
         """
-        self._told.clear()
+        self._reported.clear()
         for observation in history:
             self.tell(
                 observation.trial_id,

@@ -7,9 +7,9 @@ import numpy as np
 from keras_nas_plugin.space.domains import MUTATION_SCALE
 from keras_nas_plugin.space.encoding import Column, Encoding
 
-# Ordered columns with at most this many values are searched from value to next value.
+# In ordered columns with at most this many values, the neighbours of a value are the next ones.
 _SHORT = 12
-# Steps along longer ones, from one that explores to one that refines the best value found.
+# Sizes of the steps along longer columns, from exploration to refinement of the best value.
 _STEPS = (MUTATION_SCALE, MUTATION_SCALE / 2.0, MUTATION_SCALE / 4.0, MUTATION_SCALE / 10.0)
 
 
@@ -29,13 +29,13 @@ def reflect(positions: np.ndarray) -> np.ndarray:
 def move(
     column: Column, codes: np.ndarray, rng: np.random.Generator, scale: float = MUTATION_SCALE
 ) -> np.ndarray:
-    """Other values of one column: any other label, or one a Gaussian step away.
+    """Move each value of a column: to any other label, or by a Gaussian step.
 
-    See `Domain.mutate`: a step too small to leave a listed value goes to the next one.
+    As in `Domain.mutate`, a step that is too small to leave a listed value leads to the next one.
 
     Args:
         column: The column.
-        codes: Shape ``[n]``; an unknown label moves to any known one.
+        codes: Shape ``[n]``; a label that is not in the space becomes any label that is.
         rng: Source of randomness.
         scale: Standard deviation of a step along an ordered column.
 
@@ -43,9 +43,9 @@ def move(
         Codes of shape ``[n]``.
     """
     if not column.ordered:
-        labels = len(column.values)
-        others = (codes + 1.0 + rng.integers(labels - 1, size=len(codes))) % labels
-        return np.where(codes >= 0.0, others, rng.integers(labels, size=len(codes)))
+        labels = len(column.values or ())
+        different = (codes + 1.0 + rng.integers(labels - 1, size=len(codes))) % labels
+        return np.where(codes >= 0.0, different, rng.integers(labels, size=len(codes)))
     step = rng.normal(0.0, scale, size=len(codes))
     moved = column.at(reflect(codes + step))
     if column.values is not None:
@@ -55,10 +55,10 @@ def move(
 
 
 def mutate(encoding: Encoding, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each row with one active column changed; what that activates is drawn.
+    """Change one active column of each row, and draw the decisions that this activates.
 
     Args:
-        encoding: Of the space.
+        encoding: Encoding of the space.
         codes: Shape ``[n, columns]``.
         rng: Source of randomness.
 
@@ -66,7 +66,7 @@ def mutate(encoding: Encoding, codes: np.ndarray, rng: np.random.Generator) -> n
         Shape ``[n, columns]``, complete.
     """
     chances = np.where(np.isnan(codes), -1.0, rng.random(codes.shape))
-    # A row without an active column picks one that does not exist, and stays as it is.
+    # A row without an active column picks the padding, and stays unchanged.
     picked = np.argmax(np.pad(chances, ((0, 0), (0, 1)), constant_values=-0.5), axis=1)
     edited = codes.copy()
     for at, column in enumerate(encoding.columns):
@@ -76,35 +76,37 @@ def mutate(encoding: Encoding, codes: np.ndarray, rng: np.random.Generator) -> n
 
 
 def neighbours(encoding: Encoding, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows that differ from one of these in one active column.
+    """Rows that differ from one of the given rows in one active column.
 
-    All other labels of an unordered column, the next value on each side of a short
-    ordered one, and Gaussian steps of four sizes along a longer one. What an edit
-    activates is drawn.
+    They have all other labels of an unordered column, the next value on each side in a short
+    ordered one, and Gaussian steps of four sizes along a longer one. Decisions that an edit
+    activates are drawn.
 
     Args:
-        encoding: Of the space.
+        encoding: Encoding of the space.
         codes: Shape ``[n, columns]``.
         rng: Source of randomness.
 
     Returns:
         Shape ``[m, columns]``, complete; rows may repeat.
     """
-    found = [np.zeros((0, codes.shape[1]))]
+    variants = [np.zeros((0, codes.shape[1]))]
     for at, column in enumerate(encoding.columns):
         rows = codes[~np.isnan(codes[:, at])]
-        for near in _near(column, rows[:, at], rng):
+        for near in _neighbouring_codes(column, rows[:, at], rng):
             edited = rows.copy()
             edited[:, at] = near
-            found.append(edited)
-    return encoding.complete(np.concatenate(found), rng)
+            variants.append(edited)
+    return encoding.complete(np.concatenate(variants), rng)
 
 
-def _near(column: Column, codes: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Several neighbouring codes of each code, as arrays of the shape of ``codes``."""
+def _neighbouring_codes(
+    column: Column, codes: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Neighbouring codes of each code: arrays in the shape of ``codes``."""
     if not column.ordered:
-        labels = len(column.values)
-        # An unknown label, -1, becomes each label but the last, which one more step adds.
+        labels = len(column.values or ())
+        # An unknown label, -1, becomes each label except the last.
         return [(codes + step) % labels for step in range(1, labels)]
     if column.values is not None and len(column.values) <= _SHORT:
         return [column.beside(codes, np.full(len(codes), up)) for up in (True, False)]
@@ -112,7 +114,7 @@ def _near(column: Column, codes: np.ndarray, rng: np.random.Generator) -> list[n
 
 
 def rows_of(codes: np.ndarray) -> list[bytes]:
-    """A key for each row: equal for equal rows, NaN included.
+    """A key for each row; equal rows have equal keys, also where they are NaN.
 
     Args:
         codes: Shape ``[n, columns]``.
@@ -121,6 +123,6 @@ def rows_of(codes: np.ndarray) -> list[bytes]:
     >>> first == second
     True
     """
-    # Zero has two signs, and NaN many forms.
+    # Zero has two signs, and NaN many bit patterns: use one of each.
     plain = np.where(np.isnan(codes), np.nan, codes) + 0.0
     return [row.tobytes() for row in plain]

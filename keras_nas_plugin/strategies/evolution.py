@@ -1,4 +1,4 @@
-"""Regularised evolution: a population in which the oldest dies, not the worst."""
+"""Regularised evolution: a population from which the oldest member is removed, not the worst."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import numpy as np
 
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
 from keras_nas_plugin.strategies.failures import FailureMemory
-from keras_nas_plugin.strategies.lineage import Litter
 
-# Mutants of one parent that are all known before the edit is widened by one more.
+# Number of mutants to draw with the same number of edits; if all of them were tried before, one
+# more edit is added.
 _MUTANTS = 20
-# Widest edit that is tried before a fresh sample takes the place of the child.
+# Maximum number of edits; if these mutants were tried before too, a random configuration is
+# proposed instead.
 _WIDEST_EDIT = 4
 
-#: Share of the children that have two parents: on average over mixed synthetic spaces and
-#: tables of trained networks, a half finds better ones than none in 50 to 200 trials.
+#: Fraction of children with two parents. On average over mixed synthetic spaces and tables of
+#: trained networks, 0.5 finds better configurations than 0 within 50 to 200 trials.
 DEFAULT_CROSSOVER = 0.5
 
 
 def tournament(scores: Sequence[float], size: int, rng: np.random.Generator) -> int:
     """Index of the best of ``size`` contestants, drawn uniformly with replacement.
 
-    Source: Goldberg & Deb 1991; line 10-13 of algorithm 1 in Real et al. 2019.
+    Source: Goldberg & Deb 1991; lines 10 to 13 of algorithm 1 in Real et al. 2019.
 
     Args:
         scores: Shape ``[n]``, n >= 1, the larger the better.
-        size: Number of draws; 1 is no selection pressure at all.
+        size: Number of draws; 1 means no selection pressure.
         rng: Source of randomness.
 
     >>> tournament([0.1, 0.9, 0.3], 64, np.random.default_rng(0))
@@ -40,44 +41,52 @@ def tournament(scores: Sequence[float], size: int, rng: np.random.Generator) -> 
     return int(max(contestants, key=lambda index: scores[index]))
 
 
-def default_population(max_trials: int | None) -> tuple[int, int]:
-    """Population and tournament size for a budget.
+def default_population(max_trials: int | None) -> int:
+    """Population size for a budget: a fifth of the trials, 4 to 20.
 
-    A fifth of the trials fills the population, 4 to 20 of them, and a quarter of the
-    population competes: 20 and 5 for 100 trials, 10 and 3 for 50 as used on
-    NAS-Bench-201 (Dong & Yang 2020), where Real et al. (100 and 25) had 20,000.
+    That is 20 for 100 trials, and 10 for 50, as used on NAS-Bench-201 (Dong & Yang 2020). Real et
+    al. use 100 for 20,000 trials.
 
     >>> default_population(100), default_population(50), default_population(12)
-    ((20, 5), (10, 3), (4, 2))
+    (20, 10, 4)
     """
-    population = 20 if max_trials is None else min(20, max(4, max_trials // 5))
-    return population, max(2, (population + 2) // 4)
+    return 20 if max_trials is None else min(20, max(4, max_trials // 5))
+
+
+def default_tournament(population_size: int) -> int:
+    """Tournament size: a quarter of the population, as in Real et al. (25 of 100), at least 2.
+
+    >>> default_tournament(20), default_tournament(10), default_tournament(4)
+    (5, 3, 2)
+    """
+    return max(2, (population_size + 2) // 4)
 
 
 class RegularizedEvolution(Strategy):
     """Ageing evolution with tournament selection and one-edit mutation.
 
-    Random configurations fill the population. From then on the best of a tournament is
-    the parent of the next child, which joins as the youngest while the oldest leaves,
-    whatever its score. A child differs from its parent in one active decision; ordered
-    decisions move to a near value. With ``crossover``, some children take each decision
-    from one of two parents instead, and are mutated only when they are not new.
+    Random configurations fill the population. From then on, the winner of a tournament is
+    the parent of the next child; the child joins the population and the oldest member
+    leaves it, whatever its score. A child differs from its parent in one active decision;
+    ordered decisions move to a nearby value. With ``crossover``, some children take each
+    decision from one of two parents instead, and are mutated only if that configuration was
+    tried already.
 
-    Failed trials never become parents, and what they had in common is proposed less
-    often: see `failures`. They count as trials that filled the population, which is
-    smaller for a while then.
+    Failed trials never become parents, and what they have in common is proposed less often:
+    see `failures`. They still count towards the number of trials that fill the population, which
+    then has fewer members for a while.
 
     Source: Real, Aggarwal, Huang & Le 2019, "Regularized Evolution for Image Classifier
-    Architecture Search", algorithm 1. Beyond the paper, no configuration is trained
-    twice: a child that was tried is mutated again, and the edit widens when that fails.
+    Architecture Search", algorithm 1. Beyond the paper, no configuration is trained twice: a
+    child that was tried before is drawn again, with more edits after repeated attempts.
 
     Args:
-        population_size: Trials alive at a time, at least 2.
-        tournament_size: Contestants for parenthood, at least 1.
-        crossover: Share of the children that have two parents, between 0 and 1.
+        population_size: Number of trials in the population, at least 2.
+        tournament_size: Number of contestants in a tournament, at least 1.
+        crossover: Fraction of children with two parents, from 0 to 1.
 
     Raises:
-        StrategyError: A size is too small, or ``crossover`` is not a share.
+        StrategyError: A size is too small, or ``crossover`` is not between 0 and 1.
     """
 
     def __init__(
@@ -89,11 +98,11 @@ class RegularizedEvolution(Strategy):
     ) -> None:
         super().__init__()
         if population_size < 2:
-            raise StrategyError(f"`population_size` needs at least 2; received {population_size}")
+            raise StrategyError(f"`population_size` must be at least 2; got {population_size}")
         if tournament_size < 1:
-            raise StrategyError(f"`tournament_size` needs at least 1; received {tournament_size}")
+            raise StrategyError(f"`tournament_size` must be at least 1; got {tournament_size}")
         if not 0.0 <= crossover <= 1.0:
-            raise StrategyError(f"`crossover` needs to be between 0 and 1; received {crossover}")
+            raise StrategyError(f"`crossover` must be between 0 and 1; got {crossover}")
         self.population_size = population_size
         self.tournament_size = tournament_size
         self.crossover = crossover
@@ -101,9 +110,17 @@ class RegularizedEvolution(Strategy):
         self._failures = FailureMemory()
         self._ended = 0
 
+    @classmethod
+    def budget_defaults(
+        cls, max_trials: int | None, explicit: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """See `Strategy.budget_defaults`: `default_population` and `default_tournament`."""
+        size = explicit.get("population_size", default_population(max_trials))
+        return {"population_size": size, "tournament_size": default_tournament(size)}
+
     @property
     def population(self) -> tuple[Observation, ...]:
-        """Who is alive, from the oldest to the youngest."""
+        """The current members, from the oldest to the youngest."""
         return tuple(self._population)
 
     def ask(
@@ -113,29 +130,25 @@ class RegularizedEvolution(Strategy):
         *,
         tried: Tried,
         pending: Mapping[str, Values],
-    ) -> Values | None:
+    ) -> Proposal | None:
         """See `Strategy.ask`."""
 
-        def sample() -> Values | None:
-            return spec.untried(rng, tried)
+        def sample() -> Proposal | None:
+            return random_proposal(spec, rng, tried)
 
-        litter = Litter()
-        self.parents = ()
-
-        def breed() -> Values | None:
-            return self._child(spec, rng, tried, litter)
+        def propose_child() -> Proposal | None:
+            return self._child(spec, rng, tried)
 
         if self._fills(len(pending)):
             return self._failures.avoid(sample, spec, rng)
-        child = self._failures.avoid(breed, spec, rng)
-        self.parents = litter.parents_of(child)
+        child = self._failures.avoid(propose_child, spec, rng)
         return self._failures.avoid(sample, spec, rng) if child is None else child
 
     def _fills(self, pending: int) -> bool:
-        """Whether the population still fills up.
+        """Whether the population is still being filled with random configurations.
 
-        Trials that run count, so that many workers do not draw more random configurations
-        than one would; but nothing is bred from fewer than a tournament of parents.
+        Running trials count, so that many workers do not draw more random configurations
+        than a single one; but there is no child before there are enough members for a tournament.
         """
         parents = min(self.tournament_size, self.population_size)
         if len(self._population) < max(parents, 2):
@@ -143,37 +156,38 @@ class RegularizedEvolution(Strategy):
         return self._ended + pending < self.population_size
 
     def _parent(self, rng: np.random.Generator) -> Observation:
-        scores = [one.scores[0] for one in self._population]
+        # Failed trials are never members of the population.
+        scores = [member.scores[0] for member in self._population if member.scores]
         return self._population[tournament(scores, self.tournament_size, rng)]
 
-    def _child(
-        self, spec: SearchSpec, rng: np.random.Generator, tried: Tried, litter: Litter
-    ) -> Values | None:
-        """An untried child; None when all that were drawn are known."""
+    def _child(self, spec: SearchSpec, rng: np.random.Generator, tried: Tried) -> Proposal | None:
+        """An untried child with its parents; None when all children drawn were tried before."""
         if spec.constant:
             return None
         parents = [self._parent(rng)]
         child = parents[0].values
-        # Without crossover the generator is asked for nothing: seeds keep their searches.
+        # Without crossover nothing is drawn here, so that a seed gives the same search as
+        # before crossover existed.
         if self.crossover and rng.random() < self.crossover:
             parents.append(self._parent(rng))
             child = spec.cross(child, parents[1].values, rng)
             if not tried(child):
-                return litter.add(child, parents)
-        return litter.add(_untried_mutant(child, spec, rng, tried), parents)
+                return Proposal.from_parents(child, parents)
+        mutant = _untried_mutant(child, spec, rng, tried)
+        return None if mutant is None else Proposal.from_parents(mutant, parents)
 
     def learn(self, observation: Observation) -> None:
-        """The newborn joins, and the oldest leaves when there are too many.
+        """Add the trial to the population, and remove the oldest member if it is full.
 
-        Of a configuration that was trained again, the latest result counts.
+        If a configuration was trained again, the latest result counts.
         """
         self._failures.learn(observation)
-        known = len(self._population)
-        alive = [one for one in self._population if one.values != observation.values]
-        self._ended += len(alive) == known
+        size_before = len(self._population)
+        members = [member for member in self._population if member.values != observation.values]
+        self._ended += len(members) == size_before
         if observation.scores is not None:
-            alive.append(observation)
-        self._population = alive[-self.population_size :]
+            members.append(observation)
+        self._population = members[-self.population_size :]
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
@@ -185,7 +199,7 @@ class RegularizedEvolution(Strategy):
 def _untried_mutant(
     parent: Mapping[str, Any], spec: SearchSpec, rng: np.random.Generator, tried: Tried
 ) -> Values | None:
-    """An untried mutant of ``parent``, with as few edits as that takes."""
+    """An untried mutant of ``parent`` with as few edits as possible."""
     for edits in range(1, _WIDEST_EDIT + 1):
         for _ in range(_MUTANTS):
             child = dict(parent)

@@ -1,4 +1,4 @@
-"""What failed trials teach: which values, and which pairs of values, to stay away from."""
+"""Learning from failed trials: which values, and which pairs of values, to avoid."""
 
 from __future__ import annotations
 
@@ -11,58 +11,58 @@ import numpy as np
 
 from keras_nas_plugin.space.domains import Domain
 from keras_nas_plugin.space.spec import SearchSpec, Values
-from keras_nas_plugin.strategies.base import Observation
+from keras_nas_plugin.strategies.base import Observation, Proposal
 
-# What is remembered: enough to tell a value that fails from bad luck, at a bounded cost.
+# Number of trials to remember: enough to tell a value that fails from bad luck, at a bounded cost.
 _FAILED = 128
 _SUCCEEDED = 512
-# Parts of an ordered domain whose failures are counted together.
+# Number of bins of an ordered domain; failures within a bin are counted together.
 _BINS = 8
-# Trials at the overall rate that each value is credited with before its own count.
+# Pseudo-count: each value starts with this many trials at the overall failure rate.
 _PRIOR_TRIALS = 2.0
-# Draws before the least risky of them is taken.
+# Maximum number of draws, after which the least risky one is proposed.
 _DRAWS = 16
 
 
 def failure_chance(codes: np.ndarray, failed: np.ndarray, succeeded: np.ndarray) -> float:
-    """Chance that a configuration fails, judged by its values alone and in pairs.
+    """Probability that a configuration fails, from its single values and pairs of values.
 
-    The worse of two estimates. The first multiplies the odds of the values (naive Bayes;
-    Domingos & Pazzani 1997): it learns from few failures, but sees no combinations. The
-    second is that of the most suspicious pair of values: the failure rate of a pair counts
-    as far as a likelihood ratio speaks for it against the overall rate, with one guilty
-    pair among all expected beforehand.
+    The larger of two estimates. The first multiplies the odds of the values (naive Bayes;
+    Domingos & Pazzani 1997): it learns from few failures, but cannot represent combinations.
+    The second is the failure rate of the most suspicious pair of values, weighted by the
+    posterior probability that the pair is the cause. This probability follows from the likelihood
+    ratio of the pair's failure rate to the overall rate, with one causal pair expected a priori.
 
     Args:
         codes: Shape ``[d]``, one code per decision; NaN where it is inactive.
         failed: Shape ``[f, d]``, codes of trials that failed.
-        succeeded: Shape ``[s, d]``, codes of trials that did not.
+        succeeded: Shape ``[s, d]``, codes of trials that did not fail.
 
     Returns:
         A number in (0, 1).
 
     >>> failed, succeeded = np.array([[0, 1], [0, 2], [0, 3]]), np.array([[1, 1], [1, 2]])
     >>> risky, safe = np.array([0, 1]), np.array([1, 2])
-    >>> [round(failure_chance(one, failed, succeeded), 2) for one in (risky, safe)]
+    >>> [round(failure_chance(codes, failed, succeeded), 2) for codes in (risky, safe)]
     [0.81, 0.26]
     """
     overall = (len(failed) + 1.0) / (len(failed) + len(succeeded) + 2.0)
     same_failed, same_succeeded = (failed == codes) * 1.0, (succeeded == codes) * 1.0
-    # Shape [d, d]: trials that share two values; one value on the diagonal.
+    # Shape [d, d]: trials that share a pair of values; on the diagonal, a single value.
     failures, successes = same_failed.T @ same_failed, same_succeeded.T @ same_succeeded
     trials = failures + successes
     shrunk = (failures + _PRIOR_TRIALS * overall) / (trials + _PRIOR_TRIALS)
     odds = math.log(overall / (1.0 - overall))
     values = np.diag(shrunk)
-    alone = odds + float(np.sum(np.log(values / (1.0 - values)) - odds))
+    naive_bayes = odds + float(np.sum(np.log(values / (1.0 - values)) - odds))
     pair = float(np.max(_suspected(failures, trials, shrunk, overall), initial=0.0))
-    return max(1.0 / (1.0 + math.exp(min(-alone, 500.0))), pair)
+    return max(1.0 / (1.0 + math.exp(min(-naive_bayes, 500.0))), pair)
 
 
 def _suspected(
     failures: np.ndarray, trials: np.ndarray, shrunk: np.ndarray, overall: float
 ) -> np.ndarray:
-    """Failure rates of pairs, each made smaller as far as chance explains it.
+    """Failure rates of pairs, each weighted by the probability that it is not due to chance.
 
     Args:
         failures: Shape ``[d, d]``, failed trials that share a pair of values.
@@ -77,25 +77,24 @@ def _suspected(
     failures, trials, shrunk = failures[above], trials[above], shrunk[above]
     rate = failures / np.maximum(trials, 1.0)
     succeeded = trials - failures
-    # The tiny number keeps 0 * log(0) at 0.
+    # The lower bound keeps 0 * log(0) at 0.
     ratio = failures * np.log(np.maximum(rate, 1e-300) / overall)
     ratio += succeeded * np.log(np.maximum(1.0 - rate, 1e-300) / (1.0 - overall))
     evidence = np.where(rate > overall, ratio, -np.inf) - math.log(max(len(trials), 1))
-    guilty = 1.0 / (1.0 + np.exp(np.minimum(-evidence, 500.0)))
-    return guilty * shrunk
+    causal = 1.0 / (1.0 + np.exp(np.minimum(-evidence, 500.0)))
+    return causal * shrunk
 
 
 def codes_of(values: Mapping[str, Any], spec: SearchSpec) -> np.ndarray:
-    """A configuration as one code per decision, equal where values are alike.
+    """Encode a configuration as one code per decision; similar values share a code.
 
     Args:
         values: Valid and active values.
         spec: The space.
 
     Returns:
-        Shape ``[d]``: the index of an unordered value, the part of the range of an
-        ordered one; NaN, which equals nothing, where a decision is inactive or has only
-        one value.
+        Shape ``[d]``: the index of an unordered value, the bin of an ordered one. NaN, which
+        is equal to no code, where a decision is inactive or has only one value.
     """
     active = spec.active(values)
     codes = np.full(len(spec.decisions), np.nan)
@@ -105,13 +104,14 @@ def codes_of(values: Mapping[str, Any], spec: SearchSpec) -> np.ndarray:
     return codes
 
 
-def _code(domain: Domain, value: Any) -> int:
-    parts = domain.size if not domain.ordered else min(domain.size or _BINS, _BINS)
-    return min(int(domain.position(value) * parts), parts - 1)
+def _code(domain: Domain, value: object) -> int:
+    size = domain.size or _BINS
+    bins = min(size, _BINS) if domain.ordered else size
+    return min(int(domain.position(value) * bins), bins - 1)
 
 
 class _Trials:
-    """The latest trials of one kind; each is coded once, unless the space changes."""
+    """The latest trials that failed, or succeeded; encoded once, unless the space changes."""
 
     def __init__(self, length: int) -> None:
         self._values: collections.deque[Values] = collections.deque(maxlen=length)
@@ -138,53 +138,53 @@ class _Trials:
 
 
 class FailureMemory:
-    """The latest trials by how they ended, and how to propose less of what fails.
+    """Remembers failed and successful trials, to propose fewer configurations that fail.
 
-    It is rebuilt from the observations, and what it costs to ask it does not grow with
-    their number.
+    It is rebuilt from the observations, and the cost of a query does not grow with their
+    number.
     """
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all trials."""
         self._failed = _Trials(_FAILED)
         self._succeeded = _Trials(_SUCCEEDED)
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self.__init__()
-
     def learn(self, observation: Observation) -> None:
-        """Remember how a trial ended."""
+        """Remember whether a trial failed."""
         (self._failed if observation.scores is None else self._succeeded).add(observation.values)
 
     def chance(self, values: Mapping[str, Any], spec: SearchSpec) -> float:
-        """Chance that ``values`` fail; 0 while nothing has failed."""
+        """Probability that ``values`` fail; 0 while no trial has failed."""
         failed = self._failed.codes(spec)
         if not len(failed):
             return 0.0
         return failure_chance(codes_of(values, spec), failed, self._succeeded.codes(spec))
 
     def avoid(
-        self, draw: Callable[[], Values | None], spec: SearchSpec, rng: np.random.Generator
-    ) -> Values | None:
-        """Draw as ``draw`` does, given that the trial will succeed.
+        self, draw: Callable[[], Proposal | None], spec: SearchSpec, rng: np.random.Generator
+    ) -> Proposal | None:
+        """Draw from the distribution of ``draw``, given that the trial will succeed.
 
-        A configuration is kept with the chance that it succeeds, and drawn anew else
-        (rejection sampling; von Neumann 1951): nothing is ever ruled out. Without a
-        failed trial, the first is kept and ``rng`` is not touched.
+        A proposal is accepted with the probability that it succeeds, and drawn again
+        otherwise (rejection sampling; von Neumann 1951): no configuration is ever ruled out.
+        While no trial has failed, the first draw is accepted and ``rng`` is not used.
 
         Args:
-            draw: Gives a configuration, or None when there are no more.
+            draw: Returns a proposal, or None when there are no more.
             spec: The space.
             rng: Source of randomness.
 
         Returns:
-            A configuration, the least risky one when many were refused; None when
-            ``draw`` gave none at all.
+            A proposal: the least risky one, if all draws were rejected. None if ``draw`` did not
+            return any.
         """
-        refused: list[tuple[float, Values]] = []
-        while len(refused) < _DRAWS and (values := draw()) is not None:
-            chance = self.chance(values, spec)
+        rejected: list[tuple[float, Proposal]] = []
+        while len(rejected) < _DRAWS and (proposal := draw()) is not None:
+            chance = self.chance(proposal.values, spec)
             if chance == 0.0 or rng.random() >= chance:
-                return values
-            refused.append((chance, values))
-        return min(refused, key=lambda one: one[0])[1] if refused else None
+                return proposal
+            rejected.append((chance, proposal))
+        return min(rejected, key=lambda pair: pair[0])[1] if rejected else None

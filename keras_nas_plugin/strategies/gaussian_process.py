@@ -9,34 +9,35 @@ import numpy as np
 
 from keras_nas_plugin.strategies.kernels import matern52, matern52_slope, squared_distances
 
-# Prior of the columns' common log weight: see `log_weight_prior`.
+# Prior standard deviation of the columns' common log weight: see `log_weight_prior`.
 _SHARED_SD = 2.0 * math.sqrt(3.0)
-# How far a column's log weight strays from the common one: a standard deviation. Few trials
-# teach little about single columns; many overcome it.
+# Prior standard deviation of a column's log weight around the common one. A few trials say
+# little about single columns; many outweigh the prior.
 _OWN_SD = 0.5
-# Prior of the log noise variance, where scores have variance 1 (Optuna and BoTorch agree).
+# Prior of the log noise variance for scores with variance 1, as in Optuna and BoTorch.
 _LOG_NOISE, _LOG_NOISE_SD = -4.0, 1.0
-# Bounds of the logarithms during the fit, and what keeps a matrix invertible.
+# Bounds of the logarithms during the fit, and the jitter that keeps matrices invertible.
 _SHARED_BOUNDS, _OWN_BOUNDS, _NOISE_BOUNDS = (-12.0, 6.0), (-6.0, 6.0), (-10.0, 1.0)
 _JITTER = 1e-8
 _ITERATIONS = 20
-# Logarithms are rounded to this: differences in the last bits of two machines' libraries
-# must not become different proposals.
+# Decimals of the fitted logarithms: differences in the last bits between two machines'
+# libraries must not lead to different proposals.
 _DIGITS = 2
-# Prior of the log variances of the linear part, all features together: as much as a quarter
-# of what the kernel explains, give or take.
+# Prior of the log variances of the linear part, for all features together: a quarter of the
+# kernel's variance.
 _LOG_LINEAR, _LOG_LINEAR_SD = math.log(0.25), 2.0
 _LINEAR_BOUNDS = (-12.0, 4.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
-    """What the marginal likelihood decides.
+    """Hyperparameters that maximise the marginal likelihood.
 
     Attributes:
-        weights: Inverse squared length of each column, shape ``[columns]``.
-        noise: Variance of a score's noise; the signal's is 1.
-        linear: Variance of each feature's slope, shape ``[features]``: how much say it has.
+        weights: Inverse squared length scale of each column, shape ``[columns]``.
+        noise: Variance of the noise of a score; the variance of the signal is 1.
+        linear: Variance of the slope of each feature, which is the feature's influence, shape
+            ``[features]``.
     """
 
     weights: np.ndarray
@@ -45,11 +46,11 @@ class Hyperparameters:
 
 
 def log_weight_prior(columns: int) -> float:
-    """Mean of the log weights before any score: lengths grow with the square root of d.
+    """Prior mean of the log weights: length scales grow with the root of the dimension d.
 
     Source: Hvarfner, Hellsten & Nardi 2024, "Vanilla Bayesian Optimization Performs
-    Great in High Dimensions", equation 9: the log length is normal with mean
-    sqrt(2) + log(d) / 2 and deviation sqrt(3); a weight is the inverse squared length.
+    Great in High Dimensions", equation 9: the log length scale is normal with mean
+    sqrt(2) + log(d) / 2 and deviation sqrt(3); a weight is the inverse squared length scale.
 
     >>> round(log_weight_prior(1), 3)
     -2.828
@@ -63,22 +64,22 @@ def negative_log_posterior(
     scores: np.ndarray,
     features: np.ndarray | None = None,
 ) -> tuple[float, np.ndarray]:
-    """What the fit minimises, up to a constant, and its gradient.
+    """The objective of the fit, up to a constant, and its gradient.
 
     Source: Rasmussen & Williams 2006, equations 5.8 and 5.9, with normal priors on the
-    common log weight, on what each column adds to it, on the log noise, and on the log
-    variance of each feature's slope (their section 2.7: a linear model is a kernel).
+    common log weight, on each column's deviation from it, on the log noise, and on the log
+    variance of each feature's slope (section 2.7: a linear model is a kernel).
 
     Args:
-        theta: Shape ``[1 + d + 1 + p]``: common log weight, additions, log noise, log
+        theta: Shape ``[1 + d + 1 + p]``: common log weight, deviations, log noise, log
             variances of slopes.
         distances: Squared distances within each column, shape ``[d, n * n]``.
         scores: Shape ``[n]``.
         features: Shape ``[n, p]``; None for a model without a linear part.
 
     Returns:
-        The value, and its gradient of the shape of ``theta``; a huge value without
-        slope where the matrix is not positive definite.
+        The value, and its gradient in the shape of ``theta``; a huge value with a zero
+        gradient where the matrix is not positive definite.
     """
     from scipy import linalg
 
@@ -131,10 +132,10 @@ def fit(
     scores: np.ndarray,
     features: np.ndarray | None = None,
 ) -> Hyperparameters:
-    """The most probable hyperparameters, from a fixed start: a pure function.
+    """The most probable hyperparameters; a pure function, because the starting point is fixed.
 
     Args:
-        points: Shape ``[n, width]``, as `embed` makes them.
+        points: Shape ``[n, width]``, see `embed`.
         columns: Column of each coordinate, shape ``[width]``.
         scores: Shape ``[n]``, of about unit variance.
         features: Of about unit variance, shape ``[n, p]``; None for no linear part.
@@ -176,22 +177,22 @@ def fit(
 class GaussianProcess:
     """The posterior of a function, given scores at some points.
 
-    Its mean is 0 and its variance 1 before any score, beside that of a linear part. Points
-    whose score is still to come count at the mean that the others predict there: that
-    leaves every mean as it is and shrinks the deviation around them, so that parallel
-    workers spread out.
+    The prior has mean 0 and variance 1, plus the variance of the linear part. Pending points,
+    which have no score yet, count with the mean that is predicted for them: this leaves all means
+    unchanged and reduces the deviation around these points, so that parallel workers spread out.
 
     Source: Rasmussen & Williams 2006, algorithm 2.1; Desautels, Krause & Burdick 2014,
     "Parallelizing Exploration-Exploitation Tradeoffs", section 3.2 (hallucination).
 
     Args:
         points: Shape ``[n, width]``, n >= 1.
-        scores: Shape ``[n]``; or ``[n, outputs]``, for several functions alike.
+        scores: Shape ``[n]``; or ``[n, outputs]`` for several functions at once.
         columns: Column of each coordinate, shape ``[width]``.
         hyperparameters: Weights of the columns, the noise, and the variances of slopes.
         pending: Points without a score yet, shape ``[m, width]``.
-        features: Of the points, shape ``[n, p]``, if the hyperparameters have a linear part.
-        pending_features: Of the pending points, shape ``[m, p]``, likewise.
+        features: Features of the points, shape ``[n, p]``, if the hyperparameters have a
+            linear part.
+        pending_features: Features of the pending points, shape ``[m, p]``, likewise.
     """
 
     def __init__(
@@ -212,9 +213,9 @@ class GaussianProcess:
         self._alpha = self._solve(scores)
         if pending is not None and len(pending):
             hallucinated, _ = self.predict(pending, pending_features)
-            more, known = self._scaled(pending, pending_features)
-            self._points = np.concatenate([self._points, more])
-            self._features = np.concatenate([self._features, known])
+            pending_points, pending_rows = self._scaled(pending, pending_features)
+            self._points = np.concatenate([self._points, pending_points])
+            self._features = np.concatenate([self._features, pending_rows])
             self._factorise()
             self._alpha = self._solve(np.concatenate([scores, hallucinated]))
 
@@ -241,14 +242,14 @@ class GaussianProcess:
     def predict(
         self, points: np.ndarray, features: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the function, without a score's noise.
+        """Mean and standard deviation of the function, without the noise of a score.
 
         Args:
             points: Shape ``[m, width]``.
             features: Shape ``[m, p]``; see the class.
 
         Returns:
-            Two arrays of shape ``[m]``; of several functions, the first is ``[m, outputs]``.
+            Two arrays of shape ``[m]``; for several functions, the means are ``[m, outputs]``.
         """
         from scipy import linalg
 

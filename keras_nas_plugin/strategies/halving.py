@@ -1,4 +1,4 @@
-"""Asynchronous successive halving: who is trained further, and how far.
+"""Asynchronous successive halving: which trials are trained further, and for how long.
 
 Source: Li, Jamieson, Rostamizadeh, Gonina, Ben-Tzur, Hardt, Recht & Talwalkar 2020, "A System
 for Massively Parallel Hyperparameter Tuning" (ASHA), algorithm 2.
@@ -11,26 +11,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from keras_nas_plugin.pareto import constrained_ranks, crowding_distances
 from keras_nas_plugin.strategies.base import Observation
-from keras_nas_plugin.strategies.pareto import constrained_ranks, crowding_distances
 
-# Reductions below a full training unless the user says where to begin. With a factor of 3 a
-# trial begins with a ninth of its epochs and a search takes 0.26 to 0.33 of full training; a
-# third reduction would take half of that and lose the best trial far more often.
+# Number of reductions of a full training, unless the user sets the epochs of the shortest one.
+# With a factor of 3, a trial starts with a ninth of the epochs, and a search takes 0.26 to 0.33
+# of those of full training. A third reduction would halve this, but would lose the best trial far
+# more often.
 _REDUCTIONS = 2
 
 
 def rung_epochs(max_epochs: int, factor: int, min_epochs: int | None = None) -> tuple[int, ...]:
-    """Lengths of training, from the shortest to the full one.
+    """Epochs of each rung, from the shortest training to the full one.
 
-    Counted down from ``max_epochs``, each ``factor`` times shorter than the next, rounded:
-    the paper's, where the quotient is a power of ``factor``, and still as far apart where it
-    is not.
+    They are computed from ``max_epochs`` downwards: each is ``factor`` times shorter than the
+    next, and rounded. If ``max_epochs / min_epochs`` is a power of ``factor``, these are the
+    rungs of the paper; if it is not, their ratios are still equal.
 
     Args:
-        max_epochs: A full training.
-        factor: How many of a rung compete for one place in the next.
-        min_epochs: Shortest training; None takes two reductions, and at least 1 epoch.
+        max_epochs: Epochs of a full training.
+        factor: Number of trials of a rung per promotion to the next.
+        min_epochs: Epochs of the shortest training; None for two reductions, and at least 1
+            epoch.
 
     >>> rung_epochs(27, 3), rung_epochs(27, 3, 1), rung_epochs(100, 3), rung_epochs(10, 3)
     ((3, 9, 27), (1, 3, 9, 27), (11, 33, 100), (1, 3, 10))
@@ -46,16 +48,16 @@ def rung_epochs(max_epochs: int, factor: int, min_epochs: int | None = None) -> 
 
 
 def ranking(scores: np.ndarray, violations: np.ndarray) -> np.ndarray:
-    """Order of trials from the best to the worst; equals in the order given.
+    """Order of trials from the best to the worst; ties keep their order.
 
-    What broke a constraint stands behind what broke none, by how much it did. One objective
-    is ranked by score, several by non-dominated front and, within a front, by crowding
-    distance (Deb et al. 2002, NSGA-II; Schmucker et al. 2021, "Multi-objective Asynchronous
-    Successive Halving", compare ways to do so).
+    Trials that violated a constraint rank below those that did not, by their violation. A
+    single objective is ranked by score, several by non-dominated front and, within a front, by
+    crowding distance (Deb et al. 2002, NSGA-II; Schmucker et al. 2021, "Multi-objective
+    Asynchronous Successive Halving", compare such rankings).
 
     Args:
         scores: Shape ``[n, m]``, the larger the better.
-        violations: Shape ``[n]``; infinite for trials that failed, whose scores do not count.
+        violations: Shape ``[n]``; infinite for trials that failed, whose scores are ignored.
 
     Returns:
         Shape ``[n]``, indices.
@@ -73,7 +75,7 @@ def ranking(scores: np.ndarray, violations: np.ndarray) -> np.ndarray:
 
 
 class _Rung:
-    """The trials that ended at one length of training, in the order of their ends."""
+    """The trials that ended at a rung, in the order in which they ended."""
 
     def __init__(self) -> None:
         self.ended: list[Observation] = []
@@ -88,29 +90,31 @@ class _Rung:
 
     @property
     def ranked(self) -> list[Observation]:
-        """From the best to the worst; failed trials take the last places."""
+        """From the best to the worst; failed trials come last."""
         if self._order is None:
-            # Ranked again after each end: a millisecond where the rung holds thousands.
-            width = max((len(one.scores) for one in self.ended if one.scores), default=1)
-            nothing = (math.nan,) * width
-            scores = np.array([one.scores or nothing for one in self.ended]).reshape(-1, width)
-            broken = [math.inf if one.scores is None else one.violation for one in self.ended]
-            self._order = ranking(scores, np.array(broken)).tolist()
+            # Sorted again after each new result: a millisecond for thousands of trials.
+            width = max((len(trial.scores) for trial in self.ended if trial.scores), default=1)
+            missing = (math.nan,) * width
+            scores = np.array([trial.scores or missing for trial in self.ended]).reshape(-1, width)
+            violations = [
+                math.inf if trial.scores is None else trial.violation for trial in self.ended
+            ]
+            self._order = ranking(scores, np.array(violations)).tolist()
         return [self.ended[index] for index in self._order]
 
 
 class Rungs:
-    """Which trials ended at which length of training, and which is trained further next.
+    """The trials of each rung, and which of them to train further next.
 
     Args:
-        epochs: What `rung_epochs` returns.
-        factor: A rung's best of so many are trained further, at least 2.
+        epochs: Epochs of each rung, see `rung_epochs`.
+        factor: The best 1/factor of a rung are promoted; at least 2.
     """
 
     def __init__(self, epochs: Sequence[int], factor: int) -> None:
         self.epochs = tuple(epochs)
         self.factor = factor
-        #: Trials that were started at the lowest rung: the configurations of the search.
+        #: Number of trials started at the lowest rung: the configurations of the search.
         self.configurations = 0
         self._rungs = [_Rung() for _ in self.epochs]
         self._rung_of: dict[str, int] = {}
@@ -118,7 +122,7 @@ class Rungs:
         self._promoted: dict[str, str] = {}
 
     def start(self, trial_id: str, rung: int = 0, parent: str | None = None) -> None:
-        """Note a trial that starts: a new configuration, or one that goes on with ``parent``."""
+        """Add a trial that starts: a new configuration, or one that continues ``parent``."""
         self._rung_of[trial_id] = rung
         if parent is None:
             self.configurations += 1
@@ -126,74 +130,75 @@ class Rungs:
             self._promoted[parent] = trial_id
 
     def end(self, observation: Observation) -> None:
-        """Note a trial that ended, failed ones too: they count as their rung's worst."""
+        """Add the result of a trial; failed trials count as the worst of their rung."""
         self._ended[observation.trial_id] = observation
         self._rungs[self._rung_of[observation.trial_id]].add(observation)
 
     def promotable(self) -> tuple[str, int] | None:
-        """A trial that earned more training, and the rung that it goes to; None without one.
+        """The next trial to promote, and its new rung; None if there is none.
 
-        The best 1/factor of a rung's ended trials have, whoever else still runs; the highest
-        rung comes first (algorithm 2, ``get_job``).
+        The best 1/factor of a rung's ended trials are promoted, without waiting for running
+        ones; the highest rung comes first (algorithm 2, ``get_job``).
         """
         for number in reversed(range(len(self._rungs) - 1)):
             rung = self._rungs[number]
-            places = len(rung) // self.factor
-            for one in rung.ranked[:places] if places else ():
-                if self._may_go_on(one):
-                    return one.trial_id, number + 1
+            promotions = len(rung) // self.factor
+            for trial in rung.ranked[:promotions] if promotions else ():
+                if self._may_be_promoted(trial):
+                    return trial.trial_id, number + 1
         return None
 
     def unfinished(self) -> tuple[str, int] | None:
-        """The trial to train further when nothing else is left to do; None at the end.
+        """The trial to train further once no promotion by rank is left; None if there is none.
 
-        So that the best is trained in full: the best of the highest rung goes on until a
-        trial without broken constraints has all epochs. Few trials, or failed ones, may leave
-        too few for a promotion by rank.
+        This makes sure that the best trial is trained in full: the best trial of the highest
+        rung continues until a trial that violates no constraint has been trained for all epochs.
+        With few trials or many failures, a rung may have too few trials for a promotion by rank.
         """
         top = self._rungs[-1].ended
-        if any(_is_sound(one) for one in top):
+        if any(_is_feasible(trial) for trial in top):
             return None
-        completed = any(one.scores is not None for one in top)
-        for wanted in (_is_sound,) if completed else (_is_sound, lambda one: True):
+        completed = any(trial.scores is not None for trial in top)
+        for eligible in (_is_feasible,) if completed else (_is_feasible, lambda trial: True):
             for number in reversed(range(len(self._rungs) - 1)):
-                for one in self._rungs[number].ranked:
-                    if self._may_go_on(one) and wanted(one):
-                        return one.trial_id, number + 1
+                for trial in self._rungs[number].ranked:
+                    if self._may_be_promoted(trial) and eligible(trial):
+                        return trial.trial_id, number + 1
         return None
 
     def needed(self, trial_id: str) -> bool:
-        """Whether another trial may have to go on from where this one stopped."""
+        """Whether another trial may still have to continue from the last epoch of this one."""
         if trial_id not in self._ended:
             return True
         if trial_id in self._promoted:
-            # Which may have to run again.
+            # The promoted trial may have to be started again.
             return self._promoted[trial_id] not in self._ended
         top = self._rung_of[trial_id] == len(self._rungs) - 1
         return not top and self._ended[trial_id].scores is not None
 
-    def without_hope(self, configurations: int) -> list[str]:
-        """Trials that the lowest rung's latest end has put out of reach of promotion.
+    def eliminated(self, configurations: int) -> list[str]:
+        """Trials of the lowest rung whose promotion its latest result has ruled out.
 
-        A rank only ever gets worse, and the rung never has more trials than there are
-        configurations. With several objectives ranks may get better again: none.
+        With a single objective, a rank can only get worse, and the rung never has more trials
+        than there are configurations. With several objectives ranks may improve again, so no
+        trial is eliminated.
 
         Args:
-            configurations: How many the search is going to start.
+            configurations: Number of configurations that the search starts in total.
         """
         rung = self._rungs[0]
-        places = max(1, configurations // self.factor)
-        if len(rung) <= places or any(len(one.scores or ()) > 1 for one in rung.ranked[:1]):
+        promotions = max(1, configurations // self.factor)
+        if len(rung) <= promotions or len(rung.ranked[0].scores or ()) > 1:
             return []
-        behind = rung.ranked[places:]
-        # The latest, wherever it came in, or the one that it pushed out.
-        found = [one for one in behind if one is rung.ended[-1]] or behind[:1]
-        return [one.trial_id for one in found if self._may_go_on(one)]
+        behind = rung.ranked[promotions:]
+        # The latest trial, if it ranks too low, or else the trial that it displaced.
+        newly_behind = [trial for trial in behind if trial is rung.ended[-1]] or behind[:1]
+        return [trial.trial_id for trial in newly_behind if self._may_be_promoted(trial)]
 
-    def _may_go_on(self, one: Observation) -> bool:
-        return one.scores is not None and one.trial_id not in self._promoted
+    def _may_be_promoted(self, trial: Observation) -> bool:
+        return trial.scores is not None and trial.trial_id not in self._promoted
 
 
-def _is_sound(one: Observation) -> bool:
-    """Whether a trial may be the search's best."""
-    return one.scores is not None and one.violation <= 0
+def _is_feasible(trial: Observation) -> bool:
+    """Whether a trial completed and violates no constraint."""
+    return trial.scores is not None and trial.violation <= 0

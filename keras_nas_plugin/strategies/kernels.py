@@ -1,4 +1,4 @@
-"""How alike two configurations are, whatever their columns: labels, numbers, inactive."""
+"""Similarity of configurations whose columns are labels, numbers or inactive."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 
 from keras_nas_plugin.space.encoding import Encoding
 
-# So far is every value of a column from inactive, if the farthest of its values are 1 apart.
+# Distance between any value of a column and inactive; two values are at most 1 apart.
 _RADIUS = math.sqrt(0.5)
 
 
 def embed(encoding: Encoding, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points whose squared distances compare configurations column by column.
 
-    Within a column two labels are 1 apart when they differ (Hamming), and the ends of an
-    ordered one are 1 apart, on a quarter of a circle. An inactive column is at its
-    centre: at squared distance 1/2 from every value, and at none from inactive.
+    Within a column, two different labels are 1 apart (Hamming distance). The values of an ordered
+    column are on a quarter of a circle, whose ends are 1 apart. An inactive column is at the
+    origin: at squared distance 1/2 from every value, and 0 from another inactive one.
 
     Source: Hutter & Osborne 2013, "A Kernel for Hierarchical Parameter Spaces", section
     3 (the arc kernel, with rho = 1/2 and omega^2 = 1/2).
 
     Args:
-        encoding: Of the space.
+        encoding: Encoding of the space.
         codes: Shape ``[n, columns]``.
 
     Returns:
@@ -46,14 +46,14 @@ def embed(encoding: Encoding, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray
             part = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
             parts.append(np.where(np.isnan(part), 0.0, part))
         else:
-            parts.append((code == np.arange(len(column.values))).astype(float))
+            parts.append((code == np.arange(len(column.values or ()))).astype(float))
     owners = [np.full(part.shape[1], at) for at, part in enumerate(parts[1:])]
     columns = np.concatenate([np.zeros(0, np.intp), *owners])
     return _RADIUS * np.concatenate(parts, axis=1), columns
 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances, by one product of matrices.
+    """Squared Euclidean distances, computed with a single matrix product.
 
     Args:
         first: Shape ``[n, width]``.
@@ -85,7 +85,7 @@ def matern52(squared: np.ndarray) -> np.ndarray:
 
 
 def matern52_slope(squared: np.ndarray) -> np.ndarray:
-    """Derivative of `matern52` by the squared distance.
+    """Derivative of `matern52` with respect to the squared distance.
 
     Args:
         squared: Squared distances, any shape.

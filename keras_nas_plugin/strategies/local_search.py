@@ -1,4 +1,4 @@
-"""Local search: change one decision of the best configuration, again and again."""
+"""Local search: repeatedly change one decision of the best configuration."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import numpy as np
 
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
 from keras_nas_plugin.strategies.failures import FailureMemory
 from keras_nas_plugin.strategies.neighbourhood import Edit, Neighbourhoods, Running
 
 IMPROVEMENTS = ("first", "best")
 
-# Ranks that a configuration loses for each of its neighbours that was tried: after two of
-# them the second best has its turn. It keeps a lucky score from using up a whole search.
+# Ranks that a configuration loses per tried neighbour: after two neighbours of the best, it is the
+# turn of the second best. This keeps a lucky score from consuming a whole search.
 _PATIENCE = 0.5
 
 
 def default_initial_samples(max_trials: int | None) -> int:
-    """Random configurations before the first step: ten, as White et al., or a quarter.
+    """Number of random configurations before the first step.
+
+    Ten as in White et al., but at most a quarter of the trials.
 
     >>> default_initial_samples(100), default_initial_samples(20), default_initial_samples(3)
     (10, 5, 1)
@@ -32,7 +34,7 @@ def default_initial_samples(max_trials: int | None) -> int:
 
 
 class _Ranking:
-    """Keys by score, the best first; equal scores in the order of arrival."""
+    """Keys in descending order of their scores; ties in the order of arrival."""
 
     def __init__(self) -> None:
         self._sorted: list[tuple[float, int, str]] = []
@@ -49,7 +51,7 @@ class _Ranking:
         return (key for _, _, key in self._sorted)
 
     def put(self, key: str, score: float | None) -> None:
-        """Rank a key by its latest score; without one, it is not ranked."""
+        """Rank a key by its latest score; a key without a score is not ranked."""
         if key in self._entries:
             del self._sorted[bisect.bisect_left(self._sorted, self._entries.pop(key))]
         if score is not None:
@@ -59,69 +61,78 @@ class _Ranking:
 
 
 class LocalSearch(Strategy):
-    """Local search that goes on from the most promising configuration seen.
+    """Local search that continues from the most promising configuration so far.
 
-    Starts from random configurations and tries those that differ from the current one in
-    one active decision, in random order. With ``improvement="first"`` it moves at the
-    first better one, with ``"best"`` when all were tried. A local optimum does not end
-    it: it goes on from the best configuration that still has untried neighbours.
+    It starts from random configurations and tries those that differ from the current one in
+    one active decision, in random order. With ``improvement="first"`` it moves to the first
+    improvement, with ``"best"`` to the best neighbour once all have been tried. It does not
+    stop at a local optimum: it continues from the best configuration that still has untried
+    neighbours.
 
-    Scores of trained models are noisy, and the best of many is often a lucky one. So a
-    configuration is judged by its rank among all, and loses a rank for every two
-    neighbours that were tried: in a large neighbourhood, the second best has its turn
-    before the best is done. Along long and continuous decisions, where neighbours have no
-    end, a step leads between the current value and the nearest tried one on that side,
-    until these lie close together. What failed trials have in common is proposed less
-    often: see `failures`.
+    Scores of trained models are noisy, and the best of many is often a lucky one. A
+    configuration is therefore judged by its rank among all, and loses a rank for every two
+    neighbours that were tried: in a large neighbourhood, it is the turn of the second best
+    before the neighbours of the best are exhausted. Long and continuous decisions have too
+    many neighbours to try all; there, a step leads to a value between the current one and the
+    nearest tried one on that side, until these are close together. What failed trials have in
+    common is proposed less often: see `failures`.
 
     Source: White, Nolen & Savani 2021, "Exploring the Loss Landscape in Neural
-    Architecture Search" (ten random ones first, first improvement or all neighbours, and
-    in their code also without a stop at a local optimum); Den Ottelander et al. 2021,
+    Architecture Search" (ten random configurations first, first improvement or all neighbours,
+    and in their code also without stopping at a local optimum); Den Ottelander et al. 2021,
     "Local Search is a Remarkably Strong Baseline for Neural Architecture Search".
 
     Args:
-        initial_samples: Random configurations to start from, at least 1.
+        initial_samples: Number of random configurations to start from, at least 1.
         improvement: ``"first"`` or ``"best"``.
 
     Raises:
-        StrategyError: An argument is none of these.
+        StrategyError: An argument is out of range.
     """
 
     def __init__(self, *, initial_samples: int = 10, improvement: str = "first") -> None:
         super().__init__()
         if initial_samples < 1:
-            raise StrategyError(f"`initial_samples` needs at least 1; received {initial_samples}")
+            raise StrategyError(f"`initial_samples` must be at least 1; got {initial_samples}")
         if improvement not in IMPROVEMENTS:
             raise StrategyError(
-                f"`improvement` needs one of {IMPROVEMENTS}; received {improvement!r}"
+                f"`improvement` must be one of {IMPROVEMENTS}; got {improvement!r}"
             )
         self.initial_samples = initial_samples
         self.improvement = improvement
         self._failures = FailureMemory()
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    @classmethod
+    def budget_defaults(
+        cls, max_trials: int | None, explicit: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """See `Strategy.budget_defaults` and `default_initial_samples`."""
+        return {"initial_samples": default_initial_samples(max_trials)}
+
+    def _reset(self) -> None:
         self._observations: list[Observation] = []
         self._failures.clear()
-        self._index: Neighbourhoods | None = None
+        # For an empty space until the first proposal, which passes the actual one.
+        self._index = Neighbourhoods(SearchSpec(()))
         self._ranking = _Ranking()
         self._indexed = 0
-        # The trial that was the latest of a configuration, by key.
+        # Id of the latest trial of each configuration, by key.
         self._ids: dict[str, str] = {}
-        # Configurations without an untried neighbour: only the time to look again is saved.
+        # Configurations without untried neighbours: a cache, so that they are examined only once.
         self._exhausted: set[str] = set()
-        # The configuration whose neighbours are all tried, and how many that are.
+        # With "best": the configuration whose neighbours are being tried, and their number.
         self._current: Values | None = None
         self._until = 0
 
     def learn(self, observation: Observation) -> None:
-        """Kept until the next proposal, which knows the space."""
+        """Store the trial until the next proposal, which passes the space."""
         self._observations.append(observation)
         self._failures.learn(observation)
 
     def _index_new(self, spec: SearchSpec) -> None:
-        """Sort in what was learned since the last proposal; everything when the space grew."""
-        if self._index is None or self._index.spec != spec:
+        """Index the trials since the last proposal; all trials when the space has grown."""
+        if self._index.spec != spec:
             self._index, self._indexed = Neighbourhoods(spec), 0
             self._ranking, self._exhausted, self._ids = _Ranking(), set(), {}
         for observation in self._observations[self._indexed :]:
@@ -140,49 +151,49 @@ class LocalSearch(Strategy):
         *,
         tried: Tried,
         pending: Mapping[str, Values],
-    ) -> Values | None:
+    ) -> Proposal | None:
         """See `Strategy.ask`."""
         self._index_new(spec)
-        self.parents, values = (), None
+        proposal = None
         if not self._starts(len(pending)):
             running = self._index.running(pending.values())
-            values = self._step(running, rng, tried)
-        if values is None:
-            values = self._failures.avoid(lambda: spec.untried(rng, tried), spec, rng)
-        return values
+            proposal = self._step(running, rng, tried)
+        if proposal is None:
+            proposal = self._failures.avoid(lambda: random_proposal(spec, rng, tried), spec, rng)
+        return proposal
 
     def _starts(self, pending: int) -> bool:
-        """Whether random configurations are still to be tried.
+        """Whether the next proposal is a random configuration.
 
-        Those that run or failed count, but half of them must have a score.
+        Running and failed trials count as initial samples, but at least half of the initial
+        samples must have a score.
         """
         if 2 * len(self._ranking) < self.initial_samples:
             return True
         return len(self._observations) + pending < self.initial_samples
 
-    def _step(self, running: Running, rng: np.random.Generator, tried: Tried) -> Values | None:
-        """An untried neighbour of the first configuration that has one."""
+    def _step(self, running: Running, rng: np.random.Generator, tried: Tried) -> Proposal | None:
+        """An untried neighbour of the most promising configuration that has one."""
         for key in self._centres(running):
             edits = self._index.edits(key, running, tried)
             if edits:
                 self._move(key, len(edits) + self._index.tried_around(key, running))
-                values = self._neighbour(key, edits, rng, tried)
-                if values is not None:
-                    self.parents = (self._ids[key],)
-                    return values
+                neighbour = self._neighbour(key, edits, rng, tried)
+                if neighbour is not None:
+                    return neighbour
             elif not (running and self._index.edits(key, {}, tried)):
                 self._exhausted.add(key)
         return None
 
     def _neighbour(
         self, key: str, edits: Sequence[Edit], rng: np.random.Generator, tried: Tried
-    ) -> Values | None:
-        """A configuration after one of ``edits``; None when all that were drawn are known."""
-        order = iter(rng.permutation(len(edits)))
+    ) -> Proposal | None:
+        """A neighbour by one of ``edits``; None when all neighbours drawn were tried before."""
+        order, parents = iter(rng.permutation(len(edits))), (self._ids[key],)
 
-        def draw() -> Values | None:
+        def draw() -> Proposal | None:
             drawn = (self._index.edited(key, edits[number], rng) for number in order)
-            return next((values for values in drawn if not tried(values)), None)
+            return next((Proposal(values, parents) for values in drawn if not tried(values)), None)
 
         return self._failures.avoid(draw, self._index.spec, rng)
 
@@ -190,15 +201,15 @@ class LocalSearch(Strategy):
         """Configurations with untried neighbours, the most promising first."""
         if self._current is not None:
             key = self._index.spec.key(self._index.spec.fill(self._current))
-            known = key in self._ranking and key not in self._exhausted
-            if known and self._index.tried_around(key, running) < self._until:
+            unfinished = key in self._ranking and key not in self._exhausted
+            if unfinished and self._index.tried_around(key, running) < self._until:
                 yield key
             self._current = None
         waiting: list[tuple[float, int, str]] = []
         for rank, key in enumerate(self._ranking):
             if key in self._exhausted:
                 continue
-            # Nothing that comes later can be better than its rank.
+            # All that follow have at least this rank, and can only lose further ranks.
             while waiting and waiting[0][0] <= rank:
                 yield heapq.heappop(waiting)[2]
             lost = _PATIENCE * self._index.tried_around(key, running)
@@ -207,19 +218,19 @@ class LocalSearch(Strategy):
             yield heapq.heappop(waiting)[2]
 
     def _move(self, key: str, until: int) -> None:
-        """Make a configuration the current one, if neighbours are tried to the end."""
+        """Make a configuration the current one, if all its neighbours are to be tried."""
         if self.improvement == "best" and self._current is None:
             self._current, self._until = self._index.values(key), until
 
     def get_state(self) -> dict[str, Any]:
-        """See `Strategy.get_state`: the current configuration, where it is kept."""
+        """See `Strategy.get_state`: the current configuration, with ``improvement="best"``."""
         if self._current is None:
             return {}
         return {"current": dict(self._current), "until": self._until}
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
-        self._forget()
+        self._reset()
         super().set_state(state, history)
         if "current" in state:
             self._current, self._until = dict(state["current"]), int(state["until"])

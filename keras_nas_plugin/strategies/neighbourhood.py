@@ -1,4 +1,4 @@
-"""Which tried configurations lie one edit apart, and which edits of one are left."""
+"""An index of tried configurations: which are one edit apart, and which edits are untried."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ import numpy as np
 from keras_nas_plugin.space.domains import MUTATION_SCALE, Domain
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 
-# Ordered domains with at most this many values are searched from value to next value.
+# In ordered domains with at most this many values, the neighbours of a value are the next ones.
 _SHORT = 4
-# Longest step along a longer one, as a fraction of its length: with steps drawn uniformly
-# up to here, about the deviation of a mutation.
+# Longest step along a longer domain, as a fraction of its length: steps drawn uniformly up to
+# this length have about the standard deviation of a mutation.
 _REACH = 2.0 * MUTATION_SCALE
 # Steps shorter than this fraction are not worth a trial.
 _RESOLUTION = 1.0 / 64.0
-# How often an edit is tried whose outcome is drawn, because it activates other decisions.
+# How often to try an edit whose outcome is random, because it activates decisions to be drawn.
 _COMPLETIONS = 4
-# Neighbours along one long decision that count.
+# Maximum number of tried neighbours to count along one long decision.
 _LONG_COUNT = 4
 _LAST = math.nextafter(1.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """Another value for one decision.
+    """A new value for one decision.
 
     Attributes:
-        name: The decision.
-        value: Its new value; None where one is drawn between two positions.
-        between: Positions between which it is drawn: the current one and the farthest.
+        name: Name of the decision.
+        value: Its new value; None if it is drawn between two positions.
+        between: The current and the farthest position, between which the value is drawn.
     """
 
     name: str
@@ -48,17 +48,17 @@ class Edit:
 
 
 class _Line:
-    """Tried configurations that differ in one decision, and in what depends on it, only.
+    """Tried configurations that differ only in one decision and in what depends on it.
 
     Attributes:
-        name: The decision.
+        name: Name of the decision.
         domain: Its values.
         long: Whether it is searched by steps between tried values.
-        seen: How many configurations have a value.
-        positions: Sorted positions of these values, where the line is long.
+        seen: Number of configurations by value.
+        positions: Sorted positions of these values, if the line is long.
     """
 
-    # There is one for each decision of each configuration.
+    # There is one for each decision of each configuration, so it must be small.
     __slots__ = ("domain", "long", "name", "positions", "seen")
 
     def __init__(self, name: str, domain: Domain) -> None:
@@ -66,28 +66,28 @@ class _Line:
         self.domain = domain
         self.long = domain.ordered and (domain.size is None or domain.size > _SHORT)
         self.seen: dict[Any, int] = {}
-        self.positions: list[float] | None = [] if self.long else None
+        self.positions: list[float] = []
 
-    def add(self, value: Any) -> None:
+    def add(self, value: object) -> None:
         if self.long and value not in self.seen:
             bisect.insort(self.positions, self.domain.position(value))
         self.seen[value] = self.seen.get(value, 0) + 1
 
 
-#: What trials that run now add to each line that they are on: how many have a value.
+#: What running trials add to each of their lines: number of trials by value.
 Running = Mapping[_Line, Mapping[Any, int]]
 
 
 class Neighbourhoods:
     """An index of tried configurations by what they have in common.
 
-    Neighbours are found by looking up, for each decision, the *line* of a configuration:
-    all that agree in everything but this decision and those that depend on it. What it
-    costs to add a configuration and to list the edits of one depends on the number of
-    decisions and their values, not on how many configurations are known.
+    For each decision, the neighbours of a configuration are on a *line*: all configurations
+    that agree in everything but this decision and those that depend on it. The cost of adding
+    a configuration and of listing its edits depends on the number of decisions and their
+    values, not on the number of configurations.
 
     Args:
-        spec: The space; when it grows, an index is built anew.
+        spec: The space; when it grows, a new index must be built.
     """
 
     def __init__(self, spec: SearchSpec) -> None:
@@ -98,36 +98,36 @@ class Neighbourhoods:
         self._dependants = _dependants(spec)
 
     def add(self, key: str, values: Values) -> None:
-        """Make a configuration known; once more changes nothing.
+        """Add a tried configuration; adding it again has no effect.
 
         Args:
-            key: Its key.
+            key: Key of the configuration.
             values: All its active values.
         """
         if key in self._values:
             return
         self._values[key] = values
-        self._lines_of[key] = self._on(values)
+        self._lines_of[key] = self._lines_through(values)
         for line in self._lines_of[key]:
             line.add(values[line.name])
 
     def values(self, key: str) -> Values:
-        """The values of a known configuration."""
+        """The values of a configuration in the index."""
         return self._values[key]
 
-    def _on(self, values: Mapping[str, Any]) -> tuple[_Line, ...]:
-        """The line of each active decision that has a choice.
+    def _lines_through(self, values: Mapping[str, Any]) -> tuple[_Line, ...]:
+        """The line of each active decision with at least two values.
 
-        Lines are found by the exclusive or of one hash per value (Zobrist 1970): to leave
-        values out of it does not take a pass over the others.
+        A line is addressed by the exclusive or of one hash per value (Zobrist 1970), from
+        which single values are removed without a pass over the others.
         """
         parts = {name: _hashed([name, value]) for name, value in values.items()}
-        whole = functools.reduce(operator.xor, parts.values(), 0)
+        combined = functools.reduce(operator.xor, parts.values(), 0)
         lines = []
         for name, decision in self.spec.active(values).items():
             if decision.domain.size == 1:
                 continue
-            address = whole ^ parts[name] ^ _hashed([name])
+            address = combined ^ parts[name] ^ _hashed([name])
             for dependant in self._dependants[name]:
                 address ^= parts.get(dependant, 0)
             if address not in self._lines:
@@ -136,56 +136,56 @@ class Neighbourhoods:
         return tuple(lines)
 
     def running(self, pending: Iterable[Mapping[str, Any]]) -> Running:
-        """What trials that run now will add to the index.
+        """What the running trials will add to the index.
 
         Args:
-            pending: Their values.
+            pending: Values of the running trials.
         """
-        found: dict[_Line, collections.Counter[Any]] = {}
-        for one in pending:
-            values = self.spec.fill(one)
-            for line in self._on(values):
-                found.setdefault(line, collections.Counter())[values[line.name]] += 1
-        return found
+        additions: dict[_Line, collections.Counter[Any]] = {}
+        for trial_values in pending:
+            values = self.spec.fill(trial_values)
+            for line in self._lines_through(values):
+                additions.setdefault(line, collections.Counter())[values[line.name]] += 1
+        return additions
 
     def tried_around(self, key: str, running: Running) -> int:
-        """How many neighbours of a known configuration were tried, or are.
+        """How many neighbours of an indexed configuration were tried or are running.
 
-        Of a long or continuous decision at most four count: a line has no end of them.
+        Along a long or continuous decision at most four count: it has too many neighbours.
         """
         total = 0
         for line in self._lines_of[key]:
-            others = len(line.seen) - 1
+            neighbours = len(line.seen) - 1
             if line in running:
-                others += len(running[line].keys() - line.seen.keys())
-            total += min(others, _LONG_COUNT) if line.long else others
+                neighbours += len(running[line].keys() - line.seen.keys())
+            total += min(neighbours, _LONG_COUNT) if line.long else neighbours
         return total
 
     def edits(self, key: str, running: Running, tried: Tried) -> list[Edit]:
-        """Edits of a known configuration that were not tried, in a fixed order.
+        """Untried edits of an indexed configuration, in a fixed order.
 
-        All other values of an unordered decision; the next value on each side of a short
-        ordered one; on each side of a long or continuous one, a value between this and
-        the nearest that was tried, unless that is near already.
+        They lead to all other values of an unordered decision, to the next value on each side
+        of a short ordered one, and on each side of a long or continuous one to a value between
+        the current and the nearest tried one, unless these are close already.
 
         Args:
-            key: A known configuration.
+            key: Key of the configuration.
             running: See `running`.
-            tried: Tells whether a configuration was proposed before.
+            tried: Returns whether a configuration was proposed before.
         """
-        values, found = self._values[key], []
+        values, edits = self._values[key], []
         for line in self._lines_of[key]:
             now = running.get(line, {})
             if line.long:
-                found += _sides(values[line.name], line, now)
+                edits += _bracketing_edits(values[line.name], line, now)
                 continue
-            for value in _near(values[line.name], line.domain):
+            for value in _adjacent_values(values[line.name], line.domain):
                 count = line.seen.get(value, 0) + now.get(value, 0)
-                if self._open(values, line.name, value, count, tried):
-                    found.append(Edit(line.name, value))
-        return found
+                if self._may_be_new(values, line.name, value, count, tried):
+                    edits.append(Edit(line.name, value))
+        return edits
 
-    def _open(
+    def _may_be_new(
         self,
         values: Values,
         name: str,
@@ -193,17 +193,17 @@ class Neighbourhoods:
         count: int,
         tried: Tried,
     ) -> bool:
-        """Whether an edit that was tried ``count`` times leads to something new."""
+        """Whether an edit that was tried ``count`` times may give a new configuration."""
         if not self._dependants[name]:
             return not count
         edited = {**values, name: value}
-        whole = self.spec.fill(edited)
-        if all(other in edited and whole[other] == edited[other] for other in whole):
-            return not tried(whole)
+        completed = self.spec.fill(edited)
+        if all(active in edited and completed[active] == edited[active] for active in completed):
+            return not tried(completed)
         return count < _completions(self.spec, edited)
 
     def edited(self, key: str, edit: Edit, rng: np.random.Generator) -> Values:
-        """A known configuration after an edit; what that activates is drawn."""
+        """An indexed configuration after an edit; decisions that it activates are drawn."""
         values = self._values[key]
         value = edit.value
         if edit.between is not None:
@@ -216,15 +216,18 @@ class Neighbourhoods:
 
 
 def _completions(
-    spec: SearchSpec, values: Mapping[str, Any], start: int = 0, before: Mapping | None = None
+    spec: SearchSpec,
+    values: Mapping[str, Any],
+    start: int = 0,
+    before: Mapping[str, Any] | None = None,
 ) -> int:
-    """In how many ways missing or invalid values can be drawn; at most `_COMPLETIONS`.
+    """Number of ways to draw missing or invalid values; at most `_COMPLETIONS`.
 
     Args:
         spec: The space.
-        values: What is kept where it is active and valid.
-        start: Decisions before this one are in ``before``.
-        before: Their active values.
+        values: Values that stay where they are active and valid.
+        start: Index of the first decision that is not in ``before``.
+        before: Active values of the decisions before ``start``.
     """
     chosen = dict(before or {})
     for index, decision in enumerate(spec.decisions[start:], start):
@@ -236,60 +239,60 @@ def _completions(
             continue
         if domain.size is None or domain.size >= _COMPLETIONS:
             return _COMPLETIONS
-        ways = 0
+        count = 0
         for value in domain.values():
-            ways += _completions(spec, values, index + 1, {**chosen, decision.name: value})
-            if ways >= _COMPLETIONS:
+            count += _completions(spec, values, index + 1, {**chosen, decision.name: value})
+            if count >= _COMPLETIONS:
                 return _COMPLETIONS
-        return ways
+        return count
     return 1
 
 
-def _near(value: Any, domain: Domain) -> list[Any]:
+def _adjacent_values(value: object, domain: Domain) -> list[Any]:
     if not domain.ordered:
-        return [other for other in domain.values() if other != value]
+        return [alternative for alternative in domain.values() if alternative != value]
     values = list(domain.values())
     index = min(int(domain.position(value) * len(values)), len(values) - 1)
     return values[max(index - 1, 0) : index] + values[index + 1 : index + 2]
 
 
-def _sides(value: Any, line: _Line, running: Mapping[Any, int]) -> list[Edit]:
-    """Up to two edits of a decision of a long or continuous ordered domain.
+def _bracketing_edits(value: object, line: _Line, running: Mapping[Any, int]) -> list[Edit]:
+    """Up to two edits of a decision with a long or continuous ordered domain.
 
-    Whatever is the best on its line has its optimum between the tried values next to it:
-    each draw between makes this interval smaller, as in a line search by bracketing.
+    The optimum near the best value of a line is between the tried values next to it: each
+    draw makes this interval smaller, as in a line search by bracketing.
     """
     domain, here = line.domain, line.domain.position(value)
-    others = [domain.position(other) for other in running]
-    known, found = line.positions, []
+    candidates = [domain.position(running_value) for running_value in running]
+    positions, edits = line.positions, []
     for up in (False, True):
         beside = domain.beside(value, up=up)
         if beside in line.seen or beside in running or (domain.position(beside) > here) != up:
             continue
         if up:
-            near = known[bisect.bisect_right(known, here) :][:1]
-            end = min((one for one in (*near, *others) if one > here), default=1.0)
+            candidates += positions[bisect.bisect_right(positions, here) :][:1]
+            end = min((position for position in candidates if position > here), default=1.0)
         else:
-            near = known[: bisect.bisect_left(known, here)][-1:]
-            end = max((one for one in (*near, *others) if one < here), default=0.0)
+            candidates += positions[: bisect.bisect_left(positions, here)][-1:]
+            end = max((position for position in candidates if position < here), default=0.0)
         if abs(end - here) >= _RESOLUTION:
             end = min(max(end, here - _REACH), here + _REACH)
-            found.append(Edit(line.name, between=(here, min(end, _LAST))))
-    return found
+            edits.append(Edit(line.name, between=(here, min(end, _LAST))))
+    return edits
 
 
 def _dependants(spec: SearchSpec) -> dict[str, frozenset[str]]:
-    """Names of decisions that depend on each decision, through others too."""
-    found: dict[str, set[str]] = {name: set() for name in spec.names}
-    # Children come after their parents: backwards, those of a child are complete.
+    """Names of the decisions that depend on each decision, directly or indirectly."""
+    dependants: dict[str, set[str]] = {name: set() for name in spec.names}
+    # Children follow their parents: in reverse order, the dependants of a child are complete.
     for decision in reversed(spec.decisions):
         for condition in decision.conditions:
-            if condition.parent in found:
-                found[condition.parent] |= {decision.name} | found[decision.name]
-    return {name: frozenset(names) - {name} for name, names in found.items()}
+            if condition.parent in dependants:
+                dependants[condition.parent] |= {decision.name} | dependants[decision.name]
+    return {name: frozenset(names) - {name} for name, names in dependants.items()}
 
 
 def _hashed(parts: list[Any]) -> int:
-    """64 bits that do not depend on the process, unlike `hash`."""
+    """A 64-bit hash that is the same in every process, unlike `hash`."""
     text = json.dumps(parts).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")

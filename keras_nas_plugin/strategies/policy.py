@@ -1,20 +1,20 @@
-"""A policy over a search space: decision by decision, each given those before it.
+"""An autoregressive policy over a search space: each decision given those before it.
 
 The probability of a configuration is the product of its choices' probabilities::
 
     pi(x) = prod_k pi(x_k | x_1 .. x_k-1)
 
-over the decisions that are active in ``x``: a child is chosen only when its parent allows it
+over the decisions that are active in ``x``: a child is chosen only if its parent activates it
 (Zoph & Le 2017, "Neural Architecture Search with Reinforcement Learning", section 3.1). Every
-domain is cut into *cells*, and each conditional distribution is a softmax over them::
+domain is divided into *cells*, and each conditional distribution is a softmax over them::
 
     pi(c | prefix)  ~  mass_c * exp(phi_c . (bias + hidden(prefix) @ context))
 
 ``mass`` is the space's own distribution, so a policy with zero weights is random search.
 ``phi`` is one-hot for an unordered domain and a few smooth waves for an ordered one, so that
-what is learned of a number holds for the numbers near it. ``hidden`` is a fixed random layer
-(Rahimi & Recht 2007, "Random Features for Large-Scale Kernel Machines"): only what is linear
-in ``bias`` and ``context`` is learned, which keeps the state small and the gradients exact.
+learning generalises to nearby numbers. ``hidden`` is a fixed random layer (Rahimi & Recht 2007,
+"Random Features for Large-Scale Kernel Machines"): only the linear weights ``bias`` and
+``context`` are learned, which keeps the state small and the gradients exact.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from keras_nas_plugin.space.spec import Decision, SearchSpec, Values
 #: Arrays by name; the first axis of each is the decision.
 Weights = dict[str, np.ndarray]
 
-# Cells of an ordered domain: finer than what 200 trials tell apart.
+# Cells of an ordered domain: finer than 200 trials can resolve.
 _CELLS = 24
-# Waves that describe an ordered domain, and the width in position over which they smooth.
+# Number of waves of an ordered domain, and the bandwidth in position of their kernel.
 _WAVES = 6
 _BANDWIDTH = 0.1
 # Deviation of the fixed layer's weights: tanh stays unsaturated for a handful of decisions.
@@ -43,12 +43,12 @@ _SPREAD = 0.5
 
 
 def cell_edges(domain: Domain, most: int = _CELLS) -> np.ndarray:
-    """Where a domain's unit interval is cut, always between two values.
+    """Edges of the cells of a domain's unit interval, always between two values.
 
     Args:
         domain: Any domain.
-        most: About how many cells an ordered domain gets; one with at most so many evenly
-            spread values has one for each.
+        most: Approximate number of cells of an ordered domain; with at most that many evenly
+            spaced values, there is one cell per value.
 
     Returns:
         Increasing positions from 0 to 1, shape ``[cells + 1]``.
@@ -64,7 +64,7 @@ def cell_edges(domain: Domain, most: int = _CELLS) -> np.ndarray:
     if domain.size is None:
         return np.linspace(0.0, 1.0, most + 1)
     edges, below, before = [0.0], 0.0, domain.at(0.0)
-    # From middles, because rounding decides which value holds a cut between two.
+    # Probed at middles: exactly at the edge between two values, rounding would decide.
     for position in (np.arange(most) + 0.5) / most:
         value = domain.at(float(position))
         if value != before:
@@ -73,8 +73,8 @@ def cell_edges(domain: Domain, most: int = _CELLS) -> np.ndarray:
     return np.array([*edges, 1.0])
 
 
-def _first_position(domain: Domain, value: Any, below: float, inside: float) -> float:
-    """Smallest position that holds ``value``, by bisection."""
+def _first_position(domain: Domain, value: object, below: float, inside: float) -> float:
+    """Smallest position of ``value``, by bisection."""
     while inside - below > 1e-12:
         middle = (below + inside) / 2.0
         if domain.at(middle) == value:
@@ -85,18 +85,18 @@ def _first_position(domain: Domain, value: Any, below: float, inside: float) -> 
 
 
 def cell_features(domain: Domain, edges: np.ndarray) -> np.ndarray:
-    """What the policy sees of each cell.
+    """Features of each cell.
 
-    One-hot where order means nothing. Else cosine waves ``sqrt(2) cos(pi k x)`` at the
+    One-hot for an unordered domain. Otherwise cosine waves ``sqrt(2) cos(pi k x)`` at the
     cells' middles, damped by ``exp(-(pi k w)^2 / 2)``: inner products are a Gaussian
     kernel, reflected at both ends, so learning at one position spreads to its neighbours.
 
     Args:
         domain: Any domain.
-        edges: Shape ``[cells + 1]``, of `cell_edges`.
+        edges: Shape ``[cells + 1]``, see `cell_edges`.
 
     Returns:
-        Shape ``[cells, features]``; no features where there is nothing to choose.
+        Shape ``[cells, features]``; without features if there is a single cell.
 
     >>> from keras_nas_plugin.space.domains import Categorical, Integer
     >>> cell_features(Categorical(("a", "b")), np.array([0.0, 0.5, 1.0])).tolist()
@@ -117,10 +117,10 @@ def cell_features(domain: Domain, edges: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """One decision as the policy sees it.
+    """A decision with its cells and features.
 
     Attributes:
-        key: The same for the same decision, in a grown space and another process too.
+        key: Identifies the decision, also in a space that has grown and in another process.
         decision: The decision.
         edges: Shape ``[cells + 1]``.
         features: Shape ``[cells, features]``.
@@ -136,7 +136,7 @@ class Head:
         """Number of cells."""
         return len(self.features)
 
-    def cell(self, value: Any) -> int:
+    def cell(self, value: object) -> int:
         """The cell of a valid value."""
         position = self.decision.domain.position(value)
         return min(int(np.searchsorted(self.edges, position, "right")) - 1, self.cells - 1)
@@ -145,10 +145,10 @@ class Head:
 class Layout:
     """A space as arrays that are padded to the same shape for all decisions.
 
-    ``K`` decisions, at most ``C`` cells and ``F`` features of one, ``H`` hidden units.
-    Decisions of one name have a head each; the last active one counts, as in `SearchSpec`.
-    Heads are in the order of the last decision of each name: by then all its parents are
-    chosen.
+    ``K`` decisions, at most ``C`` cells and ``F`` features per decision, ``H`` hidden units.
+    Each of several decisions with the same name has a head; the last active one counts, as in
+    `SearchSpec`. Heads are in the order of the last decision of each name, when all its
+    parents have been chosen.
 
     Args:
         spec: The space.
@@ -162,8 +162,8 @@ class Layout:
     """
 
     def __init__(self, spec: SearchSpec, hidden: int) -> None:
-        last = {one.name: place for place, one in enumerate(spec.decisions)}
-        self.heads = _heads(sorted(spec.decisions, key=lambda one: last[one.name]))
+        last = {decision.name: index for index, decision in enumerate(spec.decisions)}
+        self.heads = _heads(sorted(spec.decisions, key=lambda decision: last[decision.name]))
         self._groups: dict[str, list[int]] = {}
         for index, head in enumerate(self.heads):
             self._groups.setdefault(head.decision.name, []).append(index)
@@ -177,33 +177,33 @@ class Layout:
             own = head.features.shape[1]
             self.features[index, : head.cells, :own] = head.features
             self.log_mass[index, : head.cells] = np.log(np.diff(head.edges))
-            # A function of the decision alone: a decision found late changes no other.
+            # Seeded by the decision alone, so that one that is added later changes no other.
             seed = int.from_bytes(hashlib.sha256(head.key.encode()).digest()[:8], "big")
             drawn = np.random.default_rng(seed).normal(0.0, _SPREAD, (own, hidden))
             self.projection[index, :own] = drawn
 
     @property
     def groups(self) -> Mapping[str, list[int]]:
-        """Heads of each name, in the order in which names are decided."""
+        """Heads by name, in the order in which the names are chosen."""
         return self._groups
 
     def active_head(self, group: list[int], chosen: Mapping[str, Any]) -> int | None:
-        """The head that decides a name, given the active values before it."""
+        """The active head of a name, given the active values before it."""
         active = [k for k in group if self.heads[k].decision.active(chosen)]
         return active[-1] if active else None
 
     def encode(self, values: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """The cells of a configuration, and which of them somebody chose.
+        """The cells of a configuration, and which of them were chosen.
 
-        A value that is missing (the decision came late) counts as the default, as what
-        later decisions are conditioned on; but nobody chose it, so it teaches nothing.
+        A missing value (the decision was added later) counts as the default when later
+        decisions are conditioned on it; but it was not chosen, so nothing is learned from it.
 
         Args:
             values: Active values.
 
         Returns:
-            Cells, integers of shape ``[K]``, -1 where inactive or unknown; and booleans of
-            shape ``[K]``.
+            Cells, integers of shape ``[K]``, -1 for inactive decisions and invalid values;
+            and booleans of shape ``[K]``.
         """
         cells = np.full(len(self.heads), -1)
         scored = np.zeros(len(self.heads), bool)
@@ -220,7 +220,7 @@ class Layout:
         return cells, scored
 
     def zero_weights(self) -> Weights:
-        """Weights of the policy that is random search."""
+        """Weights of the initial policy, which is random search."""
         count, _, width = self.features.shape
         return {
             "bias": np.zeros((count, width)),
@@ -233,12 +233,13 @@ class Layout:
 def _heads(decisions: list[Decision]) -> list[Head]:
     heads: list[Head] = []
     seen: dict[str, int] = {}
-    for one in decisions:
-        text = repr((one.name, one.domain, one.conditions))
+    for decision in decisions:
+        text = repr((decision.name, decision.domain, decision.conditions))
         seen[text] = seen.get(text, 0) + 1
         digest = hashlib.sha256(f"{text}{seen[text]}".encode()).hexdigest()[:12]
-        edges = cell_edges(one.domain)
-        heads.append(Head(f"{one.name}#{digest}", one, edges, cell_features(one.domain, edges)))
+        edges = cell_edges(decision.domain)
+        features = cell_features(decision.domain, edges)
+        heads.append(Head(f"{decision.name}#{digest}", decision, edges, features))
     return heads
 
 
@@ -246,7 +247,7 @@ class Sampler:
     """Draws configurations from a policy.
 
     Args:
-        weights: Of `Layout.zero_weights`, trained or not.
+        weights: Weights in the shapes of `Layout.zero_weights`.
         layout: The space.
     """
 
@@ -257,16 +258,17 @@ class Sampler:
         self._context = layout.features @ weights["context"].transpose(0, 2, 1)
 
     def draw(self, rng: np.random.Generator, heat: float = 1.0) -> Values:
-        """One configuration: plain values, just the active ones.
+        """Draw a configuration: the active values, as plain Python objects.
 
-        Each decision takes one uniform number through its quantile function, so a policy
-        with zero weights draws what `SearchSpec.sample` draws, up to rounding.
+        Each decision maps one uniform number through its quantile function, so a policy with
+        zero weights draws the same as `SearchSpec.sample`, up to rounding.
 
         Args:
             rng: Source of randomness.
             heat: Temperature: 1 is the policy, infinity the space's own distribution.
         """
-        layout, chosen = self._layout, {}
+        layout = self._layout
+        chosen: Values = {}
         prefix = np.zeros(layout.hidden)
         for name, group in layout.groups.items():
             index = layout.active_head(group, chosen)
@@ -283,7 +285,7 @@ class Sampler:
 
 
 def hidden_units(prefix: np.ndarray) -> np.ndarray:
-    """The fixed layer, scaled so that its units' squares sum to less than 1.
+    """The fixed layer, scaled so that the squares of its units sum to less than 1.
 
     >>> hidden_units(np.zeros(4)).tolist()
     [0.0, 0.0, 0.0, 0.0]
@@ -303,5 +305,5 @@ def _quantile(edges: np.ndarray, logits: np.ndarray, uniform: float) -> tuple[in
     lower = upper[cell - 1] if cell else 0.0
     part = (uniform - lower) / max(upper[cell] - lower, 1e-300)
     position = edges[cell] + min(max(part, 0.0), 1.0) * (edges[cell + 1] - edges[cell])
-    # Rounding must not carry it into the next cell.
+    # Rounding must not move the position into the next cell.
     return cell, float(min(position, math.nextafter(edges[cell + 1], 0.0)))

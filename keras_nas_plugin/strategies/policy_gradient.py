@@ -1,7 +1,7 @@
-"""The mathematics of policy gradients: objectives of a `policy` with their exact gradients.
+"""Policy gradients: objectives of a `policy` with their exact gradients.
 
-All functions are pure. ``K`` decisions, ``B`` trials, at most ``C`` cells, ``F`` features of
-a decision, ``H`` hidden units.
+All functions are pure. In shapes, ``K`` is the number of decisions, ``B`` of trials, ``C`` of
+cells and ``F`` of features (the largest of any decision), and ``H`` of hidden units.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from keras_nas_plugin.strategies.policy import Layout, Weights, hidden_units
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Trials as the policy sees them.
+    """Encoded trials.
 
     Attributes:
-        cells: Shape ``[K, B]``, integers; 0 where there is none.
-        active: Shape ``[K, B]``, whether there is one.
-        scored: Shape ``[K, B]``, whether somebody chose it.
-        hidden: Shape ``[K, B, H]``, what each decision knows of those before it.
+        cells: Shape ``[K, B]``, integers; 0 for inactive decisions.
+        active: Shape ``[K, B]``, whether the decision is active.
+        scored: Shape ``[K, B]``, whether the value was chosen, and is not a default.
+        hidden: Shape ``[K, B, H]``, hidden units for the choices before each decision.
     """
 
     cells: np.ndarray
@@ -34,11 +34,11 @@ class Batch:
 
 
 def make_batch(layout: Layout, rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Batch:
-    """Stack trials, and work out what each decision knows of those before it.
+    """Stack trials, and compute the hidden units of each decision.
 
     Args:
         layout: The space.
-        rows: Of `Layout.encode`, at least one.
+        rows: Results of `Layout.encode`, at least one.
     """
     cells = np.array([row[0] for row in rows]).T
     active = cells >= 0
@@ -63,7 +63,7 @@ def log_policy(weights: Weights, layout: Layout, batch: Batch) -> np.ndarray:
 
 
 def choice_log_probs(log_p: np.ndarray, batch: Batch) -> np.ndarray:
-    """Log-probability of each choice, shape ``[K, B]``; 0 where nobody chose."""
+    """Log-probability of each choice, shape ``[K, B]``; 0 where no choice was made."""
     chosen = np.take_along_axis(log_p, batch.cells[:, :, None], 2)[:, :, 0]
     return np.where(batch.scored, chosen, 0.0)
 
@@ -71,11 +71,12 @@ def choice_log_probs(log_p: np.ndarray, batch: Batch) -> np.ndarray:
 def entropies(log_p: np.ndarray, layout: Layout, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
     """Entropy of each active decision, relative to the space's own distribution.
 
-    ``-sum_c p_c log(p_c / mass_c)``: 0 for random search and negative else, so that cells of
-    unequal mass are not pushed to be equally likely.
+    ``-sum_c p_c log(p_c / mass_c)``: 0 for random search and negative otherwise, so that cells
+    of unequal mass are not pushed towards equal probabilities.
 
     Returns:
-        Entropies, shape ``[K, B]``, and their gradients by the logits, ``[K, B, C]``.
+        Entropies, shape ``[K, B]``, and their gradients with respect to the logits, ``[K, B,
+        C]``.
     """
     p = np.exp(log_p)
     mass = np.where(np.isfinite(layout.log_mass), layout.log_mass, 0.0)[:, None]
@@ -86,7 +87,7 @@ def entropies(log_p: np.ndarray, layout: Layout, batch: Batch) -> tuple[np.ndarr
 
 
 def _choice_gradient(log_p: np.ndarray, batch: Batch, factors: np.ndarray) -> np.ndarray:
-    """Gradient by the logits of ``sum(factors * log p)``, shape ``[K, B, C]``."""
+    """Gradient of ``sum(factors * log p)`` with respect to the logits, shape ``[K, B, C]``."""
     factors = np.where(batch.scored, factors, 0.0)
     gradient = -np.exp(log_p) * factors[:, :, None]
     at = batch.cells[:, :, None]
@@ -96,7 +97,7 @@ def _choice_gradient(log_p: np.ndarray, batch: Batch, factors: np.ndarray) -> np
 
 
 def _by_weights(by_logits: np.ndarray, layout: Layout, batch: Batch) -> Weights:
-    """Chain rule from the logits to the weights, which enter them linearly."""
+    """Chain rule from the logits to the weights, in which they are linear."""
     theta = by_logits @ layout.features
     return {"bias": theta.sum(axis=1), "context": batch.hidden.transpose(0, 2, 1) @ theta}
 
@@ -111,10 +112,10 @@ def reinforce_objective(
     Connectionist Reinforcement Learning", equation 11; the bonus: Williams & Peng 1991).
 
     Args:
-        weights: Of the policy.
+        weights: Weights of the policy.
         layout: The space.
         batch: Trials.
-        advantages: Shape ``[B]``; importance weights included. Constants.
+        advantages: Shape ``[B]``, including importance weights; treated as constants.
         entropy: Weight of the entropy bonus.
 
     Returns:
@@ -145,12 +146,12 @@ def clipped_objective(
     Optimization Algorithms", equations 7 and 9).
 
     Args:
-        weights: Of the policy.
+        weights: Weights of the policy.
         layout: The space.
         batch: Trials.
-        advantages: Shape ``[K, B]``; importance weights included. Constants.
-        old_log_probs: Shape ``[K, B]``, of `choice_log_probs` before the update.
-        clip: How far a ratio may move from 1 before it stops to count.
+        advantages: Shape ``[K, B]``, including importance weights; treated as constants.
+        old_log_probs: Shape ``[K, B]``, result of `choice_log_probs` before the update.
+        clip: Distance of a ratio from 1 beyond which it has no gradient.
         entropy: Weight of the entropy bonus.
 
     Returns:
@@ -168,7 +169,7 @@ def clipped_objective(
 
 
 def predicted_values(weights: Weights, batch: Batch) -> np.ndarray:
-    """Reward expected before each decision, given the choices so far, shape ``[K, B]``."""
+    """Expected reward before each decision, given the choices so far, shape ``[K, B]``."""
     return weights["value_bias"][:, None] + np.einsum("kbh,kh->kb", batch.hidden, weights["value"])
 
 
@@ -176,9 +177,9 @@ def value_loss(weights: Weights, batch: Batch, returns: np.ndarray) -> tuple[flo
     """Half the squared error of `predicted_values` at each choice, to be minimised.
 
     Args:
-        weights: Of the policy.
+        weights: Weights of the policy.
         batch: Trials.
-        returns: Shape ``[K, B]``. Constants.
+        returns: Shape ``[K, B]``; treated as constants.
 
     Returns:
         ``1/B sum_ik (V_ik - R_ik)^2 / 2`` and its gradient.
@@ -195,16 +196,16 @@ def value_loss(weights: Weights, batch: Batch, returns: np.ndarray) -> tuple[flo
 def generalized_advantages(
     values: np.ndarray, scored: np.ndarray, rewards: np.ndarray, decay: float
 ) -> np.ndarray:
-    """Advantage of each choice of trials that are rewarded once, at their end.
+    """Advantage of each choice, for trials with a single reward at the end.
 
     ``A_k = sum_l decay^l delta_k+l`` with ``delta_k = V_k+1 - V_k``, where the value after
-    the last choice is the reward; without discount, because all trials end (Schulman et al.
+    the last choice is the reward; there is no discount, because all trials end (Schulman et al.
     2016, "High-Dimensional Continuous Control Using Generalized Advantage Estimation",
     equation 16 with gamma = 1).
 
     Args:
         values: Shape ``[K, B]``, the value before each choice.
-        scored: Shape ``[K, B]``, which choices were made; the others take no step.
+        scored: Shape ``[K, B]``, which choices were made; the other decisions are skipped.
         rewards: Shape ``[B]``.
         decay: Lambda: 1 credits each choice with the whole reward, 0 with the next value.
 
@@ -228,13 +229,13 @@ def generalized_advantages(
 
 
 def rank_rewards(scores: Sequence[float | None]) -> np.ndarray:
-    """Ranks as quantiles of the normal distribution: rewards without a scale.
+    """Rewards without a scale: ranks as quantiles of the normal distribution.
 
-    The r-th of n becomes the ``(r - 1/2) / n`` quantile (Hazen 1914); equal scores share
-    their mean rank, and failed trials are the worst.
+    The r-th of n becomes the ``(r - 1/2) / n`` quantile (Hazen 1914); ties share their
+    mean rank, and failed trials are the worst.
 
     Args:
-        scores: One per trial, the larger the better; None for one that failed.
+        scores: Score of each trial, the larger the better; None for a failed trial.
 
     Returns:
         Shape ``[n]``.
@@ -242,19 +243,19 @@ def rank_rewards(scores: Sequence[float | None]) -> np.ndarray:
     >>> rank_rewards([0.1, None, 70.0]).round(2).tolist()
     [0.0, -0.97, 0.97]
     """
-    known = np.array([-math.inf if score is None else score for score in scores])
-    below = (known[:, None] > known).sum(axis=1)
-    equal = (known[:, None] == known).sum(axis=1)
+    ranked = np.array([-math.inf if score is None else score for score in scores])
+    below = (ranked[:, None] > ranked).sum(axis=1)
+    equal = (ranked[:, None] == ranked).sum(axis=1)
     normal = statistics.NormalDist()
-    return np.array([normal.inv_cdf(float(q)) for q in (below + equal / 2.0) / len(known)])
+    return np.array([normal.inv_cdf(float(q)) for q in (below + equal / 2.0) / len(ranked)])
 
 
-def moving_average(rewards: Sequence[float], decay: float) -> float:
-    """Exponential moving average after the last reward, without bias towards 0.
+def moving_average(rewards: Sequence[float] | np.ndarray, decay: float) -> float:
+    """Exponential moving average after the last reward, corrected for its start at 0.
 
     Args:
         rewards: In the order of arrival, at least one.
-        decay: Weight of what came before, from 0 to below 1.
+        decay: Weight of the earlier rewards, from 0 to below 1.
 
     >>> moving_average([1.0, 1.0], 0.9), round(moving_average([0.0, 1.0], 0.5), 3)
     (1.0, 0.667)

@@ -1,4 +1,4 @@
-"""What REINFORCE and PPO share: a policy, the latest trials, and how both are kept."""
+"""The common base of REINFORCE and PPO: a policy, the latest trials, and their state."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
 from keras_nas_plugin.strategies.failures import FailureMemory
 from keras_nas_plugin.strategies.policy import Layout, Sampler, Weights
 from keras_nas_plugin.strategies.policy_gradient import (
@@ -21,53 +21,63 @@ from keras_nas_plugin.strategies.policy_gradient import (
     make_batch,
 )
 
-# Draws from the policy before one from the space; each that is known heats the next.
+# Maximum number of draws from the policy before a draw from the space, and how much each draw that
+# was tried before raises the temperature of the next one.
 _DRAWS = 32
 _HEAT = 0.15
-# Most trials that one proposal learns from: bounds what a long warm start costs.
+# Maximum number of trials to learn from before one proposal: bounds the cost of a long warm start.
 _BACKLOG = 256
-# Learning rates relative to those of the biases. Interactions need more trials to tell from
-# noise than single values do; the value head only has to follow the mean.
+# Learning rates relative to those of the biases. It takes more trials to tell interactions from
+# noise than single values; the value head only has to follow the mean.
 _CONTEXT_RATE = 0.5
 _VALUE_RATE = 0.1
+
+
+#: Stands in for the space until the first proposal, which passes the actual one.
+_NO_SPACE = SearchSpec(())
 
 
 @dataclasses.dataclass
 class _Remembered:
     """A trial with its encoding.
 
-    ``place`` is its number in the order of arrival, ``behaviour`` its log-probability when it
-    was first learned from.
+    Attributes:
+        arrival: Its number in the order of arrival.
+        values: Its active values.
+        score: Its score; None when it failed.
+        key: Key of its configuration in the current space.
+        row: See `Layout.encode`.
+        behaviour: Its log-probability when it was first learned from.
     """
 
-    place: int
+    arrival: int
     values: Mapping[str, Any]
     score: float | None
-    key: str = ""
-    row: tuple[np.ndarray, np.ndarray] | None = None
+    key: str
+    row: tuple[np.ndarray, np.ndarray]
     behaviour: float = 0.0
 
 
 class PolicySearch(Strategy):
-    """Samples an autoregressive policy, and improves it by gradients: see `policy`.
+    """Samples from an autoregressive policy, and improves it by gradients: see `policy`.
 
-    Learning uses no random numbers and happens when the next proposal is asked for, one
-    update for each ``step`` trials in the order of arrival, from the latest trials only: what
-    a proposal costs does not grow with the search. The state holds the weights, how many
-    observations they have learned from, and how likely the latest trials were when they
+    Learning uses no random numbers and happens before the next proposal: one update per
+    ``step`` trials in the order of arrival, from the latest trials only, so that the cost of a
+    proposal does not grow with the search. The state holds the weights, the number of
+    observations they were learned from, and the probabilities of the latest trials when they
     arrived.
 
-    Weights belong to a decision, not to its place: a decision found late starts at the space's
-    own distribution and changes nothing else. Failed trials count as the worst of all, and
-    what they had in common is refused now and then: see `failures`. Trials that run are
-    never proposed again, and because each proposal is a draw, parallel ones differ.
+    Weights belong to a decision, not to its index: a decision that is added later starts with
+    the space's own distribution and does not affect the others. Failed trials rank below all
+    others, and what they have in common is proposed less often: see `failures`. Running trials
+    are never proposed again, and since proposals are random draws, parallel ones differ.
 
     Args:
         learning_rate: Step along the gradient, above 0.
         entropy: Weight of the entropy bonus, at least 0.
-        window: How many of the latest trials are learned from, at least 2.
+        window: Number of latest trials to learn from, at least 2.
         hidden: Units of the policy's fixed layer, at least 1.
-        step: Trials for each update, at least 1.
+        step: Number of trials per update, at least 1.
 
     Raises:
         StrategyError: An argument is too small.
@@ -78,7 +88,7 @@ class PolicySearch(Strategy):
     ) -> None:
         super().__init__()
         if not learning_rate > 0.0:
-            raise StrategyError(f"`learning_rate` needs to be above 0; received {learning_rate}")
+            raise StrategyError(f"`learning_rate` must be above 0; got {learning_rate}")
         check_at_least("entropy", entropy, 0.0)
         check_at_least("window", window, 2)
         check_at_least("hidden", hidden, 1)
@@ -87,18 +97,19 @@ class PolicySearch(Strategy):
         self.window = window
         self.hidden = hidden
         self._step = step
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._failures = FailureMemory()
-        self._spec: SearchSpec | None = None
-        self._layout: Layout | None = None
-        self._weights: Weights = {}
+        self._spec = _NO_SPACE
+        self._layout = Layout(_NO_SPACE, self.hidden)
+        self._weights: Weights = self._layout.zero_weights()
         self._memory: list[_Remembered] = []
         self._covered = 0
         self._arrived = 0
-        # Numbers in the order of arrival, with the trials.
-        self._untaken: list[tuple[int, Observation]] = []
+        # Trials to learn from, with their numbers in the order of arrival.
+        self._queue: list[tuple[int, Observation]] = []
+        # A saved state that waits for the space, which the next proposal passes.
         self._saved: dict[str, Any] = {}
 
     # ------------------------------------------------------------------ proposals
@@ -110,109 +121,113 @@ class PolicySearch(Strategy):
         *,
         tried: Tried,
         pending: Mapping[str, Values],
-    ) -> Values | None:
+    ) -> Proposal | None:
         """See `Strategy.ask`."""
         self._adapt(spec)
-        self._catch_up()
+        self._learn_queued()
         if not spec.decisions:
-            return spec.untried(rng, tried)
+            return random_proposal(spec, rng, tried)
         sampler = Sampler(self._weights, self._layout)
         heats = iter(1.0 + _HEAT * np.arange(_DRAWS))
 
-        def draw() -> Values | None:
+        def draw() -> Proposal | None:
             for heat in heats:
                 values = sampler.draw(rng, heat)
                 if not tried(values):
-                    return values
+                    return Proposal(values)
             return None
 
         proposal = self._failures.avoid(draw, spec, rng)
-        return spec.untried(rng, tried) if proposal is None else proposal
+        return random_proposal(spec, rng, tried) if proposal is None else proposal
 
     def _adapt(self, spec: SearchSpec) -> None:
-        """Rebuild what depends on the space, when it grew or after a reload."""
+        """Rebuild what depends on the space, when it has grown or after a reload."""
         if spec is self._spec:
             return
-        kept = self._saved.get("weights", {}) if self._layout is None else self._kept_weights()
+        weights = self._saved["weights"] if self._saved else self._weights_by_decision()
         self._spec, self._layout = spec, Layout(spec, self.hidden)
-        self._weights = _unpacked(kept, self._layout)
-        for one in self._memory:
-            self._place(one)
+        self._weights = _padded_weights(weights, self._layout)
+        self._memory = [
+            self._encoded(trial.arrival, trial.values, trial.score, trial.behaviour)
+            for trial in self._memory
+        ]
         if self._saved:
-            self._recall()
+            self._restore_memory()
 
-    def _place(self, one: _Remembered) -> None:
-        """Encode a trial for the space as it is now."""
-        one.key = self._spec.key(self._spec.fill(one.values))
-        one.row = self._layout.encode(one.values)
+    def _encoded(
+        self,
+        arrival: int,
+        values: Mapping[str, Any],
+        score: float | None,
+        behaviour: float = 0.0,
+    ) -> _Remembered:
+        """A trial with its encoding in the current space."""
+        key, row = self._spec.key(self._spec.fill(values)), self._layout.encode(values)
+        return _Remembered(arrival, values, score, key, row, behaviour)
 
     # ------------------------------------------------------------------ learning
 
     def learn(self, observation: Observation) -> None:
-        """Queue a trial; the next proposal learns from it, because it knows the space."""
+        """Queue a trial to learn from before the next proposal, which passes the space."""
         self._failures.learn(observation)
-        self._untaken.append((self._arrived, observation))
+        self._queue.append((self._arrived, observation))
         self._arrived += 1
 
-    def _catch_up(self) -> None:
-        """Learn from what arrived, in the order of arrival or, of a warm start, mixed."""
-        whole = len(self._untaken) // self._step * self._step
-        ready, self._untaken = self._untaken[:whole], self._untaken[whole:]
-        self._covered += whole
-        if whole > self.window:
-            # Told all at once, often sorted by score: each window needs good and bad ones.
+    def _learn_queued(self) -> None:
+        """Learn from the queued trials in the order of arrival; a long queue is mixed first."""
+        count = len(self._queue) // self._step * self._step
+        ready, self._queue = self._queue[:count], self._queue[count:]
+        self._covered += count
+        if count > self.window:
+            # Trials reported all at once are often sorted by score, but each window needs good
+            # and bad ones.
             ready = ready[-(_BACKLOG // self._step * self._step) :]
             ready = [ready[index] for index in mixed_order(len(ready))]
         for start in range(0, len(ready), self._step):
-            for place, observation in ready[start : start + self._step]:
-                self._remember(place, observation)
+            for arrival, observation in ready[start : start + self._step]:
+                self._remember(arrival, observation)
             self._update()
 
-    def _remember(self, place: int, observation: Observation) -> None:
-        """Add a trial to the latest; of a configuration the latest result counts."""
-        one = self._encoded(place, observation)
-        if any(other.key == one.key and other.place > place for other in self._memory):
+    def _remember(self, arrival: int, observation: Observation) -> None:
+        """Add a trial to the memory; only the latest result of a configuration counts."""
+        trial = self._encoded(arrival, observation.values, _score_of(observation))
+        same = [member for member in self._memory if member.key == trial.key]
+        if any(member.arrival > arrival for member in same):
             return
-        batch = make_batch(self._layout, [one.row])
-        one.behaviour = float(self._log_probs(batch).sum())
-        others = [other for other in self._memory if other.key != one.key]
-        self._memory = [*others, one][-self.window :]
-
-    def _encoded(self, place: int, observation: Observation) -> _Remembered:
-        score = None if observation.scores is None else observation.scores[0]
-        one = _Remembered(place, observation.values, score)
-        self._place(one)
-        return one
+        batch = make_batch(self._layout, [trial.row])
+        trial.behaviour = float(self._log_probs(batch).sum())
+        different = [member for member in self._memory if member.key != trial.key]
+        self._memory = [*different, trial][-self.window :]
 
     def _log_probs(self, batch: Batch) -> np.ndarray:
-        """Log-probability of each choice under the policy as it is, shape ``[K, B]``."""
+        """Log-probability of each choice under the current policy, shape ``[K, B]``."""
         return choice_log_probs(log_policy(self._weights, self._layout, batch), batch)
 
     @abc.abstractmethod
     def _update(self) -> None:
-        """Improve the policy; the last ``step`` remembered trials are new."""
+        """Improve the policy; the last ``step`` trials in the memory are new."""
 
     def _batch(self) -> Batch:
-        """The latest trials, oldest first."""
-        return make_batch(self._layout, [one.row for one in self._memory])
+        """The trials in the memory, oldest first."""
+        return make_batch(self._layout, [trial.row for trial in self._memory])
 
     def _importance(self, log_probs: np.ndarray) -> np.ndarray:
-        """How much each trial still tells about this policy: ``min(1, pi / pi_then)``.
+        """Truncated importance weights of the trials: ``min(1, pi / pi_then)``.
 
-        Truncated importance weights keep the variance bounded (Ionides 2008, "Truncated
-        Importance Sampling"). They keep trials that the policy has turned away from, from
-        pushing it further and further.
+        The truncation bounds their variance (Ionides 2008, "Truncated Importance Sampling").
+        Without these weights, trials that the policy has moved away from would push it ever
+        further.
 
         Args:
-            log_probs: Shape ``[K, B]``, of the latest trials under the policy as it is.
+            log_probs: Shape ``[K, B]``, of the trials in the memory under the current policy.
 
         Returns:
             Shape ``[B]``.
         """
-        then = np.array([one.behaviour for one in self._memory])
-        return np.exp(np.minimum(log_probs.sum(axis=0) - then, 0.0))
+        behaviour = np.array([trial.behaviour for trial in self._memory])
+        return np.exp(np.minimum(log_probs.sum(axis=0) - behaviour, 0.0))
 
-    def _climb(self, gradient: Weights, sign: float = 1.0) -> None:
+    def _gradient_step(self, gradient: Weights, sign: float = 1.0) -> None:
         """One step along a gradient."""
         rates = {"context": _CONTEXT_RATE, "value_bias": _VALUE_RATE}
         rates["value"] = _VALUE_RATE * _CONTEXT_RATE
@@ -223,58 +238,63 @@ class PolicySearch(Strategy):
     # ------------------------------------------------------------------ state
 
     def get_state(self) -> dict[str, Any]:
-        """See `Strategy.get_state`; its size depends on the space and the window alone."""
-        if self._layout is None:
+        """See `Strategy.get_state`; its size depends only on the space and the window."""
+        if self._spec is _NO_SPACE:
             return self._saved
         return {
             "covered": self._covered,
-            "weights": self._kept_weights(),
-            "memory": [[one.place, one.behaviour] for one in self._memory],
+            "weights": self._weights_by_decision(),
+            "memory": [[trial.arrival, trial.behaviour] for trial in self._memory],
         }
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
-        self._forget()
+        self._reset()
         self._saved = dict(state)
         super().set_state(state, history)
 
-    def _recall(self) -> None:
-        """Put the trials that a saved state covers back into the memory."""
-        known = [pair for pair in self._saved["memory"] if pair[0] < len(self._untaken)]
-        for place, behaviour in known:
-            one = self._encoded(*self._untaken[place])
-            one.behaviour = behaviour
-            self._memory.append(one)
+    def _restore_memory(self) -> None:
+        """Restore the memory of a saved state from the history."""
+        for arrival, behaviour in self._saved["memory"]:
+            if arrival < len(self._queue):
+                _, observation = self._queue[arrival]
+                score = _score_of(observation)
+                trial = self._encoded(arrival, observation.values, score, behaviour)
+                self._memory.append(trial)
         self._covered = self._saved["covered"]
-        del self._untaken[: self._covered]
+        del self._queue[: self._covered]
         self._saved = {}
 
-    def _kept_weights(self) -> dict[str, dict[str, Any]]:
+    def _weights_by_decision(self) -> dict[str, dict[str, Any]]:
         """Weights by decision, as plain numbers and without padding."""
-        kept = {}
+        weights = {}
         for index, head in enumerate(self._layout.heads):
             width = head.features.shape[1]
             if width:
-                kept[head.key] = {
+                weights[head.key] = {
                     "bias": self._weights["bias"][index, :width].tolist(),
                     "context": self._weights["context"][index, :, :width].tolist(),
-                    **self._kept_values(index),
+                    **self._value_head(index),
                 }
-        return kept
+        return weights
 
-    def _kept_values(self, index: int) -> dict[str, Any]:
-        """Weights of a decision's value head; nothing while it predicts 0."""
+    def _value_head(self, index: int) -> dict[str, Any]:
+        """Weights of a decision's value head; empty while it predicts 0."""
         bias, value = self._weights["value_bias"][index], self._weights["value"][index]
         if bias == 0.0 and not value.any():
             return {}
         return {"value_bias": float(bias), "value": value.tolist()}
 
 
-def mixed_order(count: int) -> list[int]:
-    """An order in which any few in a row are spread over the whole range.
+def _score_of(observation: Observation) -> float | None:
+    return None if observation.scores is None else observation.scores[0]
 
-    That of the fractional parts of multiples of the golden ratio (the additive recurrence of
-    Weyl 1916, whose points are the most even with this number).
+
+def mixed_order(count: int) -> list[int]:
+    """A permutation in which any few consecutive indices are spread over the range.
+
+    The order of the fractional parts of multiples of the golden ratio (the additive recurrence
+    of Weyl 1916, which is most even for this number).
 
     >>> mixed_order(8)
     [0, 5, 2, 7, 4, 1, 6, 3]
@@ -282,12 +302,12 @@ def mixed_order(count: int) -> list[int]:
     return np.argsort(np.arange(count) * ((5.0**0.5 - 1.0) / 2.0) % 1.0).tolist()
 
 
-def _unpacked(kept: Mapping[str, Mapping[str, Any]], layout: Layout) -> Weights:
-    """Weights of a space; those of decisions that ``kept`` lacks are 0."""
+def _padded_weights(saved: Mapping[str, Mapping[str, Any]], layout: Layout) -> Weights:
+    """Weights of a space as padded arrays; 0 for decisions that are not in ``saved``."""
     weights = layout.zero_weights()
     for index, head in enumerate(layout.heads):
         width = head.features.shape[1]
-        own = kept.get(head.key, {})
+        own = saved.get(head.key, {})
         if own:
             weights["bias"][index, :width] = own["bias"]
             weights["context"][index, :, :width] = own["context"]
@@ -297,10 +317,10 @@ def _unpacked(kept: Mapping[str, Mapping[str, Any]], layout: Layout) -> Weights:
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
-    """Refuse an argument that is too small.
+    """Check the lower bound of an argument.
 
     Raises:
-        StrategyError: It is, or it is not a number.
+        StrategyError: The value is smaller, or NaN.
     """
     if not value >= least:
-        raise StrategyError(f"`{name}` needs at least {least:g}; received {value}")
+        raise StrategyError(f"`{name}` must be at least {least:g}; got {value}")

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation: several careful epochs on each batch of trials."""
+"""Proximal policy optimisation: several clipped epochs on each batch of trials."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ class PPO(PolicySearch):
     """Clipped surrogate objective, generalised advantages, several epochs per batch.
 
     Each choice is an action of an episode that is rewarded at its end. A value head predicts
-    the reward from the choices so far, the advantages of `generalized_advantages` tell which
-    choice made the difference, and a choice stops to count once an update has moved its
-    probability by ``clip`` (Schulman et al. 2017, "Proximal Policy Optimization Algorithms";
-    for architectures Zoph et al. 2018, "Learning Transferable Architectures", batches of 20).
-    Beyond these papers, so that some dozen trials teach something:
+    the reward from the choices so far, `generalized_advantages` assigns credit to single
+    choices, and a choice stops contributing once an update has moved its probability ratio by
+    ``clip`` (Schulman et al. 2017, "Proximal Policy Optimization Algorithms"; for architectures,
+    with batches of 20, Zoph et al. 2018, "Learning Transferable Architectures"). Some changes to
+    these papers make a few dozen trials enough to learn from:
 
     - Rewards are normal scores of the ranks among the latest trials, as in `Reinforce`.
-    - A batch is four trials, and each update goes over the latest ``window`` trials, old ones
-      with truncated importance weights (as in Queeney et al. 2021, "Generalized Proximal
-      Policy Optimization with Sample Reuse"). Ratios are to the policy before the update,
-      whoever proposed the trial: trials may arrive late, or from another search.
+    - There is an update after every four trials, which uses the latest ``window`` trials, old
+      ones with truncated importance weights (as in Queeney et al. 2021, "Generalized Proximal
+      Policy Optimization with Sample Reuse"). Ratios are relative to the policy before the
+      update, also for trials that arrived late or come from another search.
     - The policy is log-linear and starts at the space's own distribution: see `policy`.
 
     Args:
         learning_rate: Step along the gradient.
-        entropy: Weight of the entropy bonus: larger keeps exploring.
-        window: How many of the latest trials an update uses; at least ``batch_size``.
-        batch_size: New trials for each update.
-        epochs: Passes over the trials for each update.
-        clip: How far an update may move the ratio of a choice's probabilities.
+        entropy: Weight of the entropy bonus; larger values explore more.
+        window: Number of latest trials that an update uses; at least ``batch_size``.
+        batch_size: Number of new trials per update.
+        epochs: Passes over the trials per update.
+        clip: Largest change of a choice's probability ratio by an update.
         gae_decay: Lambda of the advantages, from 0 to 1.
         hidden: Units of the policy's fixed layer.
 
@@ -63,9 +63,9 @@ class PPO(PolicySearch):
         check_at_least("window", window, batch_size)
         check_at_least("epochs", epochs, 1)
         if not clip > 0.0:
-            raise StrategyError(f"`clip` needs to be above 0; received {clip}")
+            raise StrategyError(f"`clip` must be above 0; got {clip}")
         if not 0.0 <= gae_decay <= 1.0:
-            raise StrategyError(f"`gae_decay` needs to be from 0 to 1; received {gae_decay}")
+            raise StrategyError(f"`gae_decay` must be between 0 and 1; got {gae_decay}")
         super().__init__(
             learning_rate=learning_rate,
             entropy=entropy,
@@ -80,7 +80,7 @@ class PPO(PolicySearch):
 
     def _update(self) -> None:
         batch = self._batch()
-        rewards = rank_rewards([one.score for one in self._memory])
+        rewards = rank_rewards([trial.score for trial in self._memory])
         before = self._log_probs(batch)
         values = predicted_values(self._weights, batch)
         advantages = generalized_advantages(values, batch.scored, rewards, self.gae_decay)
@@ -96,5 +96,5 @@ class PPO(PolicySearch):
             self._weights, self._layout, batch, advantages, before, self.clip, self.entropy
         )
         _, slope = value_loss(self._weights, batch, returns)
-        self._climb(gradient)
-        self._climb(slope, sign=-1.0)
+        self._gradient_step(gradient)
+        self._gradient_step(slope, sign=-1.0)

@@ -1,4 +1,4 @@
-"""Search that starts from scores without training, and learns how far to trust them."""
+"""Bayesian optimisation with zero-cost proxies, whose influence is learned from the trials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.acquisition import best_first, candidates, upper_confidence_bound
-from keras_nas_plugin.strategies.base import Observation
+from keras_nas_plugin.strategies.base import Observation, Proposal, random_proposal
 from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import GaussianProcess
 from keras_nas_plugin.strategies.kernels import embed
@@ -18,23 +18,37 @@ from keras_nas_plugin.strategies.observed import Observed
 from keras_nas_plugin.strategies.scored_pool import ScoredDraws, ScoredPool, Scorer, consensus
 from keras_nas_plugin.strategies.surrogate import DEFAULT_KAPPA, SurrogateSearch
 
-# One of so many first trials is a random member of the pool: a proxy cannot be seen to rank
-# among the best alone, and some rank nothing.
+# One of this many first trials is a random member of the pool: the quality of a proxy cannot be
+# judged from its best configurations alone, and some proxies do not correlate with scores at all.
 _RANDOM_EVERY = 2
-# Promising configurations from outside the pool that are scored for each proposal.
+# Number of promising configurations outside the pool to score for each proposal.
 _SCORED = 4
-# Trials after which a pool grows, and members that it gains by each.
+# Number of trials after which the pool grows again, and number of new members per trial.
 _GROWS_EVERY, _PER_TRIAL = 3, 4
 _SEED_BITS = 31
+_SMALLEST_POOL, _LARGEST_POOL, _POOL_PER_TRIAL = 50, 200, 4
+# Number of members of a growing pool that are scored before the first trial.
+_FIRST_POOL = 16
+
+
+def default_pool(max_trials: int | None) -> int:
+    """Final size of the pool for a budget: four candidates per trial, 50 to 200.
+
+    >>> default_pool(None), default_pool(100), default_pool(25), default_pool(5)
+    (200, 200, 100, 50)
+    """
+    if max_trials is None:
+        return _LARGEST_POOL
+    return min(_LARGEST_POOL, max(_SMALLEST_POOL, _POOL_PER_TRIAL * max_trials))
 
 
 def pool_at(trials: int, first: int, most: int) -> int:
-    """Members of a pool that grows with the search.
+    """Size of a pool that grows with the search.
 
     Args:
-        trials: That have ended.
-        first: Members before the first trial.
-        most: Members in the end.
+        trials: Number of trials that have ended.
+        first: Size before the first trial.
+        most: Final size.
 
     >>> [pool_at(trials, 16, 100) for trials in (0, 2, 3, 18, 21)]
     [16, 16, 28, 88, 100]
@@ -43,25 +57,26 @@ def pool_at(trials: int, first: int, most: int) -> int:
 
 
 class ProxyGuidedSearch(SurrogateSearch):
-    """Bayesian optimisation over the encoding *and* proxies of trained performance.
+    """Bayesian optimisation over the encoding *and* the zero-cost proxies of configurations.
 
     A random pool is scored without training, and grows with the number of trials. The first
-    trials are the best of it by a consensus of the proxies, every second a random one. Then a
-    Gaussian process takes over whose kernel adds a linear model of the proxies to that of
-    `SurrogateSearch`; how steep each proxy's slope may be comes from the scores of the
-    trials, so that a proxy that does not rank loses its say. Its candidates are the pool and
-    the mutations and samples of `SurrogateSearch`; of those from outside the pool, the most
-    promising are scored as well before one is chosen.
+    trials are the best members by a consensus of the proxies, and every second one is a random
+    member. Then a Gaussian process takes over, whose kernel adds a linear model of the proxies
+    to the kernel of `SurrogateSearch`. The variance of each proxy's slope is fitted to the
+    scores of the trials, so that a proxy without predictive value loses its influence. The
+    candidates are the pool and the mutations and samples of `SurrogateSearch`; the most
+    promising ones from outside the pool are scored as well before one is chosen.
 
     Source: Abdelfattah et al. 2021, "Zero-Cost Proxies for Lightweight NAS", section 4
     (warm-up); White et al. 2021, "How Powerful are Performance Predictors in Neural
     Architecture Search?", section 5 (proxies as features of a predictor).
 
     Args:
-        scorer: Gives the proxies of a configuration.
-        pool_size: Configurations in the pool, at least 2.
-        first_pool: Those that are scored before the first trial, at least 2; None for all.
-        initial_trials: Trials before the model is asked, at least 1.
+        scorer: Returns the proxies of a configuration.
+        pool_size: Number of configurations in the pool, at least 2.
+        first_pool: Number of these that are scored before the first trial, at least 2; None
+            for all.
+        initial_trials: Number of trials before the model is used, at least 1.
         kappa: See `SurrogateSearch`.
 
     Raises:
@@ -81,14 +96,27 @@ class ProxyGuidedSearch(SurrogateSearch):
         first_pool = pool_size if first_pool is None else first_pool
         for name, size in (("pool_size", pool_size), ("first_pool", first_pool)):
             if size < 2:
-                raise StrategyError(f"`{name}` needs at least 2; received {size}")
+                raise StrategyError(f"`{name}` must be at least 2; got {size}")
         self.scorer = scorer
         self.pool_size = pool_size
         self.first_pool = min(first_pool, pool_size)
         self._seed: int | None = None
         self._draws: ScoredDraws | None = None
         self._pool: tuple[int, ScoredPool] | None = None
-        self._modelled: tuple[Any, Any] | None = None
+        # Cached model of this class or of a subclass, after a key of all that it depends on.
+        self._model_cache: tuple[tuple[object, ...], Any] | None = None
+
+    @classmethod
+    def budget_defaults(
+        cls, max_trials: int | None, explicit: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """See `Strategy.budget_defaults`: a pool that grows to `default_pool`.
+
+        If ``pool_size`` is passed, the whole pool is scored before the first trial.
+        """
+        pool = {"pool_size": default_pool(max_trials), "first_pool": _FIRST_POOL}
+        defaults = super().budget_defaults(max_trials, explicit)
+        return defaults if "pool_size" in explicit else {**defaults, **pool}
 
     def ask(
         self,
@@ -97,53 +125,56 @@ class ProxyGuidedSearch(SurrogateSearch):
         *,
         tried: Tried,
         pending: Mapping[str, Values],
-    ) -> Values | None:
+    ) -> Proposal | None:
         """See `Strategy.ask`."""
         if spec.constant:
-            return spec.untried(rng, tried)
+            return random_proposal(spec, rng, tried)
         if self._seed is None:
             self._seed = int(rng.integers(2**_SEED_BITS))
         memory = self._encoded(spec)
-        known = len(memory.known) + len(pending)
-        if known < self.initial_trials or not memory.known:
-            return self._first(memory, rng, tried, known)
+        trials = len(memory.observed_keys) + len(pending)
+        if trials < self.initial_trials or not memory.observed_keys:
+            return self._first(memory, rng, tried, trials)
         return super().ask(spec, rng, tried=tried, pending=pending)
 
     def _first(
-        self, memory: Observed, rng: np.random.Generator, tried: Tried, known: int
-    ) -> Values | None:
-        """The best untried member of the pool, or a random one."""
+        self, memory: Observed, rng: np.random.Generator, tried: Tried, trials: int
+    ) -> Proposal | None:
+        """The best untried member of the pool, or a random member."""
         pool = self.pool(memory.encoding.spec)
         order = np.argsort(-consensus(pool.features), kind="stable")
-        if known % _RANDOM_EVERY == _RANDOM_EVERY - 1:
+        if trials % _RANDOM_EVERY == _RANDOM_EVERY - 1:
             order = rng.permutation(order)
         for at in order:
             values = memory.encoding.decode(pool.codes[at])
             if not tried(values):
-                return values
-        return memory.encoding.spec.untried(rng, tried)
+                return Proposal(values)
+        return random_proposal(memory.encoding.spec, rng, tried)
 
     def pool(self, spec: SearchSpec) -> ScoredPool:
-        """The pool of a space as it is by now; a space that has grown has another one.
+        """The current pool of a space; a space that has grown has a new pool.
 
         Raises:
-            StrategyError: Nothing was asked yet, so that there is no pool.
+            StrategyError: `ask` was not called yet, so there is no pool.
         """
         if self._seed is None:
-            raise StrategyError("the pool needs a first `ask`; received none")
+            raise StrategyError("there is no pool before the first call of `ask`")
         encoding = self._encoded(spec).encoding
         if self._draws is None or self._draws.encoding is not encoding:
             self._draws = ScoredDraws(encoding, self.scorer, self.pool_size, self._seed)
             self._pool = None
-        # By the trials that have ended: a search that is reloaded has the same pool.
+        # It depends only on the trials that have ended: a reloaded search has the same pool.
         size = pool_at(self._ended(), self.first_pool, self.pool_size)
         if self._pool is None or self._pool[0] != size:
             self._pool = size, ScoredPool(self._draws, size)
         return self._pool[1]
 
     def _ended(self) -> int:
-        """Trials that have ended; what a constraint refused was none."""
-        return sum(not (one.scores is None and one.violation > 0) for one in self._observations)
+        """Number of trials that have ended, without candidates rejected before training."""
+        return sum(
+            observation.scores is not None or observation.violation <= 0
+            for observation in self._observations
+        )
 
     def _promising(
         self, memory: Observed, running: np.ndarray, rng: np.random.Generator
@@ -156,36 +187,36 @@ class ProxyGuidedSearch(SurrogateSearch):
             mean, deviation = model.predict(embed(encoding, rows)[0], pool.guess(rows))
             return upper_confidence_bound(mean, deviation, self.kappa)
 
-        codes = memory.telling()[0]
+        codes = memory.training_data()[0]
         exact = pool.score(codes)
         ranked, _ = best_first(codes, model.predict(embed(encoding, codes)[0], exact)[0])
-        found = np.concatenate([candidates(encoding, ranked, acquisition, rng), pool.codes])
-        found, _ = best_first(found, acquisition(found))
-        return self._scored_first(memory, model, running, found)
+        promising = np.concatenate([candidates(encoding, ranked, acquisition, rng), pool.codes])
+        promising, _ = best_first(promising, acquisition(promising))
+        return self._scored_first(memory, model, running, promising)
 
     def _scored_first(
-        self, memory: Observed, model: GaussianProcess, running: np.ndarray, found: np.ndarray
+        self, memory: Observed, model: GaussianProcess, running: np.ndarray, promising: np.ndarray
     ) -> np.ndarray:
-        """The first few new ones are scored, and stand in the order of what that says."""
-        known = memory.known | set(rows_of(running))
-        new = [at for at, key in enumerate(rows_of(found)) if key not in known][:_SCORED]
-        rows = found[new]
+        """Score the first few new candidates, and move them to the front, reordered."""
+        seen = memory.observed_keys | set(rows_of(running))
+        new = [at for at, key in enumerate(rows_of(promising)) if key not in seen][:_SCORED]
+        rows = promising[new]
         features = self.pool(memory.encoding.spec).score(rows)
         mean, deviation = model.predict(embed(memory.encoding, rows)[0], features)
         ordered, _ = best_first(rows, upper_confidence_bound(mean, deviation, self.kappa))
-        return np.concatenate([ordered, np.delete(found, new, axis=0)])
+        return np.concatenate([ordered, np.delete(promising, new, axis=0)])
 
     def _model(self, memory: Observed, running: np.ndarray) -> GaussianProcess:
-        """The model; the same as in the last call if nothing has changed."""
+        """The model, which is cached until anything that it depends on changes."""
         pool = self.pool(memory.encoding.spec)
         key = (memory, len(memory.codes), pool, running.tobytes())
-        if self._modelled is None or self._modelled[0] != key:
-            self._modelled = key, self._fitted(memory, running)
-        return self._modelled[1]
+        if self._model_cache is None or self._model_cache[0] != key:
+            self._model_cache = key, self._fitted(memory, running)
+        return self._model_cache[1]
 
     def _fitted(self, memory: Observed, running: np.ndarray) -> GaussianProcess:
         encoding, pool = memory.encoding, self.pool(memory.encoding.spec)
-        codes, scores = memory.telling()
+        codes, scores = memory.training_data()
         points, columns = embed(encoding, codes)
         return GaussianProcess(
             points,
@@ -198,18 +229,18 @@ class ProxyGuidedSearch(SurrogateSearch):
         )
 
     def learning(self, memory: Observed) -> bool:
-        """Whether there are trials enough for the model to be asked."""
-        return self._seed is not None and len(memory.known) >= max(self.initial_trials, 2)
+        """Whether there are enough trials to use the model."""
+        return self._seed is not None and len(memory.observed_keys) >= max(self.initial_trials, 2)
 
     def predicted(self, spec: SearchSpec, values: Values) -> float | None:
-        """What the model expects of a configuration, in its own units.
+        """The score that the model predicts for a configuration, in the model's units.
 
         Args:
             spec: The space.
             values: Active values.
 
         Returns:
-            The mean; None before the model is asked.
+            The mean; None before the model is used.
         """
         memory = self._encoded(spec)
         if not self.learning(memory):
@@ -219,24 +250,16 @@ class ProxyGuidedSearch(SurrogateSearch):
         pool = self.pool(spec)
         return float(model.predict(embed(memory.encoding, row)[0], pool.score(row))[0][0])
 
-    def known_scores(self, spec: SearchSpec) -> np.ndarray:
-        """Scores of what was observed, as the model sees them, shape ``[n]``."""
+    def observed_scores(self, spec: SearchSpec) -> np.ndarray:
+        """Scores of the observed configurations in the model's units, shape ``[n]``."""
         return self._encoded(spec).latest()[1]
 
-    def trust(self, spec: SearchSpec) -> dict[str, float]:
-        """The say that each proxy has at present, as shares; equal ones before any trial."""
-        memory, pool = self._encoded(spec), self.pool(spec)
-        if not self.learning(memory):
-            return dict.fromkeys(pool.names, 1.0 / len(pool.names))
-        slopes = np.sqrt(memory.hyperparameters(pool.score).linear)
-        return dict(zip(pool.names, (slopes / (slopes.sum() or 1.0)).tolist(), strict=True))
-
     def get_state(self) -> dict[str, Any]:
-        """The seed of the pool; the rest follows from it and the history."""
+        """The seed of the pool; everything else follows from it and the history."""
         return {"pool_seed": self._seed}
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
         self._seed = state.get("pool_seed")
-        self._draws = self._pool = self._modelled = None
+        self._draws = self._pool = self._model_cache = None
         super().set_state(state, history)

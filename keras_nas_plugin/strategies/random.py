@@ -1,4 +1,4 @@
-"""Random search: the control that every other strategy has to beat."""
+"""Random search: the baseline that every other strategy has to beat."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
 
 
 class RandomSearch(Strategy):
-    """Draws each active decision by its own distribution, never a configuration twice.
+    """Draws each active decision from its own distribution, never a configuration twice.
 
     Source: Bergstra & Bengio 2012, "Random Search for Hyper-Parameter Optimization";
     Li & Talwalkar 2019, "Random Search and Reproducibility for Neural Architecture
-    Search", on why architecture search needs it as its control.
+    Search", on why architecture search needs it as its baseline.
     """
 
     def ask(
@@ -25,9 +25,9 @@ class RandomSearch(Strategy):
         *,
         tried: Tried,
         pending: Mapping[str, Values],
-    ) -> Values | None:
+    ) -> Proposal | None:
         """See `Strategy.ask`."""
-        return spec.untried(rng, tried)
+        return random_proposal(spec, rng, tried)
 
     def learn(self, observation: Observation) -> None:
-        """Nothing to learn: proposals do not depend on scores."""
+        """Do nothing: proposals do not depend on scores."""

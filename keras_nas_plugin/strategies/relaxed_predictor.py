@@ -1,6 +1,6 @@
-"""A small network that predicts scores from relaxed configurations, with all its gradients.
+"""A small network that predicts scores from relaxed configurations, with its gradients.
 
-Numpy is enough for it: a fit of some hundred rows takes a fraction of a second.
+Numpy is sufficient: fitting a few hundred rows takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -55,21 +55,21 @@ def predict(network: Network, features: np.ndarray) -> np.ndarray:
 def loss_and_gradient(
     network: Network, features: np.ndarray, targets: np.ndarray
 ) -> tuple[float, list[np.ndarray]]:
-    """Mean squared error over the targets that are known, one mean per output, summed.
+    """Mean squared error of each output over its available targets, summed over outputs.
 
     Args:
         network: The network.
         features: Shape ``[n, width]``.
-        targets: Shape ``[n, outputs]``; NaN where nothing is known.
+        targets: Shape ``[n, outputs]``; NaN where there is no target.
 
     Returns:
-        The loss, and its gradients by `Network.parts`.
+        The loss, and its gradients with respect to `Network.parts`.
     """
     hidden = np.tanh(features @ network.weights1 + network.bias1)
     outputs = hidden @ network.weights2 + network.bias2
-    known = ~np.isnan(targets)
-    counts = np.maximum(known.sum(axis=0), 1)
-    errors = np.where(known, outputs - np.where(known, targets, 0.0), 0.0)
+    has_target = ~np.isnan(targets)
+    counts = np.maximum(has_target.sum(axis=0), 1)
+    errors = np.where(has_target, outputs - np.where(has_target, targets, 0.0), 0.0)
     loss = float(((errors**2).sum(axis=0) / counts).sum())
     by_output = 2.0 * errors / counts
     by_hidden = (by_output @ network.weights2.T) * (1.0 - hidden**2)
@@ -92,7 +92,8 @@ def fit(features: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> 
 
     Args:
         features: Shape ``[n, width]``, in [0, 1].
-        targets: Shape ``[n, outputs]``, each of about unit variance; NaN where unknown.
+        targets: Shape ``[n, outputs]``, each of about unit variance; NaN where there is no
+            target.
         rng: Draws the initial weights.
     """
     network = initial_network(features.shape[1], targets.shape[1], rng)

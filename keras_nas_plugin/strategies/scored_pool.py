@@ -1,4 +1,4 @@
-"""Configurations that were scored without training, and what their scores say of others."""
+"""A pool of configurations scored without training, and a model of these scores."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import GaussianProcess
 from keras_nas_plugin.strategies.kernels import embed
 
-#: Scores of a configuration by proxy, the larger the better, without training it. The same
-#: configuration has the same scores, whenever it is asked for.
+#: Scores of a configuration by proxy, computed without training it; larger is better. The
+#: scores of a configuration must not depend on when they are computed.
 Scorer = Callable[[Values], Mapping[str, float]]
 
-# Pool members that the kernel is fitted to.
+# Maximum number of pool members that the kernel is fitted to.
 _FITTED = 200
-# Draws per member that is wanted: small spaces repeat themselves, and of a space with limits
-# much may have no scores.
+# Draws per member: samples of a small space repeat, and with constraints many configurations
+# may have no scores.
 _DRAWS = 4
 
 
@@ -29,11 +29,11 @@ class ScoredDraws:
     """Random configurations in a fixed order, scored when they are needed.
 
     Args:
-        encoding: Of the space.
-        scorer: Gives the proxies of a configuration; minus infinity or NaN is the worst. One
-            that is the worst by every proxy becomes no member of a pool.
-        most: Members of the largest pool; a small space has fewer.
-        seed: Of the generator that draws.
+        encoding: Encoding of the space.
+        scorer: Returns the proxies of a configuration; minus infinity and NaN are the worst.
+            A configuration with the worst score by every proxy never becomes a pool member.
+        most: Maximum size of a pool; a small space may have fewer configurations.
+        seed: Seed of the draws.
     """
 
     def __init__(self, encoding: Encoding, scorer: Scorer, most: int, seed: int) -> None:
@@ -42,12 +42,12 @@ class ScoredDraws:
         drawn = encoding.sample(_DRAWS * most, np.random.default_rng(seed))
         first = dict(reversed([(key, at) for at, key in enumerate(rows_of(drawn))]))
         self._codes = drawn[sorted(first.values())]
-        self._known: dict[bytes, np.ndarray] = {}
-        #: Names of the proxies; none before anything was scored.
+        self._scores: dict[bytes, np.ndarray] = {}
+        #: Names of the proxies; empty until a configuration has been scored.
         self.names: tuple[str, ...] = ()
 
     def raw(self, codes: np.ndarray) -> np.ndarray:
-        """Proxies of any configurations, computed for those that have none.
+        """Proxies of configurations, computed only once for each.
 
         Args:
             codes: Shape ``[n, columns]``.
@@ -56,56 +56,57 @@ class ScoredDraws:
             Shape ``[n, proxies]``.
 
         Raises:
-            StrategyError: The scorer names other proxies than before, or none.
+            StrategyError: The scorer returns other proxies than before, or none.
         """
-        found = []
+        scores = []
         for key, row in zip(rows_of(codes), codes, strict=True):
-            if key not in self._known:
-                self._known[key] = self._score(row)
-            found.append(self._known[key])
-        return np.array(found).reshape(len(codes), len(self.names))
+            if key not in self._scores:
+                self._scores[key] = self._score(row)
+            scores.append(self._scores[key])
+        return np.array(scores).reshape(len(codes), len(self.names))
 
     def _score(self, row: np.ndarray) -> np.ndarray:
-        found = self._scorer(self.encoding.decode(row))
-        self.names = self.names or tuple(found)
-        if not found or tuple(found) != self.names:
+        by_proxy = self._scorer(self.encoding.decode(row))
+        self.names = self.names or tuple(by_proxy)
+        if not by_proxy or tuple(by_proxy) != self.names:
             raise StrategyError(
-                f"a scorer needs to give the same proxies each time, {list(self.names)}; "
-                f"received {list(found)}"
+                f"a scorer must return the same proxies each time, {list(self.names)}; "
+                f"got {list(by_proxy)}"
             )
-        return np.array([-np.inf if np.isnan(value) else value for value in found.values()], float)
+        scores = np.array(list(by_proxy.values()), float)
+        return np.where(np.isnan(scores), -np.inf, scores)
 
     def members(self, size: int) -> np.ndarray:
-        """The first configurations that have scores, whatever was scored before.
+        """The first configurations that have scores; the result does not depend on other calls.
 
         Args:
-            size: How many at most.
+            size: Maximum number of members.
 
         Returns:
             Codes, shape ``[n, columns]``.
         """
-        kept: list[np.ndarray] = []
+        members: list[np.ndarray] = []
         for row in self._codes[: _DRAWS * size]:
-            if len(kept) == size:
+            if len(members) == size:
                 break
             if np.any(self.raw(row[None]) > -np.inf):
-                kept.append(row)
-        return np.array(kept).reshape(len(kept), self._codes.shape[1])
+                members.append(row)
+        return np.array(members).reshape(len(members), self._codes.shape[1])
 
 
 class ScoredPool:
     """A random pool of configurations with their proxies.
 
-    A proxy counts by the normal quantile of its rank in the pool. What other
-    configurations have is predicted by a Gaussian process over the encoding, until they
-    are scored themselves.
+    The value of a proxy is replaced by the normal quantile of its rank in the pool. For
+    configurations outside the pool, this quantile is predicted by a Gaussian process over the
+    encoding, until they are scored themselves.
 
     Args:
-        draws: Where members come from.
-        size: Most members.
+        draws: The configurations to choose members from.
+        size: Maximum number of members.
 
     Raises:
-        StrategyError: The scorer names other proxies than before, or none.
+        StrategyError: The scorer returns other proxies than before, or none.
     """
 
     def __init__(self, draws: ScoredDraws, size: int) -> None:
@@ -116,8 +117,8 @@ class ScoredPool:
         self._sorted = np.sort(raw, axis=0)
         #: Normal scores of the members, shape ``[n, proxies]``.
         self.features = self._normal(raw)
-        self._places = {key: at for at, key in enumerate(rows_of(self.codes))}
-        self._predict = self._predictor()
+        self._index_of = {key: at for at, key in enumerate(rows_of(self.codes))}
+        self._model = self._fitted()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -125,30 +126,30 @@ class ScoredPool:
         return self._draws.names
 
     def _normal(self, raw: np.ndarray) -> np.ndarray:
-        """Normal quantiles of ranks among the members; equal scores share their mean rank."""
+        """Normal quantiles of ranks among the members; ties share their mean rank."""
         from scipy import special
 
         count = len(self._sorted)
         if not raw.size or not count:
             return np.zeros(raw.shape)
         columns = [
-            np.searchsorted(known, new, "left") + np.searchsorted(known, new, "right")
-            for known, new in zip(self._sorted.T, raw.T, strict=True)
+            np.searchsorted(reference, new, "left") + np.searchsorted(reference, new, "right")
+            for reference, new in zip(self._sorted.T, raw.T, strict=True)
         ]
         ranks = np.stack(columns, axis=1) / 2.0
         return special.ndtri(np.clip(ranks / count, 0.5 / count, 1.0 - 0.5 / count))
 
-    def _predictor(self) -> GaussianProcess | None:
+    def _fitted(self) -> GaussianProcess | None:
         points, columns = embed(self._draws.encoding, self.codes)
         if len(points) < 2 or not len(columns):
             return None
-        some = slice(0, _FITTED)
+        subset = slice(0, _FITTED)
         mean = self.features.mean(axis=1)
-        fitted = gaussian_process.fit(points[some], columns, mean[some] / (mean.std() or 1.0))
+        fitted = gaussian_process.fit(points[subset], columns, mean[subset] / (mean.std() or 1.0))
         return GaussianProcess(points, self.features, columns, fitted)
 
     def score(self, codes: np.ndarray) -> np.ndarray:
-        """The normal scores of configurations, computed for those that have none.
+        """The normal scores of configurations, which are scored if they have not been yet.
 
         Args:
             codes: Shape ``[n, columns]``.
@@ -159,10 +160,10 @@ class ScoredPool:
         return self._normal(self._draws.raw(codes))
 
     def guess(self, codes: np.ndarray) -> np.ndarray:
-        """The normal scores of configurations, predicted but for those of the pool.
+        """The normal scores of configurations: exact for members, predicted for others.
 
-        What was scored later does not count here, so that a search that was interrupted
-        goes on as it would have done.
+        Configurations that were scored later are predicted as well, so that an interrupted
+        search resumes with the same proposals.
 
         Args:
             codes: Shape ``[n, columns]``.
@@ -170,22 +171,21 @@ class ScoredPool:
         Returns:
             Shape ``[n, proxies]``.
         """
-        at = np.array([self._places.get(key, -1) for key in rows_of(codes)], np.intp)
-        found = np.zeros((len(codes), len(self.names)))
-        unknown = at < 0
-        found[~unknown] = self.features[at[~unknown]]
-        if unknown.any() and self._predict is not None:
-            found[unknown] = self._predict.predict(embed(self._draws.encoding, codes[unknown])[0])[
-                0
-            ]
-        return found
+        indices = np.array([self._index_of.get(key, -1) for key in rows_of(codes)], np.intp)
+        features = np.zeros((len(codes), len(self.names)))
+        outside = indices < 0
+        features[~outside] = self.features[indices[~outside]]
+        if outside.any() and self._model is not None:
+            points, _ = embed(self._draws.encoding, codes[outside])
+            features[outside], _ = self._model.predict(points)
+        return features
 
 
 def consensus(features: np.ndarray) -> np.ndarray:
-    """One ranking out of several proxies, before any of them was seen to rank well.
+    """A single ranking from several proxies, while nothing is known about their quality.
 
-    The sum over the proxies of the logarithm of the share of configurations that are no
-    better: bad by one proxy weighs more than good by another.
+    It is the sum over the proxies of the logarithm of the fraction of configurations that are no
+    better: being bad by one proxy outweighs being good by another.
 
     Source: Lee & Ham 2024, "AZ-NAS: Assembling Zero-Cost Proxies for Network Architecture
     Search", section 3.3 (non-linear ranking aggregation).

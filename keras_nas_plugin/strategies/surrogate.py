@@ -1,4 +1,4 @@
-"""Bayesian optimisation made for architectures: a Gaussian process over the encoding."""
+"""Bayesian optimisation of architectures: a Gaussian process over the encoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.encoding import Encoding, encoding_of
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.acquisition import best_first, candidates, upper_confidence_bound
-from keras_nas_plugin.strategies.base import Observation, Strategy
+from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
 from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import GaussianProcess
 from keras_nas_plugin.strategies.kernels import embed
@@ -20,12 +20,12 @@ from keras_nas_plugin.strategies.threads import one_thread
 
 #: Standard deviations in the upper confidence bound.
 DEFAULT_KAPPA = 2.0
-# One proposal in so many goes to a label that no trial has had, while there are any.
+# One proposal in this many prefers a configuration with an unseen label, if there is one.
 _UNSEEN_EVERY = 5
 
 
 def default_initial(max_trials: int | None) -> int:
-    """Random trials before the model is asked: a fifth of the budget, 4 to 10.
+    """Number of random trials before the model is used: a fifth of the budget, 4 to 10.
 
     >>> default_initial(None), default_initial(100), default_initial(25), default_initial(3)
     (10, 10, 5, 4)
@@ -34,13 +34,13 @@ def default_initial(max_trials: int | None) -> int:
 
 
 def has_unseen_label(encoding: Encoding, codes: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Which configurations have a label that none of those seen has in its place.
+    """Which configurations have a label that no observed one has in the same column.
 
-    Scores say nothing about such a label, but a model that was fitted to them believes
-    that it is like the others.
+    The scores contain no information about such a label, but a model fitted to them predicts
+    that it behaves like the observed labels.
 
     Args:
-        encoding: Of the space.
+        encoding: Encoding of the space.
         codes: Shape ``[n, columns]``.
         seen: Shape ``[m, columns]``.
 
@@ -63,21 +63,21 @@ class SurrogateSearch(Strategy):
     """Bayesian optimisation with a Gaussian process over the space's own encoding.
 
     After a few random trials, each proposal maximises an upper confidence bound over
-    mutations of the best configurations and fresh samples, followed by a local search.
-    The kernel compares labels by equality, numbers by position and inactive decisions by
-    the arc kernel; how much each decision matters is learned from the scores, whose worse
-    half counts by rank alone. One proposal in five prefers a label that no trial has had,
-    while there is one. Trials that run elsewhere shrink the uncertainty around
-    them, so that parallel workers spread out. Failed trials count as bad as the worst.
+    mutations of the best configurations and fresh samples, followed by a local search. The
+    kernel compares labels by equality, numbers by position and inactive decisions by the arc
+    kernel. The importance of each decision is learned from the scores, whose worse half
+    counts by rank alone. One proposal in five prefers a label that no trial has had, if there
+    is one. Running trials reduce the uncertainty around them, so that parallel workers spread
+    out. Failed trials rank below all others.
 
     Source: Snoek, Larochelle & Adams 2012, "Practical Bayesian Optimization of Machine
     Learning Algorithms"; for its parts see `gaussian_process`, `kernels`, `ranking` and
     `acquisition`.
 
     Args:
-        initial_trials: Random trials before the model is asked, at least 1.
-        kappa: Standard deviations in the upper confidence bound, at least 0: the larger,
-            the more it explores.
+        initial_trials: Number of random trials before the model is used, at least 1.
+        kappa: Number of standard deviations in the upper confidence bound, at least 0; larger
+            values explore more.
 
     Raises:
         StrategyError: An argument is too small.
@@ -86,13 +86,20 @@ class SurrogateSearch(Strategy):
     def __init__(self, *, initial_trials: int = 10, kappa: float = DEFAULT_KAPPA) -> None:
         super().__init__()
         if initial_trials < 1:
-            raise StrategyError(f"`initial_trials` needs at least 1; received {initial_trials}")
+            raise StrategyError(f"`initial_trials` must be at least 1; got {initial_trials}")
         if not 0.0 <= kappa < float("inf"):
-            raise StrategyError(f"`kappa` needs a finite number of 0 or more; received {kappa}")
+            raise StrategyError(f"`kappa` must be finite and at least 0; got {kappa}")
         self.initial_trials = initial_trials
         self.kappa = kappa
         self._observations: list[Observation] = []
         self._memory: Observed | None = None
+
+    @classmethod
+    def budget_defaults(
+        cls, max_trials: int | None, explicit: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """See `Strategy.budget_defaults` and `default_initial`."""
+        return {"initial_trials": default_initial(max_trials)}
 
     def ask(
         self,
@@ -101,33 +108,33 @@ class SurrogateSearch(Strategy):
         *,
         tried: Tried,
         pending: Mapping[str, Values],
-    ) -> Values | None:
+    ) -> Proposal | None:
         """See `Strategy.ask`."""
         memory = self._encoded(spec)
         running = memory.encoding.encode_many(pending.values())
-        known = memory.known | set(rows_of(running))
-        if spec.constant or not memory.known or len(known) < self.initial_trials:
-            return spec.untried(rng, tried)
+        proposed = memory.observed_keys | set(rows_of(running))
+        if spec.constant or not memory.observed_keys or len(proposed) < self.initial_trials:
+            return random_proposal(spec, rng, tried)
         with one_thread():
             rows = self._promising(memory, running, rng)
-            if len(known) % _UNSEEN_EVERY == 0:
+            if len(proposed) % _UNSEEN_EVERY == 0:
                 seen = np.concatenate([memory.codes, running])
                 new = has_unseen_label(memory.encoding, rows, seen)
                 rows = np.concatenate([rows[new], rows[~new]])
             for row in rows:
-                if rows_of(row[None])[0] in known:
+                if rows_of(row[None])[0] in proposed:
                     continue
                 values = memory.encoding.decode(row)
                 if not tried(values):
-                    return values
-        return spec.untried(rng, tried)
+                    return Proposal(values)
+        return random_proposal(spec, rng, tried)
 
     def _promising(
         self, memory: Observed, running: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Codes of different configurations, the most promising first."""
+        """Codes of distinct configurations, the most promising first."""
         encoding = memory.encoding
-        codes, scores = memory.telling()
+        codes, scores = memory.training_data()
         points, columns = embed(encoding, codes)
         pending = embed(encoding, running)[0]
         model = GaussianProcess(points, scores, columns, memory.hyperparameters(), pending)
@@ -136,22 +143,22 @@ class SurrogateSearch(Strategy):
             mean, deviation = model.predict(embed(encoding, rows)[0])
             return upper_confidence_bound(mean, deviation, self.kappa)
 
-        # A score is partly luck; what the model makes of it and its neighbours is less so.
+        # Scores are noisy; the model's predictions at the same points are less so.
         ranked, _ = best_first(codes, model.predict(points)[0])
         return candidates(encoding, ranked, acquisition, rng)
 
     def learn(self, observation: Observation) -> None:
-        """Remember it; models are made when they are asked."""
+        """Store the trial; the model is fitted when the next proposal needs it."""
         self._observations.append(observation)
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
-        """See `Strategy.set_state`; everything is a function of the history."""
+        """See `Strategy.set_state`; everything is rebuilt from the history."""
         self._observations.clear()
         self._memory = None
         super().set_state(state, history)
 
     def _encoded(self, spec: SearchSpec) -> Observed:
-        """All observations in the encoding of a spec; from scratch when it has grown."""
+        """All observations, encoded for a space; encoded again when the space has grown."""
         if self._memory is None or self._memory.encoding.spec is not spec:
             self._memory = Observed(encoding_of(spec))
         self._memory.add(self._observations)

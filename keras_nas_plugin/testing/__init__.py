@@ -1,14 +1,15 @@
-"""The contract suite, for everybody who writes an oracle.
+"""The contract suite for authors of oracles.
 
-With pytest, derive from `OracleContract`; without, run
+With pytest, subclass `OracleContract`; without pytest, run
 ``python -m keras_nas_plugin.testing mymodule:MyOracle``. `run_cluster` searches with
 KerasTuner's chief and real worker processes.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from keras_nas_plugin.lazy import attach
 
 _MODULES = {
     "PROPERTIES": "contract",
@@ -31,10 +32,4 @@ if TYPE_CHECKING:
     from keras_nas_plugin.testing.driving import Search as Search
     from keras_nas_plugin.testing.driving import check_values as check_values
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = attach(__name__, _MODULES)

@@ -18,14 +18,14 @@ _PROGRAM = "keras_nas_plugin.testing.node"
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """What a chief and its workers left.
+    """The results of a chief and its workers.
 
     Attributes:
-        folder: Where they ran; the project folder is ``search`` inside it.
+        folder: Folder of the cluster; the project folder is ``search`` inside it.
         exit_codes: By process name, ``chief``, ``tuner0``, ``tuner1``, ...
         output: Standard output and error by process name.
         runs: Ids of the trials that each worker ran, in its order.
-        report: What the chief knows: ``trials`` by id, each with ``status``, ``score``,
+        report: Report of the chief: ``trials`` by id, each with ``status``, ``score``,
             ``values`` and ``problem`` (why the values are wrong, or None), and ``best``.
             None when the search raised.
     """
@@ -88,7 +88,7 @@ def wait_for_cluster(
         seconds: How long to wait.
 
     Returns:
-        What they left; a process that was killed has a negative exit code.
+        The results; a process that was killed has a negative exit code.
     """
     deadline = time.monotonic() + seconds
     for process in processes.values():

@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_nas_plugin.testing import failures, parallel, proposals, screening, searches, state
 from keras_nas_plugin.testing.driving import MakeOracle
 
-#: What holds for an oracle: name, and a check that raises AssertionError where it does not.
+#: Properties of an oracle: name, and a check that raises AssertionError where it is violated.
 PROPERTIES: Mapping[str, Callable[[MakeOracle, Path], None]] = {
     check.__name__: check
     for check in (
@@ -48,7 +48,7 @@ def check_oracle(make_oracle: MakeOracle, property_name: str) -> None:
         property_name: A key of `PROPERTIES`.
 
     Raises:
-        AssertionError: The property does not hold; the message says what was needed.
+        AssertionError: The property is violated; the message says how.
     """
     with tempfile.TemporaryDirectory() as folder:
         PROPERTIES[property_name](make_oracle, Path(folder) / "search")

@@ -1,4 +1,4 @@
-"""Driving an oracle by hand, as a tuner would, in a folder of its own."""
+"""Driving an oracle directly, as a tuner would."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import keras_tuner
 from keras_tuner.engine import hyperparameters as kt_types
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.space.fidelity import configuration, fidelity_of
 from keras_nas_plugin.testing.spaces import wide_space
 
@@ -24,10 +25,10 @@ MakeOracle = Callable[..., keras_tuner.Oracle]
 #: Name of the objective in every search of the suite.
 SCORE = "score"
 
-# Of a full training, for an oracle that trains some trials shorter: three rungs.
+# Epochs of a full training, for multi-fidelity oracles: three rungs.
 _EPOCHS = 9
 
-# A thread that has to wait for a lock that nobody holds is done long before.
+# Longer than a thread ever waits for a free lock.
 _PATIENCE_SECONDS = 30.0
 
 
@@ -36,7 +37,7 @@ class Search:
 
     Args:
         make_oracle: Makes the oracle.
-        folder: Project folder; a search that is there already goes on.
+        folder: Project folder; an existing search is resumed.
         space: Makes the hyperparameters to search.
         **options: Further arguments of the oracle.
     """
@@ -63,17 +64,17 @@ class Search:
     def _open(self) -> keras_tuner.Oracle:
         oracle = self._make_oracle(hyperparameters=self.space(), **self.options)
         oracle.verbose = 0
-        # Tuners tell an oracle its folder in this way; KerasTuner 1.4.8 has no other.
+        # KerasTuner 1.4.8 has no public method that sets the folder of an oracle.
         oracle._set_project_dir(str(self.folder.parent), self.folder.name)
-        if (self.folder / "oracle.json").exists():
+        if ProjectLayout(self.folder).oracle.exists():
             oracle.reload()
         if hasattr(oracle, "train_in_rungs"):
-            # As a tuner does that trains each trial as far as its values say.
+            # As a tuner that supports multi-fidelity oracles does.
             oracle.train_in_rungs(_EPOCHS)
         return oracle
 
     def reopened(self) -> Search:
-        """A fresh oracle that goes on from this one's files."""
+        """The same search with a new oracle, which resumes from the files of this one."""
         return Search(self._make_oracle, self.folder, self.space, **self.options)
 
     def start(self, tuner_id: str = "tuner0") -> Trial:
@@ -81,7 +82,7 @@ class Search:
         return self.oracle.create_trial(tuner_id)
 
     def finish(self, trial: Trial, score: float | None) -> None:
-        """Report a score, or a crash in place of None."""
+        """Report a score, or a crash if the score is None."""
         if score is None:
             trial.status, trial.message = TrialStatus.INVALID, "a crash of the contract suite"
         else:
@@ -95,8 +96,8 @@ class Search:
         """Run up to ``count`` attempts one after the other.
 
         Args:
-            count: How many.
-            outcome: Score by values; None is a crash. `mixed_outcome` if not given.
+            count: Maximum number of attempts.
+            outcome: Score by values, where None is a crash; `mixed_outcome` by default.
 
         Returns:
             The values of each, as they were proposed.
@@ -116,13 +117,13 @@ class Search:
 
 
 def is_new(values: Mapping[str, Any]) -> bool:
-    """Whether a trial is a new configuration, and not one that is trained further."""
+    """Whether a trial is a new configuration rather than a promotion."""
     fidelity = fidelity_of(values)
     return fidelity is None or fidelity.parent is None
 
 
 def proposal_key(values: Mapping[str, Any]) -> str:
-    """Equal for proposals that no search may make twice: the same values, as far trained."""
+    """Equal for proposals that no search may make twice: the same values and epochs."""
     fidelity = fidelity_of(values)
     return json.dumps([configuration(values), fidelity and fidelity.epochs], sort_keys=True)
 
@@ -141,7 +142,7 @@ def mixed_outcome(values: Mapping[str, Any]) -> float | None:
 
 
 class InjectedError(Exception):
-    """What a contract makes a strategy raise."""
+    """Raised by a strategy that the contract suite has broken."""
 
 
 @contextlib.contextmanager
@@ -160,21 +161,21 @@ def broken(owner: Any, method: str) -> Iterator[InjectedError]:
 
 
 def in_another_thread(function: Callable[[], Any]) -> Any:
-    """Run a function in a thread of its own; fails when it never comes back."""
+    """Run a function in another thread; fails if it does not return."""
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(function()), daemon=True)
     thread.start()
     thread.join(_PATIENCE_SECONDS)
-    assert not thread.is_alive(), "another thread waits for ever: a lock is still held"
+    assert not thread.is_alive(), "another thread waits forever: a lock is still held"
     assert results, "a call from another thread raised an exception"
     return results[0]
 
 
 def check_values(hyperparameters: keras_tuner.HyperParameters) -> None:
-    """Check that values are all and only active, valid, and of plain JSON types.
+    """Check that values are complete, active, valid and of plain JSON types.
 
-    Judged by KerasTuner's own conditions and ranges. What says how far a trial is trained
-    (``tuner/epochs``, ...) is no hyperparameter.
+    By KerasTuner's own conditions and ranges. The epochs of a trial (``tuner/epochs``, ...)
+    are no hyperparameters.
 
     Raises:
         AssertionError: Naming the hyperparameter that is wrong.
@@ -185,22 +186,22 @@ def check_values(hyperparameters: keras_tuner.HyperParameters) -> None:
         if hyperparameters.is_active(item):
             active.setdefault(item.name, []).append(item)
     assert set(values) == set(active), (
-        f"values need to be those of all active hyperparameters {sorted(active)}; "
-        f"received {sorted(values)}"
+        f"there must be values of all active hyperparameters {sorted(active)}; "
+        f"got {sorted(values)}"
     )
     for name, value in values.items():
         assert type(value) in (bool, int, float, str), (
-            f"{name!r} needs a plain bool, int, float or str; received {type(value)}"
+            f"{name!r} must be a plain bool, int, float or str; got {type(value)}"
         )
         assert any(_allows(item, value) for item in active[name]), (
-            f"{name!r} needs a value of {active[name]}; received {value!r}"
+            f"{name!r} must be a value of {active[name]}; got {value!r}"
         )
 
 
 def _allows(item: Any, value: Any) -> bool:
     if isinstance(item, kt_types.Int | kt_types.Float):
         return _numeric_allows(item, value)
-    return any(type(value) is type(other) and value == other for other in item.values)
+    return any(type(value) is type(choice) and value == choice for choice in item.values)
 
 
 def _numeric_allows(item: Any, value: Any) -> bool:
@@ -211,4 +212,4 @@ def _numeric_allows(item: Any, value: Any) -> bool:
     if item.step is None:
         return True
     # KerasTuner 1.4.8 loses the last value of Float(0.0, 1.0, step=0.2) to rounding.
-    return any(math.isclose(value, other) for other in [*item.values, item.max_value])
+    return any(math.isclose(value, step) for step in [*item.values, item.max_value])

@@ -21,29 +21,29 @@ _POLL_SECONDS = 0.05
 
 
 class MeetingTuner(NASTuner):
-    """Notes the trials that it runs, and waits for the other workers before the first."""
+    """Records the trials that it runs, and waits for the other workers before the first."""
 
     folder: Path
     workers: Sequence[str]
 
     def on_trial_begin(self, trial: Any) -> None:
-        """Note the trial and meet the others."""
+        """Record the trial, and wait until every worker has a trial."""
         with open(self.folder / f"{self.tuner_id}.runs", "a", encoding="utf-8") as file:
             file.write(f"{trial.trial_id}\n")
         deadline = time.monotonic() + _MEETING_SECONDS
         while not all((self.folder / f"{name}.runs").exists() for name in self.workers):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not all of {list(self.workers)} received a trial")
+                raise TimeoutError(f"not all of {list(self.workers)} got a trial")
             time.sleep(_POLL_SECONDS)
         super().on_trial_begin(trial)
 
 
 def main(target: str, folder: Path, trials: int, epochs: int, workers: Sequence[str]) -> None:
-    """Search; the chief reports what it knows in the end.
+    """Search; the chief writes a report in the end.
 
     Args:
         target: ``module:name`` of the oracle's class.
-        folder: Where everybody leaves files.
+        folder: Folder that all processes share.
         trials: Trials of the search.
         epochs: Epochs of a full training.
         workers: Names of the worker processes.

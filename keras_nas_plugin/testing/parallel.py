@@ -28,13 +28,13 @@ def tuners_keep_their_trial(make_oracle: MakeOracle, folder: Path) -> None:
     search = Search(make_oracle, folder)
     trials = {f"tuner{number}": search.start(f"tuner{number}") for number in range(4)}
     ids = [trial.trial_id for trial in trials.values()]
-    assert len(set(ids)) == 4, f"four tuners need four trials; received {ids}"
+    assert len(set(ids)) == 4, f"four tuners must get four trials; got {ids}"
     for tuner_id, trial in trials.items():
-        again = search.start(tuner_id)
-        assert again.trial_id == trial.trial_id, f"{tuner_id} lost its trial"
+        repeated = search.start(tuner_id)
+        assert repeated.trial_id == trial.trial_id, f"{tuner_id} lost its trial"
     search.finish(trials["tuner1"], 0.5)
     following = search.start("tuner1").trial_id
-    assert following not in ids, f"{following} is somebody else's trial, or has ended"
+    assert following not in ids, f"{following} is the trial of another tuner, or has ended"
     for tuner_id in ("tuner0", "tuner2", "tuner3"):
         assert search.start(tuner_id).trial_id == trials[tuner_id].trial_id
 
@@ -44,11 +44,11 @@ def threads_share_an_oracle(make_oracle: MakeOracle, folder: Path) -> None:
     search = Search(make_oracle, folder, max_trials=_TRIALS)
     ran: list[tuple[str, str, bool]] = []
     problems: list[BaseException] = []
-    together = threading.Barrier(_THREADS)
+    start_together = threading.Barrier(_THREADS)
 
     def work(tuner_id: str) -> None:
         try:
-            together.wait()
+            start_together.wait()
             while (trial := search.start(tuner_id)).status != TrialStatus.STOPPED:
                 if trial.status == TrialStatus.IDLE:
                     time.sleep(_IDLE_SECONDS)
@@ -66,13 +66,14 @@ def threads_share_an_oracle(make_oracle: MakeOracle, folder: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join(120.0)
-        assert not thread.is_alive(), "a thread waits for ever"
+        assert not thread.is_alive(), "a thread waits forever"
     assert not problems, f"a thread raised {problems[0]!r}"
-    new = sum(one[2] for one in ran)
-    assert new == _TRIALS, f"needs {_TRIALS} trials; ran {new}"
-    for index, what in ((0, "trials"), (1, "values")):
-        assert len({one[index] for one in ran}) == len(ran), f"the same {what} ran twice"
+    new = sum(is_first for _, _, is_first in ran)
+    assert new == _TRIALS, f"{_TRIALS} trials must run; got {new}"
+    ids, keys = {trial_id for trial_id, _, _ in ran}, {key for _, key, _ in ran}
+    assert len(ids) == len(ran), "the same trial ran twice"
+    assert len(keys) == len(ran), "the same values ran twice"
     best = search.oracle.get_best_trials(_TRIALS)
-    assert len(best) == _TRIALS, f"needs {_TRIALS} finished trials; received {len(best)}"
+    assert len(best) == _TRIALS, f"{_TRIALS} trials must finish; got {len(best)}"
     scores = [(rung_of(trial), trial.score) for trial in best]
-    assert scores == sorted(scores, reverse=True), "best trials need to be sorted by score"
+    assert scores == sorted(scores, reverse=True), "best trials must be sorted by score"

@@ -21,10 +21,10 @@ from keras_nas_plugin.testing.driving import (
 )
 from keras_nas_plugin.testing.spaces import small_configurations, small_space
 
-# Enough for a population to fill up and to breed, at `Search`'s 40 trials.
+# Enough for a population to fill up and to have children, at `Search`'s 40 trials.
 _TRIALS = 40
 
-# No oracle trains a configuration further more often than this.
+# More trials than any oracle runs, promotions included.
 _MOST_TRIALS = 3 * _TRIALS
 
 
@@ -52,9 +52,9 @@ def proposals_are_valid_and_new(make_oracle: MakeOracle, folder: Path) -> None:
         ids.append(trial.trial_id)
         new += is_new(trial.hyperparameters.values)
         search.finish(trial, mixed_outcome(trial.hyperparameters.values))
-    assert new == _TRIALS, f"needs {_TRIALS} configurations; received {new}"
-    assert ids == sorted(set(ids)), f"trial ids need to be unique and in order; received {ids}"
-    assert search.start().status == TrialStatus.STOPPED, "`max_trials` needs to end the search"
+    assert new == _TRIALS, f"there must be {_TRIALS} configurations; got {new}"
+    assert ids == sorted(set(ids)), f"trial ids must be unique and in order; got {ids}"
+    assert search.start().status == TrialStatus.STOPPED, "`max_trials` must end the search"
 
 
 def seeds_decide(make_oracle: MakeOracle, folder: Path) -> None:
@@ -80,16 +80,16 @@ def reloads_change_nothing(make_oracle: MakeOracle, folder: Path) -> None:
         if step % 2:
             # The process dies while the trial trains.
             search = search.reopened()
-            again = search.start()
-            assert again.trial_id == trial.trial_id, (
+            repeated = search.start()
+            assert repeated.trial_id == trial.trial_id, (
                 "the trial that was running was not handed out"
             )
-            trial = again
+            trial = repeated
         reloaded.append(dict(trial.hyperparameters.values))
         search.finish(trial, mixed_outcome(trial.hyperparameters.values))
-    for step, (expected, received) in enumerate(zip(straight, reloaded, strict=True)):
-        assert received == expected, (
-            f"after a reload, step {step} needs to propose {expected}; received {received}"
+    for step, (expected, actual) in enumerate(zip(straight, reloaded, strict=True)):
+        assert actual == expected, (
+            f"after a reload, step {step} must propose {expected}; got {actual}"
         )
 
 
@@ -100,13 +100,17 @@ def exhausted_space_stops(make_oracle: MakeOracle, folder: Path) -> None:
         search = Search(make_oracle, folder / str(limit), small_space, max_trials=limit)
         proposed = [values for values in search.run(len(expected) + 10) if is_new(values)]
         assert sorted(map(_key, proposed)) == expected, (
-            f"needs each of {len(expected)} configurations once; received {proposed}"
+            f"each of {len(expected)} configurations must be proposed once; got {proposed}"
         )
         for tuner_id in ("tuner0", "tuner1"):
             status = search.start(tuner_id).status
-            assert status == TrialStatus.STOPPED, f"an exhausted space needs STOPPED, not {status}"
+            assert status == TrialStatus.STOPPED, (
+                f"an exhausted space must give STOPPED; got {status}"
+            )
         status = search.reopened().start().status
-        assert status == TrialStatus.STOPPED, f"after a reload: needs STOPPED, not {status}"
+        assert status == TrialStatus.STOPPED, (
+            f"after a reload, the status must be STOPPED; got {status}"
+        )
 
 
 def space_grows(make_oracle: MakeOracle, folder: Path) -> None:
@@ -119,24 +123,25 @@ def space_grows(make_oracle: MakeOracle, folder: Path) -> None:
         values = dict(trial.hyperparameters.values)
         assert values == dict(twin.hyperparameters.values), "a reload changed the proposal"
         if number == 0:
-            assert "late" not in values, "proposed a hyperparameter that nobody asked for yet"
+            assert "late" not in values, "proposed an undiscovered hyperparameter"
         else:
             check_values(trial.hyperparameters)
             late.add(values["late"])
-        for one in (trial, twin):
-            one.hyperparameters.Int("late", 1, 4)
-            with one.hyperparameters.conditional_scope("late", [3, 4]):
-                one.hyperparameters.Boolean("later")
-        for one, its in ((trial, search), (twin, straight)):
-            its.finish(one, hashed_score(values))
+        for running, session in ((trial, search), (twin, straight)):
+            hp = running.hyperparameters
+            hp.Int("late", 1, 4)
+            with hp.conditional_scope("late", [3, 4]):
+                hp.Boolean("later")
+            session.finish(running, hashed_score(values))
         if number == 0:
-            known = search.oracle.get_trial(trial.trial_id).hyperparameters.values
-            assert known["late"] == 1, f"the first trial had its default, 1; received {known}"
+            recorded = search.oracle.get_trial(trial.trial_id).hyperparameters.values
+            assert recorded["late"] == 1, (
+                f"the first trial must have the default, 1; got {recorded}"
+            )
         search = search.reopened()
-    # A strategy may like one value better; the exhausted space has had them all.
-    rest = straight.run(1_000, hashed_score)
-    late |= {values["late"] for values in rest}
-    assert late == {1, 2, 3, 4}, f"needs all values of the late hyperparameter; received {late}"
+    # A strategy may prefer a value; an exhausted space has tried all of them.
+    late |= {values["late"] for values in straight.run(1_000, hashed_score)}
+    assert late == {1, 2, 3, 4}, f"all values of the late hyperparameter must be tried; got {late}"
 
 
 def new_entries_can_be_refused(make_oracle: MakeOracle, folder: Path) -> None:
@@ -148,12 +153,12 @@ def new_entries_can_be_refused(make_oracle: MakeOracle, folder: Path) -> None:
     try:
         search.finish(trial, 0.5)
     except Exception as error:
-        assert "allow_new_entries" in str(error), f"the error needs to name it; received {error}"
+        assert "allow_new_entries" in str(error), f"the error must name it; got {error}"
     else:
         raise AssertionError("a new hyperparameter was accepted")
     search = search.reopened()
     names = {item.name for item in search.oracle.get_space().space}
-    assert "late" not in names, "the refused hyperparameter came into the space"
+    assert "late" not in names, "the refused hyperparameter was added to the space"
     following = search.start()
     assert following.trial_id != trial.trial_id, "the refused trial ran again"
     assert "late" not in following.hyperparameters.values, "the refused name was proposed"
@@ -174,7 +179,7 @@ def new_entries_can_keep_their_default(make_oracle: MakeOracle, folder: Path) ->
         search = search.reopened()
     expected = sorted(map(_key, small_configurations()))
     assert sorted(proposed) == expected, (
-        f"needs each of {len(expected)} given configurations once; received {proposed}"
+        f"each of {len(expected)} configurations must be proposed once; got {proposed}"
     )
 
 
@@ -193,10 +198,9 @@ def wire_changes_nothing(make_oracle: MakeOracle, folder: Path) -> None:
         sent = keras_tuner.engine.trial.Trial.from_proto(trial.to_proto())
         sent.status = TrialStatus.COMPLETED
         search.oracle.end_trial(keras_tuner.engine.trial.Trial.from_proto(sent.to_proto()))
-        known = search.oracle.get_trial(trial.trial_id)
-        assert known.hyperparameters.values == values, (
-            f"values that went over the wire need to stay {values}; "
-            f"received {known.hyperparameters.values}"
+        recorded = search.oracle.get_trial(trial.trial_id)
+        assert recorded.hyperparameters.values == values, (
+            f"after the messages, values must be {values}; got {recorded.hyperparameters.values}"
         )
     before = [item.get_config() for item in straight.oracle.get_space().space]
     after = [item.get_config() for item in search.oracle.get_space().space]

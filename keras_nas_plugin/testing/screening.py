@@ -1,4 +1,4 @@
-"""Contracts about candidates that a screen refuses before they become trials."""
+"""Contracts about candidates that a screen rejects before they become trials."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from keras_nas_plugin.testing.driving import (
 from keras_nas_plugin.testing.spaces import small_configurations, small_space
 
 _TRIALS = 20
-# So few of all candidates are feasible.
+# Share of the feasible candidates.
 _FEASIBLE = 0.2
 
 
 class _Screened(Search):
-    """A search whose oracle has a screen, after each reload too."""
+    """A search whose oracle has a screen, also after each reload."""
 
     def _open(self) -> keras_tuner.Oracle:
         oracle = super()._open()
@@ -46,49 +46,52 @@ def _screen(hp: keras_tuner.HyperParameters) -> Screening:
 def _violation(values: Mapping[str, Any]) -> float:
     if "kind" in values:  # of the small space
         return float(values["kind"] == "conv")
-    # Not what `mixed_outcome` goes by: feasible ones crash as often as others.
+    # Independent of `mixed_outcome`: feasible configurations crash as often as others.
     return max(0.0, hashed_score({"screened": sorted(values.items())}) - _FEASIBLE)
 
 
 def infeasible_proposals_cost_no_trial(make_oracle: MakeOracle, folder: Path) -> None:
-    """What a screen refuses is never a trial; a search finds ``max_trials`` others.
+    """A candidate that a screen rejects never becomes a trial, and uses up none.
 
-    The same ones with a reload after every step, and of a space that can be listed all that
-    are feasible, each once, and then the status ``"STOPPED"``.
+    A search with a reload after every step runs the same trials. In a space that can be listed
+    it runs every feasible configuration once, and then returns the status ``"STOPPED"``.
     """
     if not hasattr(make_oracle(max_trials=1, objective="val_loss"), "set_screen"):
         return  # an oracle of KerasTuner's own
     straight = _Screened(make_oracle, folder / "straight", max_trials=_TRIALS)
     expected = straight.run(5 * _TRIALS)
     new = [values for values in expected if is_new(values)]
-    assert len(new) == _TRIALS, f"needs {_TRIALS} trials; received {len(new)}"
+    assert len(new) == _TRIALS, f"{_TRIALS} trials must run; got {len(new)}"
     bad = [values for values in new if _violation(configuration(values)) > 0]
-    assert not bad, f"the screen refused {bad[0]}, and it became a trial"
-    assert straight.oracle.refusals.count > 0, "the screen was not asked"
+    assert not bad, f"the screen rejected {bad[0]}, which became a trial"
+    assert straight.oracle.infeasible.count > 0, "the screen was not called"
     names = sorted(straight.oracle.trials)
     assert names == [straight.oracle.trial_id(n) for n in range(len(expected))], (
-        f"refused candidates need to use no trial ids; received {names}"
+        f"rejected candidates must not use up trial ids; got {names}"
     )
-    search, received = _Screened(make_oracle, folder / "reloaded", max_trials=_TRIALS), []
+    search, proposals = _Screened(make_oracle, folder / "reloaded", max_trials=_TRIALS), []
     while (trial := search.start()).status == TrialStatus.RUNNING:
-        received.append(dict(trial.hyperparameters.values))
-        search.finish(trial, mixed_outcome(received[-1]))
+        proposals.append(dict(trial.hyperparameters.values))
+        search.finish(trial, mixed_outcome(proposals[-1]))
         search = search.reopened()
-    assert received == expected, f"after reloads, needs {expected}; received {received}"
+    assert proposals == expected, f"after reloads, proposals must be {expected}; got {proposals}"
     _exhausts(make_oracle, folder / "small")
 
 
 def _exhausts(make_oracle: MakeOracle, folder: Path) -> None:
     search = _Screened(make_oracle, folder, small_space, max_trials=None)
-    found = [configuration(values) for values in search.run(100, hashed_score) if is_new(values)]
-    wanted = [values for values in small_configurations() if not _violation(values)]
-    assert sorted(map(_plain, found)) == sorted(map(_plain, wanted)), (
-        f"needs each feasible configuration once, {wanted}; received {found}"
+    proposals = search.run(100, hashed_score)
+    tried = [configuration(values) for values in proposals if is_new(values)]
+    feasible = [values for values in small_configurations() if not _violation(values)]
+    assert sorted(map(_json, tried)) == sorted(map(_json, feasible)), (
+        f"each feasible configuration must be tried once, {feasible}; got {tried}"
     )
-    for one in (search, search.reopened()):
-        status = one.start().status
-        assert status == TrialStatus.STOPPED, f"needs STOPPED when none is left; received {status}"
+    for session in (search, search.reopened()):
+        status = session.start().status
+        assert status == TrialStatus.STOPPED, (
+            f"the status must be STOPPED when no configuration is left; got {status}"
+        )
 
 
-def _plain(values: Mapping[str, Any]) -> str:
+def _json(values: Mapping[str, Any]) -> str:
     return json.dumps(dict(values), sort_keys=True)

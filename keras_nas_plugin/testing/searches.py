@@ -14,8 +14,8 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import TrialStatus
 
+from keras_nas_plugin.records.trial import FAILED, FINISHED, TrialRecord
 from keras_nas_plugin.testing.driving import MakeOracle, check_values
-from keras_nas_plugin.tracking.records import FAILED, FINISHED, TrialRecord
 from keras_nas_plugin.tuner import NASTuner
 
 _ROWS = 48
@@ -28,15 +28,10 @@ def digits() -> dict[str, Any]:
 
     images, labels = load_digits(return_X_y=True)
     images = (images / 16.0).astype("float32")
-    train, held_out = slice(0, _ROWS), slice(_ROWS, 2 * _ROWS)
-    return {
-        "x": images[train],
-        "y": labels[train],
-        "validation_data": (images[held_out], labels[held_out]),
-        "epochs": 1,
-        "batch_size": _ROWS,
-        "verbose": 0,
-    }
+    # Keras traces several functions per `fit` of arrays, which takes longer than training.
+    halves = keras.utils.split_dataset((images[: 2 * _ROWS], labels[: 2 * _ROWS]), _ROWS)
+    training, held_out = (rows.batch(_ROWS) for rows in halves)
+    return {"x": training, "validation_data": held_out, "epochs": 1, "verbose": 0}
 
 
 def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
@@ -53,7 +48,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
             raise ValueError("this configuration cannot be built")
     rate = hp.Float("learning_rate", 1e-4, 1e-1, sampling="log")
     model = keras.Sequential([*layers, keras.layers.Dense(10, activation="softmax")])
-    # Tracing a graph would take longer than the one step that is trained.
+    # Tracing a graph would take longer than the single training step.
     model.compile(
         keras.optimizers.SGD(rate),
         "sparse_categorical_crossentropy",
@@ -64,23 +59,29 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
 
 
 def stock_tuner_searches(make_oracle: MakeOracle, folder: Path) -> None:
-    """KerasTuner's own `Tuner` searches with the oracle, and goes on in a new process."""
+    """KerasTuner's own `Tuner` searches with the oracle, and resumes in a new process."""
     with _without_imports_in_collections():
         _searches(keras_tuner.Tuner, make_oracle, folder)
 
 
 @contextlib.contextmanager
 def _without_imports_in_collections() -> Iterator[None]:
-    """KerasTuner collects garbage in each trial, which walks all that TensorFlow imported."""
-    gc.freeze()
+    """Exclude what was imported from the garbage collections of KerasTuner's trials.
+
+    `gc.unfreeze` unfreezes everything, so a program that froze objects itself is left alone.
+    """
+    frozen = gc.get_freeze_count() == 0
+    if frozen:
+        gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if frozen:
+            gc.unfreeze()
 
 
 def nas_tuner_searches(make_oracle: MakeOracle, folder: Path) -> None:
-    """`NASTuner` searches with the oracle, goes on, and leaves a record of each trial."""
+    """`NASTuner` searches with the oracle, resumes, and leaves a record of each trial."""
     tuner = _searches(NASTuner, make_oracle, folder)
     for trial_id, trial in tuner.oracle.trials.items():
         record = TrialRecord.load(tuner.get_trial_dir(trial_id))
@@ -108,10 +109,10 @@ def _searches(tuner_class: Any, make_oracle: MakeOracle, folder: Path) -> Any:
 
     open_tuner(_TRIALS).search(**digits())
     tuner = open_tuner(_TRIALS + 2)
-    kept = {key: trial.score for key, trial in tuner.oracle.trials.items()}
-    assert len(kept) == _TRIALS, f"a new tuner needs to know {_TRIALS} trials; knows {len(kept)}"
+    scores = {key: trial.score for key, trial in tuner.oracle.trials.items()}
+    assert len(scores) == _TRIALS, f"a new tuner must know {_TRIALS} trials; got {len(scores)}"
     tuner.search(**digits())
-    for trial_id, score in kept.items():
+    for trial_id, score in scores.items():
         assert tuner.oracle.trials[trial_id].score == score, f"trial {trial_id} ran again"
     _check_trials(tuner.oracle, _TRIALS + 2)
     model = tuner.get_best_models()[0]
@@ -121,12 +122,14 @@ def _searches(tuner_class: Any, make_oracle: MakeOracle, folder: Path) -> Any:
 
 
 def _check_trials(oracle: keras_tuner.Oracle, count: int) -> None:
-    assert len(oracle.trials) == count, f"needs {count} trials; received {len(oracle.trials)}"
+    assert len(oracle.trials) == count, f"there must be {count} trials; got {len(oracle.trials)}"
     for trial in oracle.trials.values():
         check_values(trial.hyperparameters)
         crashes = trial.hyperparameters.values.get("scale") == 2.0
-        wanted = TrialStatus.FAILED if crashes else TrialStatus.COMPLETED
-        assert trial.status == wanted, f"trial {trial.trial_id} needs {wanted}, is {trial.status}"
+        status = TrialStatus.FAILED if crashes else TrialStatus.COMPLETED
+        assert trial.status == status, (
+            f"trial {trial.trial_id} must be {status}; got {trial.status}"
+        )
         assert crashes or math.isfinite(trial.score), f"trial {trial.trial_id}: {trial.score}"
     completed = [t for t in oracle.trials.values() if t.status == TrialStatus.COMPLETED]
     best = oracle.get_best_trials(count)

@@ -11,8 +11,8 @@ import keras_tuner
 def small_space() -> keras_tuner.HyperParameters:
     """A conditional space of twelve configurations: see `small_configurations`.
 
-    ``units`` stands twice, under different conditions and with different values, and
-    ``bias`` hangs on the second of them.
+    ``units`` occurs twice, under different conditions and with different values; ``bias``
+    depends on the second of them.
     """
     hp = keras_tuner.HyperParameters()
     hp.Choice("kind", ["dense", "conv"])

@@ -1,4 +1,4 @@
-"""Contracts about what is kept: on disk, across reloads, and against telling twice."""
+"""Contracts about state: on disk, across reloads, and after repeated reports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from keras_tuner.engine.trial import TrialStatus
 
+from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.testing.driving import SCORE, MakeOracle, Search, hashed_score
 
 
@@ -20,12 +21,14 @@ def running_trials_run_again(make_oracle: MakeOracle, folder: Path) -> None:
         trial = search.start(f"tuner{number}")
         running[trial.trial_id] = dict(trial.hyperparameters.values)
     search = search.reopened()
-    again = {}
+    repeated = {}
     for number in range(3):
         trial = search.start(f"worker{number}")
-        assert trial.status == TrialStatus.RUNNING, f"needs RUNNING; received {trial.status}"
-        again[trial.trial_id] = dict(trial.hyperparameters.values)
-    assert again == running, f"a reload needs to hand out {running} again; received {again}"
+        assert trial.status == TrialStatus.RUNNING, (
+            f"the status must be RUNNING; got {trial.status}"
+        )
+        repeated[trial.trial_id] = dict(trial.hyperparameters.values)
+    assert repeated == running, f"after a reload, {running} must run again; got {repeated}"
     new = search.start("worker3")
     assert new.trial_id not in ended | set(running), "a trial was handed out twice"
     for trial_id in ended:
@@ -45,26 +48,28 @@ def late_reports_count(make_oracle: MakeOracle, folder: Path) -> None:
 
 
 def reloading_twice_changes_nothing(make_oracle: MakeOracle, folder: Path) -> None:
-    """`reload` on an oracle that knows the search already leaves it as it is."""
+    """`reload` on an oracle that has loaded the search changes nothing."""
     straight = Search(make_oracle, folder / "straight").run(30)
     search = Search(make_oracle, folder / "reloaded")
-    received = search.run(6)
+    proposals = search.run(6)
     search.oracle.reload()
-    received += search.run(4)
+    proposals += search.run(4)
     search.oracle.reload()
-    received += search.run(20)
-    assert received == straight, f"after two reloads, needs {straight}; received {received}"
+    proposals += search.run(20)
+    assert proposals == straight, (
+        f"after two reloads, proposals must be {straight}; got {proposals}"
+    )
 
 
 def telling_twice_changes_nothing(make_oracle: MakeOracle, folder: Path) -> None:
     """A second report of the same trial is ignored, by the oracle and by its strategy."""
     expected = Search(make_oracle, folder / "straight").run(30, hashed_score)
     search = Search(make_oracle, folder / "twice")
-    received = []
+    proposals = []
     for _ in range(30):
         trial = search.start()
         values = dict(trial.hyperparameters.values)
-        received.append(values)
+        proposals.append(values)
         search.finish(trial, hashed_score(values))
         before = json.dumps(search.oracle.get_trial(trial.trial_id).get_state())
         search.oracle.update_trial(trial.trial_id, {SCORE: 1e6})
@@ -73,9 +78,9 @@ def telling_twice_changes_nothing(make_oracle: MakeOracle, folder: Path) -> None
         search.oracle.strategy.tell(trial.trial_id, values, (hashed_score(values),))
         after = json.dumps(search.oracle.get_trial(trial.trial_id).get_state())
         assert after == before, f"a second report changed {before} to {after}"
-    assert received == expected, "a second report changed the proposals that followed"
+    assert proposals == expected, "a second report changed the proposals that followed"
     ids = search.oracle.end_order
-    assert len(ids) == len(set(ids)) == 30, f"needs each trial once in `end_order`: {ids}"
+    assert len(ids) == len(set(ids)) == 30, f"each trial must be in `end_order` once; got {ids}"
     waiting = Search(make_oracle, folder / "retry", max_retries_per_trial=1)
     trial = waiting.start()
     waiting.finish(trial, None)
@@ -89,10 +94,10 @@ def state_stays_small(make_oracle: MakeOracle, folder: Path) -> None:
     sizes = {}
     for count in (20, 180):
         search.run(count)
-        sizes[len(search.oracle.trials)] = (folder / "oracle.json").stat().st_size
+        sizes[len(search.oracle.trials)] = ProjectLayout(folder).oracle.stat().st_size
     # Numbers gain a digit here and there; a list of trials gains bytes with each trial.
     limit = sizes[20] * 1.1 + 180
     assert sizes[200] <= limit, (
-        f"`oracle.json` needs at most {limit:.0f} bytes after 200 trials; "
-        f"received {sizes[200]}, and {sizes[20]} after 20"
+        f"`oracle.json` must have at most {limit:.0f} bytes after 200 trials; "
+        f"got {sizes[200]}, and {sizes[20]} after 20"
     )

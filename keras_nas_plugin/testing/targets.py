@@ -1,4 +1,4 @@
-"""Naming an oracle on a command line."""
+"""Names of oracles on a command line: ``module:name``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def load(target: str) -> Any:
-    """What ``module:name`` names.
+    """Import the object that ``module:name`` names.
 
     >>> load("math:sqrt")(4.0)
     2.0

@@ -1,19 +1,20 @@
-"""Follow a search: one MLflow run per trial, below one for the search.
+"""Log a search: one MLflow run per trial, below one run for the search.
 
-Importing this room imports neither MLflow nor Keras.
+Importing this package imports neither MLflow nor Keras.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from keras_nas_plugin.lazy import attach
+from keras_nas_plugin.records.search import DatasetInfo, SearchInfo
+from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.tracking.base import Tracker
-from keras_nas_plugin.tracking.records import DatasetInfo, SearchInfo, TrialRecord
 
 if TYPE_CHECKING:
-    from keras_nas_plugin.tracking.autolog import autolog_disabled
-    from keras_nas_plugin.tracking.mlflow_tracker import MLflowTracker
+    from keras_nas_plugin.tracking.mlflow.autolog import autolog_disabled
+    from keras_nas_plugin.tracking.mlflow.tracker import MLflowTracker
 
 __all__ = [
     "DatasetInfo",
@@ -25,12 +26,8 @@ __all__ = [
 ]
 
 _LAZY = {
-    "MLflowTracker": "keras_nas_plugin.tracking.mlflow_tracker",
-    "autolog_disabled": "keras_nas_plugin.tracking.autolog",
+    "MLflowTracker": "keras_nas_plugin.tracking.mlflow.tracker",
+    "autolog_disabled": "keras_nas_plugin.tracking.mlflow.autolog",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LAZY[name]), name)
+__getattr__, __dir__ = attach(__name__, _LAZY)

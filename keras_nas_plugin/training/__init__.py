@@ -1,1 +1,1 @@
-"""What surrounds one `model.fit`: devices, precision, callbacks, memory."""
+"""Training: the context and session of a search, and how a trial is built and trained."""

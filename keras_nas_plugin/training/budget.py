@@ -9,34 +9,44 @@ from keras_nas_plugin.errors import BudgetExhaustedError
 
 
 class Budget:
-    """Seconds that a search may take, counted from now.
+    """Limits the wall-clock time of one call of `search`, counted from `start`.
 
     Args:
         seconds: The budget, or None for no limit.
-        durations: Seconds that earlier trials of the search took.
     """
 
-    def __init__(self, seconds: float | None, durations: Iterable[float] = ()) -> None:
-        #: End of the budget in seconds of `time.monotonic`, or None.
-        self.deadline = None if seconds is None else time.monotonic() + seconds
-        self._longest = max(durations, default=0.0)
+    def __init__(self, seconds: float | None = None) -> None:
+        self.seconds = seconds
+        #: End of the budget in seconds of `time.monotonic`; None without a limit or before
+        #: `start`.
+        self.deadline: float | None = None
+        self._longest = 0.0
 
-    def took(self, seconds: float) -> None:
-        """Note how long a trial took."""
-        self._longest = max(self._longest, seconds)
-
-    def allows_another(self) -> bool:
-        """Whether a trial as long as the longest so far would end in time."""
-        return self.deadline is None or time.monotonic() + self._longest < self.deadline
-
-    def check(self, doing: str) -> None:
-        """Raise once the budget has ended.
+    def start(self, durations: Iterable[float] = ()) -> None:
+        """Start counting.
 
         Args:
-            doing: What is going on, for the message.
+            durations: Seconds that earlier trials of the search took.
+        """
+        self.deadline = None if self.seconds is None else time.monotonic() + self.seconds
+        self._longest = max(durations, default=0.0)
+
+    def record_trial(self, seconds: float) -> None:
+        """Record how long a trial took."""
+        self._longest = max(self._longest, seconds)
+
+    def allows_trial(self) -> bool:
+        """Whether a trial as long as the longest one so far would end within the budget."""
+        return self.deadline is None or time.monotonic() + self._longest < self.deadline
+
+    def check(self, activity: str) -> None:
+        """Raise if the budget has ended.
+
+        Args:
+            activity: What candidates are being, for the message; for example ``"screened"``.
 
         Raises:
             BudgetExhaustedError: The deadline has passed.
         """
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise BudgetExhaustedError(f"`budget` ended while candidates were {doing}")
+            raise BudgetExhaustedError(f"`budget` ended while candidates were being {activity}")

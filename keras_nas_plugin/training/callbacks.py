@@ -6,12 +6,16 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import keras
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.evaluation.results import scalars, usable
+from keras_nas_plugin.training.hooks import TunerHooks
+from keras_nas_plugin.training.layer_state import has_weights
 from keras_nas_plugin.training.weights import load_weights, save_state, save_weights
 
 
@@ -19,106 +23,114 @@ class TrialCallback(keras.callbacks.Callback):
     """Records what Keras logs per epoch and calls the tuner's epoch hooks.
 
     Args:
-        tuner: A `keras_tuner.Tuner`.
-        trial: The trial that trains.
-        on_epoch: Called with the epoch (from 0) and its metrics.
+        hooks: The tuner.
+        trial: The trial that is trained.
+        on_epoch: Called with each epoch (from 0) and its metrics.
     """
 
     def __init__(
-        self, tuner: Any, trial: Any, on_epoch: Callable[[int, Mapping[str, float]], None]
+        self,
+        hooks: TunerHooks,
+        trial: Trial,
+        on_epoch: Callable[[int, Mapping[str, float]], None],
     ) -> None:
         super().__init__()
-        self.tuner = tuner
+        self.hooks = hooks
         self.trial = trial
+        #: Metrics per epoch.
         self.curve: list[dict[str, float]] = []
         self._on_epoch = on_epoch
 
-    def on_epoch_begin(self, epoch: int, logs: Mapping | None = None) -> None:
-        """Pass on to the tuner."""
-        self.tuner.on_epoch_begin(self.trial, self.model, epoch, logs=logs)
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Call the tuner's hook."""
+        self.hooks.on_epoch_begin(self.trial, self.model, epoch, logs=logs)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
-        """Record, then pass on to the tuner."""
-        numbers = scalars(logs)
-        self.curve.append(numbers)
-        self._on_epoch(epoch, numbers)
-        self.tuner.on_epoch_end(self.trial, self.model, epoch, logs=logs)
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Record the metrics, then call the tuner's hook."""
+        metrics = scalars(logs)
+        self.curve.append(metrics)
+        self._on_epoch(epoch, metrics)
+        self.hooks.on_epoch_end(self.trial, self.model, epoch, logs=logs)
 
 
 class BatchTrialCallback(TrialCallback):
     """`TrialCallback` for tuners that override the batch hooks.
 
-    Apart, because Keras waits for each batch's metrics as soon as any callback listens.
+    A separate class, because Keras waits for each batch's metrics as soon as any callback has a
+    batch hook.
     """
 
-    def on_batch_begin(self, batch: int, logs: Mapping | None = None) -> None:
-        """Pass on to the tuner."""
-        self.tuner.on_batch_begin(self.trial, self.model, batch, logs)
+    def on_batch_begin(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Call the tuner's hook."""
+        self.hooks.on_batch_begin(self.trial, self.model, batch, logs)
 
-    def on_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
-        """Pass on to the tuner."""
-        self.tuner.on_batch_end(self.trial, self.model, batch, logs)
+    def on_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Call the tuner's hook."""
+        self.hooks.on_batch_end(self.trial, self.model, batch, logs)
 
 
 class BestWeights(keras.callbacks.Callback):
     """Keeps the weights of the best epoch over all executions and saves them once.
 
-    Without a value of the objective (a hypermodel that computes it after `fit`, or an
-    objective about costs alone), the last epoch counts.
+    Without a value of the objective (a hypermodel that computes it after `fit`, or an objective
+    about costs alone), the last epoch counts.
 
     Args:
-        objective: What training reports of a `keras_tuner.Objective`: see `trained_part`; None
-            for nothing.
+        objective: The part of the objective that training reports (see `trained_part`), or None
+            if it reports none.
         path: The checkpoint to write, ending in ``.weights.h5``.
-        earlier: Best value so far and its checkpoint, of a training that this one goes on
-            with; or None.
+        previous: Best value and checkpoint of the training that this one continues, or None.
     """
 
     def __init__(
-        self, objective: Any, path: str | Path, earlier: tuple[float, Path] | None = None
+        self,
+        objective: keras_tuner.Objective | None,
+        path: str | Path,
+        previous: tuple[float, Path] | None = None,
     ) -> None:
         super().__init__()
         self.objective = objective
         self.path = Path(path)
-        self._best, self._earlier = earlier or (None, None)
-        self._weights: list[Any] | None = None
-        self._saved_once = False
+        self._best: float | None = previous[0] if previous else None
+        self._previous_checkpoint = previous[1] if previous else None
+        self._weights: list[np.ndarray] | None = None
+        self._saved = False
 
-    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
-        """Copy the weights when the objective improved."""
-        logs = scalars(logs)
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Copy the weights if the objective improved."""
+        metrics = scalars(logs)
         if self.objective is None:
-            if usable(logs, None):
+            if usable(metrics, None):
                 self._weights = self.model.get_weights()
-        elif not self.objective.has_value(logs):
+        elif not self.objective.has_value(metrics):
             self._weights = self.model.get_weights()
-        elif usable(logs, self.objective):
-            value = float(self.objective.get_value(logs))
+        elif usable(metrics, self.objective):
+            value = float(self.objective.get_value(metrics))
             if self._best is None or self.objective.better_than(value, self._best):
                 self._best, self._weights = value, self.model.get_weights()
 
     def save(self, model: keras.Model) -> None:
-        """Write the best weights of the execution that just ended, if it holds them.
+        """Write the best weights if they are from the execution that just ended.
 
         Args:
-            model: The model as `fit` left it. It has the best weights afterwards.
+            model: The trained model; the best weights are loaded into it.
         """
         if self._weights is not None:
             model.set_weights(self._weights)
-        elif self._saved_once or not model.built:
+        elif self._saved or not has_weights(model):
             return
-        elif self._earlier is not None:
-            load_weights(model, self._earlier)
+        elif self._previous_checkpoint is not None:
+            load_weights(model, self._previous_checkpoint)
         save_weights(model, self.path)
-        self._weights, self._saved_once = None, True
+        self._weights, self._saved = None, True
 
 
 class LastEpoch(keras.callbacks.Callback):
-    """Saves all that training goes on with, after the last epoch.
+    """Saves everything that further training depends on, after the last epoch.
 
-    Not at the end of training: there `EarlyStopping` puts the best weights back, and Keras
-    replaces them by their moving average where the optimizer keeps one. It comes after the
-    user's own callbacks, which may change the learning rate or stop training.
+    It does not wait for the end of training, where `EarlyStopping` restores the best weights, and
+    Keras replaces them by their moving average if the optimizer has one. It comes after the user's
+    own callbacks, which may change the learning rate or stop training.
 
     Args:
         path: The file to write, ending in ``.weights.h5``.
@@ -128,44 +140,44 @@ class LastEpoch(keras.callbacks.Callback):
         super().__init__()
         self.path = Path(path)
 
-    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
-        """Save, unless another epoch is certain to come."""
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Save, unless another epoch is certain to follow."""
         epochs = (self.params or {}).get("epochs")
         if epochs is not None and epoch + 1 < epochs and not self.model.stop_training:
             return
         try:
             save_state(self.model, self.path)
         except OSError as error:
-            # A full disk is no fault of the model: the trial runs again on resume.
+            # A full disk is not an error of the model: the trial runs again on resume.
             raise StateError(
-                f"`directory` needs room for the state of a trial that may be trained further; "
-                f"writing {str(self.path)!r} gave: {error.strerror or error}"
+                "`directory` must have space for the state of a trial that may be trained "
+                f"further; writing {str(self.path)!r} failed: {error.strerror or error}"
             ) from error
 
 
 class Deadline(keras.callbacks.Callback):
-    """Ends the training when a moment has come, at the end of a batch.
+    """Ends training at a point in time, after the batch that is running then.
 
     Args:
-        moment: In seconds of `time.monotonic`.
+        deadline: The time, in seconds of `time.monotonic`.
     """
 
-    def __init__(self, moment: float) -> None:
+    def __init__(self, deadline: float) -> None:
         super().__init__()
-        self.moment = moment
-        #: Whether training went on until then and was told to stop.
+        self.deadline = deadline
+        #: Whether training still ran at the deadline and was stopped.
         self.fired = False
         self._timer: threading.Timer | None = None
 
-    def on_train_begin(self, logs: Mapping | None = None) -> None:
-        """Set a timer: listening to batches would slow each of them down."""
-        seconds = max(self.moment - time.monotonic(), 0.0)
+    def on_train_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        """Start a timer, since a batch hook would slow down each batch."""
+        seconds = max(self.deadline - time.monotonic(), 0.0)
         self._timer = threading.Timer(seconds, self._stop, (self.model,))
         self._timer.daemon = True
         self._timer.start()
 
-    def on_train_end(self, logs: Mapping | None = None) -> None:
-        """Forget the timer."""
+    def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
+        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

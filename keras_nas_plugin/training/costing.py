@@ -1,11 +1,10 @@
-"""What the models of a search cost: which costs it needs, and who may be trained at all."""
+"""The costs of a search's models: which ones trials have, and the screen of candidates."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import keras_tuner
@@ -16,196 +15,290 @@ from keras_nas_plugin.evaluation.constraints import Constraint, broken_by
 from keras_nas_plugin.evaluation.costs import analytic_costs, measured_costs, required_meter
 from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.oracles.screening import Screen, Screening
-from keras_nas_plugin.tracking.records import Refused, TrialRecord, load_refusals
-from keras_nas_plugin.training import runtime, session
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.search import InfeasibleSummary
+from keras_nas_plugin.records.trial import TrialRecord
+from keras_nas_plugin.training import memory, runtime
+from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
+from keras_nas_plugin.training.budget import Budget
 
 logger = logging.getLogger("keras_nas_plugin")
 
 
 @dataclasses.dataclass(frozen=True)
 class CostPlan:
-    """Which costs a search finds out.
+    """Which costs the trials of a search have.
 
     Attributes:
-        needed: Those that an objective or a constraint is about: they must not be missing.
-        wanted: All that a trial has.
+        required: Costs that an objective or a constraint uses; they must not be missing.
+        costs: All costs that a trial has.
     """
 
-    needed: tuple[str, ...] = ()
-    wanted: tuple[str, ...] = names.ANALYTIC
+    required: tuple[str, ...] = ()
+    costs: tuple[str, ...] = names.ANALYTIC
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Those that are found by running the model."""
-        running = (names.LATENCY, names.LATENCY_P95, names.ENERGY)
-        return tuple(name for name in self.wanted if name in running)
+        """Costs that are measured by running the model."""
+        by_running = (names.LATENCY, names.LATENCY_P95, names.ENERGY)
+        return tuple(name for name in self.costs if name in by_running)
 
-    def costs_of(self, model: Any, known: Mapping[str, float]) -> dict[str, float]:
-        """Costs of a model, without finding out again what is known.
+    def costs_of(
+        self, model: keras.Model, existing: Mapping[str, float], bookkeeping: Bookkeeping
+    ) -> dict[str, float]:
+        """Costs of a model.
+
+        Args:
+            model: A built model.
+            existing: Costs that are already known, and are not determined again.
+            bookkeeping: Reports why a cost that nothing requires is missing.
+
+        Returns:
+            All costs by name, the existing ones included.
 
         Raises:
-            CostError: What an objective or a constraint needs cannot be found out.
+            CostError: A cost that an objective or a constraint uses cannot be determined.
+            Exception: Determining such a cost raised another error.
         """
-        open_ones = [name for name in self.wanted if name not in known]
-        found = analytic_costs(model, open_ones, needed=self.needed)
-        measured = [name for name in self.measured if name not in known]
-        return {**found, **(measured_costs(model, measured) if measured else {}), **known}
+        missing = [name for name in self.costs if name not in existing]
+        costs = analytic_costs(model, missing, needed=self.required, report=bookkeeping.report)
+        measured = [name for name in self.measured if name not in existing]
+        for together in _measured_together(measured):
+            try:
+                costs |= measured_costs(model, together)
+            except Exception as error:
+                if not set(together).isdisjoint(self.required):
+                    raise
+                bookkeeping.report(f"`{together[0]}` is left out", error)
+        return {**costs, **existing}
+
+
+def _measured_together(requested: Sequence[str]) -> Iterator[list[str]]:
+    """Names of costs, grouped by the measurement that they come from."""
+    for group in ((names.LATENCY, names.LATENCY_P95), (names.ENERGY,)):
+        together = [name for name in group if name in requested]
+        if together:
+            yield together
 
 
 def cost_plan(oracle: keras_tuner.Oracle, measure: Iterable[str]) -> CostPlan:
-    """What objectives, constraints and the user ask for.
+    """The costs that objectives, constraints and the user ask for.
 
     Args:
-        oracle: The search's.
+        oracle: The oracle of the search.
         measure: See `NASTuner`.
 
     Raises:
-        CostError: ``measure`` names no cost, or the machine cannot measure the energy that an
-            objective or a constraint is about.
+        CostError: ``measure`` contains something else, or an objective or a constraint uses the
+            measured energy and this machine has no energy meter.
     """
-    objective = oracle.objective
-    objectives = [one.name for one in getattr(objective, "objectives", [objective])]
-    limits = [constraint.name for constraint in getattr(oracle, "constraints", ())]
-    needed = names.costs_among([name for name in objectives if name in names.COSTS] + limits)
-    if names.ENERGY in needed:
+    objectives = [objective.name for objective in _objectives(oracle)]
+    constraints = [constraint.name for constraint in getattr(oracle, "constraints", ())]
+    required = names.costs_among(
+        [name for name in objectives if name in names.COSTS] + constraints
+    )
+    if names.ENERGY in required:
         required_meter()
-    asked = _asked_for(measure)
-    return CostPlan(needed, names.costs_among([*names.ANALYTIC, *needed, *asked]))
+    requested = _requested_costs(measure)
+    return CostPlan(required, names.costs_among([*names.ANALYTIC, *required, *requested]))
 
 
-def _asked_for(measure: Iterable[str]) -> list[str]:
+def _objectives(oracle: keras_tuner.Oracle) -> Iterable[keras_tuner.Objective]:
+    return getattr(oracle.objective, "objectives", [oracle.objective])
+
+
+def _requested_costs(measure: Iterable[str]) -> list[str]:
     if isinstance(measure, str):
         raise CostError(
-            f"`measure` needs several names, such as ('latency',); received {measure!r}"
+            f"`measure` must be a sequence of names such as ('latency',); got {measure!r}"
         )
-    found = []
+    requested = []
     for name in measure:
-        known = names.canonical(name)
-        if known not in names.COSTS:
+        cost = names.canonical(name)
+        if cost not in names.COSTS:
             raise CostError(
-                f"`measure` needs names among {', '.join(sorted(names.COSTS))}; received {name!r}"
+                f"`measure` must contain only {', '.join(sorted(names.COSTS))}; got {name!r}"
             )
-        if known == names.ENERGY and energy.find_meter() is None:
+        if cost == names.ENERGY and energy.find_meter() is None:
             logger.warning(
-                "This machine does not say what energy it uses: trials get `%s`, an estimate, and "
-                "no `%s`.",
+                "This machine has no energy meter that can be read: trials get `%s`, an estimate, "
+                "and no `%s`.",
                 names.ENERGY_ESTIMATE,
                 names.ENERGY,
             )
-            known = names.ENERGY_ESTIMATE
-        found += [known, names.LATENCY_P95] if known == names.LATENCY else [known]
-    return found
+            cost = names.ENERGY_ESTIMATE
+        requested += [cost, names.LATENCY_P95] if cost == names.LATENCY else [cost]
+    return requested
 
 
 class CostScreen:
-    """Builds a candidate's model and checks what it costs, before it becomes a trial.
+    """Builds a candidate's model and checks its costs, before the candidate becomes a trial.
 
-    Costs that are read off the model come first; it is run only where they are kept. A model
-    that cannot be built passes: its trial says what is wrong with it. So does one whose costs
-    are known only once it trains; its constraints are checked when its trial ended.
+    Costs that can be computed from the model come first; the model is run only if it satisfies
+    their constraints. A model that cannot be built passes, and its trial reports the error. A
+    model whose costs are known only after training also passes; its constraints are checked when
+    its trial has ended.
 
     Args:
-        tuner: The `NASTuner`.
-        constraints: Limits on costs.
-        then: Another screen, for what passes.
+        build: Builds the model of a candidate.
+        constraints: Constraints on costs.
+        precision: Keras dtype policy that models are built under; None for the current one.
+        budget: Ends the screening when it is exhausted.
+        inner: A further screen for candidates that pass this one, or None.
     """
 
-    def __init__(self, tuner: Any, constraints: Iterable[Constraint], then: Screen | None) -> None:
-        self.tuner = tuner
+    def __init__(
+        self,
+        build: Callable[[keras_tuner.HyperParameters], keras.Model],
+        constraints: Iterable[Constraint],
+        *,
+        precision: str | None,
+        budget: Budget,
+        inner: Screen | None,
+    ) -> None:
         self.constraints = tuple(constraints)
-        self.then = then
+        self.inner = inner
+        #: A few rows of input, to build models that have no `keras.Input`; or None.
+        self.sample: object = None
+        self._build = build
+        self._precision = precision
+        self._budget = budget
         self._warned = False
 
     def __call__(self, hp: keras_tuner.HyperParameters) -> Screening:
         """See `keras_nas_plugin.oracles.screening.Screen`."""
-        self.tuner._limit.check("screened")
-        session.forget_models()
-        model = self._built(hp)
-        screening = Screening() if model is None else self._judged(model)
-        if self.then is None or not screening.feasible:
+        self._budget.check("screened")
+        memory.forget_models()
+        model = self._built_model(hp)
+        screening = Screening() if model is None else self._screening_of(model)
+        if self.inner is None or not screening.feasible:
             return screening
-        other = self.then(hp)
-        return dataclasses.replace(other, metrics={**screening.metrics, **other.metrics})
+        inner = self.inner(hp)
+        return dataclasses.replace(inner, metrics={**screening.metrics, **inner.metrics})
 
-    def _built(self, hp: keras_tuner.HyperParameters) -> Any:
-        """The model; None for one that cannot be judged."""
+    def _built_model(self, hp: keras_tuner.HyperParameters) -> keras.Model | None:
+        """The model, with variables; None if it cannot be judged before its trial."""
         try:
-            # A chief asks in a thread of its own, and Keras' dtype policy is one per thread.
-            with runtime.precision(self.tuner.precision):
-                model = self.tuner._build_hypermodel(hp)
-            if (
-                isinstance(model, keras.Model)
-                and not model.built
-                and self.tuner._sample is not None
-            ):
-                model(keras.tree.map_structure(lambda rows: rows[:1], self.tuner._sample))
+            # A chief screens in a separate thread, and Keras' dtype policy is set per thread.
+            with runtime.precision(self._precision):
+                model = self._build(hp)
+            if not isinstance(model, keras.Model):
+                return None
+            if not model.built and self.sample is not None:
+                model(keras.tree.map_structure(lambda rows: rows[:1], self.sample))
         except Exception as error:
             logger.debug("A candidate could not be built before its trial: %r", error)
             return None
-        if isinstance(model, keras.Model) and not model.built:
-            if not self._warned:
-                logger.warning(
-                    "Constraints on costs are checked after training: the model of `hypermodel` "
-                    "does not know the shape of its input. A `keras.Input` as first layer tells."
-                )
-                self._warned = True
-            return None
-        return model if isinstance(model, keras.Model) else None
+        if model.built:
+            return model
+        self._warn(
+            "the model of `hypermodel` does not know the shape of its input. Add a `keras.Input` "
+            "as its first layer."
+        )
+        return None
 
-    def _judged(self, model: Any) -> Screening:
-        wanted = names.costs_among(one.name for one in self.constraints)
-        metrics = analytic_costs(model, wanted, needed=wanted)
+    def _warn(self, reason: str) -> None:
+        """Report once why candidates are not screened."""
+        if not self._warned:
+            logger.warning("Constraints on costs are checked after training: %s", reason)
+            self._warned = True
+
+    def _screening_of(self, model: keras.Model) -> Screening:
+        """The verdict on a model; its trial decides where determining its costs fails."""
+        try:
+            return self._screened(model)
+        except CostError:
+            raise
+        except Exception as error:
+            self._warn(f"they cannot be determined before it ({error_line(error)}).")
+            return Screening()
+
+    def _screened(self, model: keras.Model) -> Screening:
+        constrained = names.costs_among(constraint.name for constraint in self.constraints)
+        metrics = analytic_costs(model, constrained, needed=constrained)
         broken = broken_by(self.constraints, metrics)
         if not broken:
-            running = [name for name in wanted if name not in metrics]
-            metrics |= measured_costs(model, running) if running else {}
+            missing = [name for name in constrained if name not in metrics]
+            metrics |= measured_costs(model, missing) if missing else {}
             broken = broken_by(self.constraints, metrics)
         return Screening(sum(broken.values()), metrics, broken, self._message(metrics, broken))
 
     def _message(self, metrics: Mapping[str, float], broken: Mapping[str, float]) -> str | None:
         parts = []
-        for one in self.constraints:
-            if one.name in broken:
-                bounds = [f"at most {one.max:,.6g}"] if one.max is not None else []
-                bounds += [f"at least {one.min:,.6g}"] if one.min is not None else []
-                parts.append(f"{one.name} {one.value(metrics):,.6g} ({' and '.join(bounds)})")
+        for constraint in self.constraints:
+            if constraint.name in broken:
+                value = constraint.value(metrics)
+                bounds = [f"at most {constraint.max:,.6g}"] if constraint.max is not None else []
+                bounds += [f"at least {constraint.min:,.6g}"] if constraint.min is not None else []
+                parts.append(f"{constraint.name} {value:,.6g} ({' and '.join(bounds)})")
         return "; ".join(parts) or None
 
 
-def install_screen(tuner: Any) -> None:
-    """Let the oracle of a `NASTuner` ask what candidates cost, where it has limits on that."""
-    oracle = tuner._local_oracle
+def install_screen(
+    oracle: keras_tuner.Oracle,
+    build: Callable[[keras_tuner.HyperParameters], keras.Model] | None,
+    *,
+    precision: str | None,
+    budget: Budget,
+) -> CostScreen | None:
+    """Let an oracle of this package check the costs of candidates, if it has constraints on them.
+
+    Args:
+        oracle: The oracle of a search.
+        build: Builds the model of a candidate; None if only a trial can build it.
+        precision: See `CostScreen`.
+        budget: See `CostScreen`.
+
+    Returns:
+        The screen; None if there is nothing to check.
+    """
     if not isinstance(oracle, NASOracle):
-        return
-    # A tuner before this one may have had the same oracle.
-    then = oracle.screen.then if isinstance(oracle.screen, CostScreen) else oracle.screen
-    limits = [one for one in oracle.constraints if names.canonical(one.name) in names.COSTS]
-    builds = limits and tuner.hypermodel is not None
-    oracle.set_screen(CostScreen(tuner, limits, then) if builds else then)
+        return None
+    # The oracle may have been used by an earlier tuner.
+    inner = oracle.screen.inner if isinstance(oracle.screen, CostScreen) else oracle.screen
+    constraints = [
+        constraint
+        for constraint in oracle.constraints
+        if names.canonical(constraint.name) in names.COSTS
+    ]
+    if build is None or not constraints:
+        oracle.set_screen(inner)
+        return None
+    screen = CostScreen(build, constraints, precision=precision, budget=budget, inner=inner)
+    oracle.set_screen(screen)
+    return screen
 
 
 def reported_metrics(oracle: keras_tuner.Oracle, record: TrialRecord) -> dict[str, float]:
-    """What an oracle is told of a trial that finished: its metrics and costs.
+    """The metrics and costs of a finished trial that are reported to its oracle.
 
-    KerasTuner's own oracles get those costs that are objectives, and no more: they derive a
+    KerasTuner's own oracles receive only the costs that are objectives, because they infer a
     direction from the name of each metric.
+
+    Args:
+        oracle: The oracle of the search.
+        record: How the trial ended.
     """
     costs = {name: cost for name, cost in record.costs.items() if name in names.COSTS}
     if not isinstance(oracle, NASOracle):
-        objective = oracle.objective
-        wanted = {one.name for one in getattr(objective, "objectives", [objective])}
-        costs = {name: cost for name, cost in costs.items() if name in wanted}
+        objectives = {objective.name for objective in _objectives(oracle)}
+        costs = {name: cost for name, cost in costs.items() if name in objectives}
     return {**costs, **record.metrics}
 
 
-def save_refusals(tuner: Any) -> None:
-    """Write how many candidates were refused, for the tracker and the command line."""
-    refusals = getattr(tuner._local_oracle, "refusals", None)
-    if refusals is not None and refusals.count:
-        summary = Refused(
-            count=refusals.count,
-            by_constraint=dict(refusals.by_limit.most_common()),
-            reason=tuner._local_oracle.stop_reason,
+def save_infeasible_summary(oracle: keras_tuner.Oracle, layout: ProjectLayout) -> None:
+    """Write the number of infeasible candidates, for the tracker and the command line.
+
+    Args:
+        oracle: The oracle of the search; one that screens no candidates writes nothing.
+        layout: Files of the search.
+    """
+    infeasible = getattr(oracle, "infeasible", None)
+    if infeasible is not None and infeasible.count:
+        summary = InfeasibleSummary(
+            count=infeasible.count,
+            by_constraint=dict(infeasible.by_constraint.most_common()),
+            reason=oracle.stop_reason,
         )
-        if summary != load_refusals(tuner.project_dir):
-            summary.save(tuner.project_dir)
+        if summary != InfeasibleSummary.load(layout.folder):
+            summary.save(layout.folder)

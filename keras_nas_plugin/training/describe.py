@@ -1,103 +1,83 @@
-"""What a search is, as its tracker is told."""
+"""Describes a search for its trackers and its users."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
+import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from keras_nas_plugin.evaluation.datasets import describe_data
+from keras_tuner.engine.trial import Trial
+
+from keras_nas_plugin.html import html_summary, html_table
+from keras_nas_plugin.oracles.changes import exclusions_of, max_trials_of
+from keras_nas_plugin.records.dataframe import trials_dataframe
+from keras_nas_plugin.records.search import InfeasibleSummary, SearchInfo
+from keras_nas_plugin.records.trial import FAILED, TrialRecord, load_records
 from keras_nas_plugin.space.hyperparameters import describe as describe_space
-from keras_nas_plugin.tracking.records import (
-    DatasetInfo,
-    SearchInfo,
-    TrialRecord,
-    load_refusals,
-)
 from keras_nas_plugin.training import runtime
+from keras_nas_plugin.training.context import SearchContext
+from keras_nas_plugin.training.fit_arguments import FitArguments
 
-logger = logging.getLogger("keras_nas_plugin")
+# Trials in the HTML of a search.
+_SHOWN_TRIALS = 10
 
 
-def search_info(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> SearchInfo:
+def search_info(context: SearchContext, fit: FitArguments) -> SearchInfo:
     """Describe a search that is about to start.
 
     Args:
-        tuner: A `NASTuner`.
-        args: Positional arguments of `search`.
-        kwargs: Keyword arguments of `search`.
+        context: The search.
+        fit: Arguments of `search`.
     """
-    oracle = tuner._local_oracle
+    oracle, bookkeeping = context.oracle, context.bookkeeping
     return SearchInfo(
-        search_id=tuner.search_id,
-        name=tuner.project_name,
+        search_id=context.search_id,
+        name=context.name,
         objective=oracle.objective.name,
         direction=oracle.objective.direction,
         strategy=type(oracle).__name__,
-        max_trials=oracle.max_trials,
-        space=describe_space(tuner.oracle.get_space()),
-        settings=_settings(tuner, kwargs),
-        environment=runtime.describe(tuner.precision, tuner.distribution_strategy),
-        datasets=datasets_of(tuner.dataset, args, kwargs),
+        max_trials=max_trials_of(oracle),
+        space=describe_space(context.get_space()),
+        settings=_settings(context, fit),
+        environment=bookkeeping.value(
+            "device and versions are not recorded",
+            lambda: runtime.describe(context.precision, context.distribution_strategy),
+            {},
+        ),
+        datasets=fit.describe(context.dataset, bookkeeping.report),
         constraints=tuple(map(dataclasses.asdict, getattr(oracle, "constraints", ()))),
-        objectives=tuple((one.name, one.direction) for one in _several(tuner)),
-        directory=str(tuner.project_dir),
-        resume_command=tuner.resume_command or _script_command(),
+        objectives=tuple(
+            (objective.name, objective.direction) for objective in context.objectives
+        ),
+        directory=str(context.layout.folder),
+        resume_command=context.resume_command or _script_command(),
+        exclusions=exclusions_of(oracle),
     )
 
 
-def warn_of_other_data(earlier: SearchInfo | None, now: SearchInfo) -> None:
-    """Say so when a search goes on with other data: its scores cannot be compared."""
-    if earlier is None:
-        return
-    before = [(data.context, data.digest) for data in earlier.datasets]
-    if before != [(data.context, data.digest) for data in now.datasets]:
-        logger.warning(
-            "The search in %s goes on with other data than it began with: its scores cannot be "
-            "compared. Start over with `overwrite=True`, or give the same data.",
-            now.directory,
-        )
-
-
-def _several(tuner: Any) -> Sequence[Any]:
-    """The objectives of a search that has more than one."""
-    return getattr(tuner._local_oracle.objective, "objectives", ())
-
-
-def _settings(tuner: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {k: v for k, v in kwargs.items() if isinstance(v, str | int | float | bool)}
-    plain.pop("verbose", None)
-    names = ", ".join(f"{one.name} ({one.direction})" for one in _several(tuner))
+def _settings(context: SearchContext, fit: FitArguments) -> dict[str, Any]:
+    data = fit.names[: min(len(fit.args), 2)]
+    plain = {
+        name: value
+        for name, value in fit.values.items()
+        if isinstance(value, str | int | float | bool) and name not in (*data, "verbose")
+    }
+    objectives = ", ".join(
+        f"{objective.name} ({objective.direction})" for objective in context.objectives
+    )
     return {
         **plain,
-        **({"objectives": names} if names else {}),
-        "seed": getattr(tuner._local_oracle, "seed", None),
-        "deterministic": tuner.deterministic,
-        "executions_per_trial": tuner.executions_per_trial,
-        "budget_seconds": tuner.budget,
-        "max_model_size": tuner.max_model_size,
+        **context.data_settings,
+        **({"objectives": objectives} if objectives else {}),
+        "seed": getattr(context.oracle, "seed", None),
+        "deterministic": context.deterministic,
+        "executions_per_trial": context.executions_per_trial,
+        "budget_seconds": context.budget.seconds,
+        "max_model_size": context.max_model_size,
     }
-
-
-def datasets_of(
-    name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> tuple[DatasetInfo, ...]:
-    """Training and validation data among the arguments of `search`."""
-    named = dict(zip(("x", "y"), args, strict=False)) | dict(kwargs)
-    x, y = named.get("x"), named.get("y")
-    described = []
-    if x is not None:
-        data = x if y is None else {"x": x, "y": y}
-        described.append(describe_data(name, "training", data))
-    if named.get("validation_data") is not None:
-        data = named["validation_data"]
-        if isinstance(data, tuple | list) and len(data) >= 2:
-            data = {"x": data[0], "y": data[1]}
-        described.append(describe_data(f"{name}-validation", "validation", data))
-    return tuple(DatasetInfo(**item) for item in described)
 
 
 def _script_command() -> str | None:
@@ -111,22 +91,81 @@ def _script_command() -> str | None:
     return shlex.join(["python", *sys.argv])
 
 
-def print_summary(tuner: Any, trials: Sequence[Any]) -> None:
-    """Print trials: score, costs, hyperparameters.
+def print_summary(context: SearchContext, trials: Sequence[Trial]) -> None:
+    """Print trials: score, costs, hyperparameters. If none completed, print why.
 
     Args:
-        tuner: A `NASTuner`.
-        trials: Completed ones, best first.
+        context: The search.
+        trials: Completed trials, best first.
     """
-    objective = tuner.oracle.objective
-    print(f"Results in {tuner.project_dir}")
+    objective = context.oracle.objective
+    print(f"Results in {context.layout.folder}")
     print(f"Objective: {objective.name} ({objective.direction})")
-    refusals = load_refusals(tuner.project_dir)
-    if refusals.count:
-        print(refusals)
+    infeasible = InfeasibleSummary.load(context.layout.folder)
+    if infeasible.count:
+        print(infeasible)
+    if not trials:
+        print("\n".join(why_no_trial_completed(context)))
     for rank, trial in enumerate(trials, start=1):
         print(f"\n#{rank} trial {trial.trial_id}: {objective.name} {trial.score:.6g}")
-        record = TrialRecord.load(tuner.get_trial_dir(trial.trial_id))
+        record = TrialRecord.load(context.layout.trial(trial.trial_id).folder)
         for name, cost in (record.costs if record else {}).items():
             print(f"  {name}: {cost:,.6g}")
         trial.display_hyperparameters()
+
+
+def why_no_trial_completed(context: SearchContext) -> list[str]:
+    """Lines that say why a search has no completed trial, with the causes of its failures.
+
+    Args:
+        context: The search.
+    """
+    records = list(load_records(context.layout.folder))
+    failed = [record for record in records if record.status == FAILED]
+    if not failed:
+        lines = ["No trial has completed yet."] if not records else []
+        return lines or ["No trial has completed: those that ran were interrupted."]
+    lines = [f"No trial has completed; {len(failed)} failed:"]
+    causes: dict[tuple[str, str], list[TrialRecord]] = {}
+    for record in failed:
+        cause = (record.error or "unknown", str(record.location or ""))
+        causes.setdefault(cause, []).append(record)
+    for (error, place), group in sorted(causes.items(), key=lambda item: -len(item[1])):
+        count = "trial" if len(group) == 1 else "trials"
+        lines.append(f"  {len(group)} {count}, for example {group[0].trial_id}: {error}")
+        if place:
+            lines.append(f"    at {place}")
+        traceback = context.layout.trial(group[0].trial_id).traceback
+        if traceback.exists():
+            lines.append(f"    traceback: {traceback}")
+    return lines
+
+
+def search_html(context: SearchContext) -> str:
+    """A search and its best trials as HTML for a notebook.
+
+    Args:
+        context: The search.
+    """
+    frame, objective = trials_dataframe(context.layout.folder), context.oracle.objective
+    counts = frame["status"].str.lower().value_counts().to_dict()
+    facts = {
+        "oracle": type(context.oracle).__name__,
+        "objective": f"{objective.name} ({objective.direction})",
+        "trials": ", ".join(f"{count} {status}" for status, count in counts.items()) or "none",
+        "folder": context.layout.folder,
+    }
+    best = frame[frame["rank"].notna()].sort_values("rank").head(_SHOWN_TRIALS)
+    names = [name for name in frame.columns if name.startswith("values.")]
+    rows = [
+        (trial_id, row["score"], row["seconds"], *(_shown(row[name]) for name in names))
+        for trial_id, row in best.iterrows()
+    ]
+    heading = ["trial", objective.name, "seconds"]
+    heading += [name.removeprefix("values.") for name in names]
+    return html_summary(f"Search {context.name}", facts, html_table(heading, rows))
+
+
+def _shown(value: object) -> object:
+    """A value of a table; None where it is missing because the hyperparameter is inactive."""
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,38 +1,40 @@
-"""What an oracle needs to score candidates without training, taken from the search."""
+"""Prepares an oracle that scores candidates without training them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from keras_tuner.engine.trial import Trial
 
-from keras_nas_plugin.evaluation.datasets import sample_batch
 from keras_nas_plugin.oracles.gradient_proxy import PREFIX
 from keras_nas_plugin.oracles.proxy_scores import ProxyScores
+from keras_nas_plugin.training.context import SearchContext
+from keras_nas_plugin.training.fit_arguments import FitArguments
 
-# Rows that candidates are scored on.
-_ROWS = 32
+# Rows of the batch that candidates are scored on.
+_BATCH_ROWS = 32
 
 
-def prepare_proxies(tuner: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Give the oracle of a `NASTuner` its hypermodel and the first rows of the data.
+def prepare_proxies(context: SearchContext, fit: FitArguments) -> None:
+    """Give an oracle that scores candidates the hypermodel and the first rows of the data.
+
+    Other oracles are left unchanged.
 
     Args:
-        tuner: The tuner; with any other oracle nothing happens.
-        args: Positional arguments of `model.fit`.
-        kwargs: Keyword arguments of `model.fit`.
+        context: The search.
+        fit: Arguments of `search`.
     """
-    scorer = getattr(getattr(tuner._local_oracle, "strategy", None), "scorer", None)
+    scorer = getattr(getattr(context.oracle, "strategy", None), "scorer", None)
     if isinstance(scorer, ProxyScores):
-        x = args[0] if args else kwargs.get("x")
-        y = args[1] if len(args) > 1 else kwargs.get("y")
-        scorer.prepare(tuner.hypermodel, sample_batch(x, y, _ROWS))
-        scorer.check = lambda: tuner._limit.check("scored")
+        batch = context.bookkeeping.value(
+            "the first rows cannot be read, so that proxies have no data",
+            lambda: fit.sample_batch(_BATCH_ROWS),
+            None,
+        )
+        scorer.prepare(context.hypermodel, batch)
+        scorer.check = lambda: context.budget.check("scored")
 
 
 def proxies_of(trial: Trial) -> dict[str, float]:
-    """The proxies that an oracle entered among a trial's metrics, by their names."""
+    """The proxies that an oracle stored among a trial's metrics, by name."""
     return {
         name.removeprefix(PREFIX): trial.metrics.get_best_value(name)
         for name in trial.metrics.metrics

@@ -1,42 +1,63 @@
-"""A trial while it trains, and the record it leaves."""
+"""A trial while it trains, and how it ended."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import keras
 import keras_tuner
 from keras_tuner.engine.trial import Trial
 
-from keras_nas_plugin.errors import (
-    CostError,
-    HyperModelError,
-    ObjectiveError,
-    SearchSpaceError,
-    StateError,
-)
 from keras_nas_plugin.evaluation.results import Result, epochs_of
+from keras_nas_plugin.files import write_text
+from keras_nas_plugin.oracles.fatal import FATAL_BASES
 from keras_nas_plugin.oracles.store import load_parents
+from keras_nas_plugin.project import TrialLayout
+from keras_nas_plugin.records.trial import FAILED, Status, TrialRecord
 from keras_nas_plugin.space.hyperparameters import spec_of
-from keras_nas_plugin.tracking.records import Status, TrialRecord
+from keras_nas_plugin.space.spec import Values
+from keras_nas_plugin.training.architectures import save_model_description
+from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.costing import CostPlan
+from keras_nas_plugin.training.layer_state import has_weights
+from keras_nas_plugin.training.locating import location_of
 from keras_nas_plugin.training.proxying import proxies_of
 
-# Errors that every further trial would run into as well.
-FATAL = (keras_tuner.errors.FatalError, CostError, HyperModelError, ObjectiveError)
-FATAL += (SearchSpaceError, StateError)
+#: Errors that every further trial would run into as well.
+FATAL: tuple[type[BaseException], ...] = (keras_tuner.errors.FatalError, *FATAL_BASES)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialOutcome:
+    """How a trial ended.
+
+    Attributes:
+        trial: The trial. If it failed, it has the status and the message for its oracle.
+        record: Its record, not yet written.
+        error: An error that ends the search, or None. The trial then counts as not run: its record
+            is reported to the trackers but not saved, and it runs again on resume.
+        reported: Whether the trial reported its metrics to the oracle itself.
+    """
+
+    trial: Trial
+    record: TrialRecord
+    error: BaseException | None = None
+    reported: bool = False
 
 
 class RunningTrial:
-    """What is known of a trial while it trains.
+    """The state of a trial while it trains.
 
     Args:
         trial: The trial.
-        plan: Which costs it has.
-        costs: Those that are known already.
-        folder: Of the trial.
+        plan: The costs to determine.
+        costs: Costs that are already known, by name.
+        folder: Folder of the trial.
+        bookkeeping: Reports what cannot be recorded.
     """
 
     def __init__(
@@ -45,44 +66,77 @@ class RunningTrial:
         plan: CostPlan,
         costs: Mapping[str, float],
         folder: Path,
+        bookkeeping: Bookkeeping,
     ) -> None:
         self.trial = trial
+        self._bookkeeping = bookkeeping
         self.plan = plan
-        self.known = len(trial.hyperparameters.space)
+        #: Metrics per execution and epoch, filled while the trial trains.
         self.curves: list[list[dict[str, float]]] = []
-        #: The epoch that the curves begin with.
+        #: The epoch at which the curves begin.
         self.first_epoch = 0
+        #: The epoch that `fit` is told to train to.
+        self.epochs: int | None = None
         self.costs = dict(costs)
-        self.parents = load_parents(folder)
-        self._counted = False
+        self.parents: tuple[str, ...] = bookkeeping.value(
+            "the parents of a trial are not recorded", lambda: load_parents(folder), ()
+        )
+        self._folder = folder
         self.started_ms = time.time_ns() // 1_000_000
+        self._space_size = len(trial.hyperparameters.space)
+        self._costs_complete = False
+        self._described = False
 
-    def values(self) -> dict[str, Any]:
+    def values(self) -> Values:
         """Active hyperparameters: KerasTuner's workers receive inactive ones too."""
         hyperparameters = self.trial.hyperparameters
         return spec_of(hyperparameters).restrict(hyperparameters.values)
 
-    def ran(self, model: Any, seconds: float) -> None:
-        """Note an execution: the Keras model, if it is known, and how long it trained."""
+    def describe(self, model: keras.Model) -> None:
+        """Write the layers of the trial's model to its folder, once it is built."""
+        if model.built and not self._described:
+            self._described = True
+            save_model_description(model, self._folder, self._bookkeeping)
+
+    def add_execution(self, model: keras.Model | None, seconds: float) -> None:
+        """Add the costs of an execution.
+
+        Args:
+            model: The model that was trained; None where it is unknown.
+            seconds: How long its training took.
+        """
         self.costs["train_seconds"] = self.costs.get("train_seconds", 0.0) + seconds
-        if model is not None and model.built and not self._counted:
-            self.costs |= self.plan.costs_of(model, self.costs)
-            self._counted = True
+        if model is not None:
+            self.describe(model)
+        if model is not None and has_weights(model) and not self._costs_complete:
+            self.costs |= self.plan.costs_of(model, self.costs, self._bookkeeping)
+            self._costs_complete = True
 
     def record(
         self,
         status: Status,
         *,
         result: Result | None = None,
-        returned: Any = None,
+        returned: object = None,
         error: BaseException | None = None,
     ) -> TrialRecord:
-        """The trial as it ended."""
+        """The record of the trial, which ends now.
+
+        Args:
+            status: How it ended.
+            result: Its metrics, where it finished.
+            returned: What `run_trial` returned; it has the curves where no callback was called.
+            error: Why it did not finish. The traceback of a trial that failed is written to its
+                folder.
+        """
+        if status == FAILED and error is not None:
+            with self._bookkeeping.step("the traceback of a trial was not written"):
+                _write_traceback(error, self._folder)
         curves = [curve for curve in self.curves if curve]
         if not curves and isinstance(returned, list):
-            curves = [epochs_of(item) for item in returned if hasattr(item, "history")]
+            curves = [epochs_of(history) for history in returned if hasattr(history, "history")]
         hyperparameters = self.trial.hyperparameters
-        grown = len(hyperparameters.space) > self.known
+        space_grew = len(hyperparameters.space) > self._space_size
         return TrialRecord(
             trial_id=self.trial.trial_id,
             values=self.values(),
@@ -92,17 +146,20 @@ class RunningTrial:
             best_step=result.step if result else 0,
             curves=tuple(tuple(curve) for curve in curves),
             first_epoch=self.first_epoch,
+            epochs=self.epochs,
             costs=self.costs,
-            proxies=proxies_of(self.trial),
+            proxies=self._bookkeeping.value(
+                "the proxies of a trial are not recorded", lambda: proxies_of(self.trial), {}
+            ),
             parents=self.parents,
             error=None if error is None else error_line(error),
-            hyperparameters=hyperparameters.get_config() if grown else None,
+            location=None if error is None else location_of(error),
+            hyperparameters=hyperparameters.get_config() if space_grew else None,
             started_ms=self.started_ms,
             ended_ms=time.time_ns() // 1_000_000,
         )
 
 
-def error_line(error: BaseException) -> str:
-    """Type and first line of an exception, as a traceback's last line shows it."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def _write_traceback(error: BaseException, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(TrialLayout(folder).traceback, "".join(traceback.format_exception(error)))

@@ -12,13 +12,13 @@ from typing import Any
 
 import keras
 
-from keras_nas_plugin.errors import BackendError, NASError
+from keras_nas_plugin.errors import ArgumentError, BackendError
 
 logger = logging.getLogger("keras_nas_plugin")
 
 
 def gpu_names() -> list[str]:
-    """Names of the GPUs that Keras' backend sees."""
+    """Names of the GPUs that are visible to Keras' backend."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -43,7 +43,7 @@ def _tensorflow_gpus() -> list[Any]:
 
 
 def prepare_devices() -> list[str]:
-    """Let TensorFlow take GPU memory as it needs it, and say what trials run on.
+    """Let TensorFlow allocate GPU memory as it needs it, and warn if there is no GPU.
 
     Returns:
         Names of the visible GPUs.
@@ -55,72 +55,101 @@ def prepare_devices() -> list[str]:
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)
             except RuntimeError as error:
-                # TensorFlow refuses once a GPU is in use: the setting was made or is lost.
-                logger.debug("Memory growth of %s stays as it is: %s", gpu.name, error)
+                # TensorFlow rejects it once a GPU is in use: it was set before, or is too late.
+                logger.debug("Memory growth of %s is unchanged: %s", gpu.name, error)
     names = gpu_names()
     if not names:
         logger.warning("No GPU is visible: trials run on the CPU (%d cores).", os.cpu_count())
     return names
 
 
+class _NoRetracing(logging.Filter):
+    """Drops TensorFlow's warning that a function is traced often."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter`."""
+        return "triggered tf.function retracing" not in record.getMessage()
+
+
+@contextlib.contextmanager
+def no_retracing_warnings() -> Iterator[None]:
+    """Drop TensorFlow's warnings that a function is traced often.
+
+    TensorFlow counts the train functions of all models as one function, so that it warns
+    whenever several models are trained.
+    """
+    logger_of_tensorflow, dropped = logging.getLogger("tensorflow"), _NoRetracing()
+    logger_of_tensorflow.addFilter(dropped)
+    try:
+        yield
+    finally:
+        logger_of_tensorflow.removeFilter(dropped)
+
+
 @contextlib.contextmanager
 def precision(policy: str | None) -> Iterator[None]:
-    """Build and train under a Keras dtype policy, and put the former one back.
+    """Build and train under a Keras dtype policy, and restore the previous one.
 
     Args:
         policy: ``"float32"``, ``"mixed_float16"``, ``"mixed_bfloat16"``, ``"bfloat16"``, or
-            None to leave the policy alone.
+            None to leave the policy unchanged.
     """
     if policy is None:
         yield
         return
-    former = keras.config.dtype_policy()
+    previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(former)
+        keras.config.set_dtype_policy(previous)
 
 
 def check_precision(policy: str | None) -> None:
-    """Refuse a dtype policy that Keras does not know.
+    """Check that Keras knows a dtype policy.
+
+    Args:
+        policy: Its name, or None.
 
     Raises:
-        NASError: The name is unknown.
+        ArgumentError: The name is unknown.
     """
     if policy is None:
         return
     try:
         keras.dtype_policies.get(policy)
     except ValueError as error:
-        raise NASError(
-            "`precision` needs a Keras dtype policy such as 'float32', 'mixed_float16', "
-            f"'mixed_bfloat16' or 'bfloat16'; received {policy!r}"
+        raise ArgumentError(
+            "`precision` must be a Keras dtype policy such as 'float32', 'mixed_float16', "
+            f"'mixed_bfloat16' or 'bfloat16'; got {policy!r}"
         ) from error
 
 
-def distribution(strategy: Any) -> Any:
-    """A `tf.distribute.Strategy` from what the user gave.
+def distribution(strategy: object) -> object:
+    """A `tf.distribute.Strategy` from the argument of a tuner.
 
     Args:
         strategy: A strategy, None, or ``"mirrored"`` for `tf.distribute.MirroredStrategy`
-            over all GPUs (over all logical CPU devices where there is no GPU).
+            over all GPUs (over all logical CPU devices if there is no GPU).
+
+    Returns:
+        The strategy, or None.
 
     Raises:
         BackendError: Keras does not run on TensorFlow.
-        NASError: An unknown name.
+        ArgumentError: The name is unknown.
     """
     if strategy is None or not isinstance(strategy, str):
         return strategy
     if strategy != "mirrored":
-        raise NASError(
-            "`distribution_strategy` needs 'mirrored' or a tf.distribute.Strategy; "
-            f"received {strategy!r}"
+        raise ArgumentError(
+            "`distribution_strategy` must be 'mirrored' or a tf.distribute.Strategy; "
+            f"got {strategy!r}"
         )
     if keras.backend.backend() != "tensorflow":
         raise BackendError(
-            "`distribution_strategy='mirrored'` needs Keras on TensorFlow; received Keras on "
-            f"{keras.backend.backend()}"
+            "`distribution_strategy` may be 'mirrored' only if Keras runs on TensorFlow; it "
+            f"runs on {keras.backend.backend()}"
         )
     import tensorflow as tf
 
@@ -130,9 +159,9 @@ def distribution(strategy: Any) -> Any:
 
 
 def make_deterministic() -> None:
-    """Ask the backend for operations that give the same bits each time.
+    """Enable deterministic operations of the backend, whose results are equal bit for bit.
 
-    TensorFlow cannot take this back within the process.
+    TensorFlow cannot undo this within the process.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -140,8 +169,13 @@ def make_deterministic() -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def describe(policy: str | None, strategy: Any) -> dict[str, str]:
-    """Device, precision and versions, as logged with every run."""
+def describe(policy: str | None, strategy: object) -> dict[str, str]:
+    """Device, precision and versions, as logged with every run.
+
+    Args:
+        policy: Keras dtype policy of the search; None for the current one.
+        strategy: The `tf.distribute.Strategy` of the search, or None.
+    """
     backend = keras.backend.backend()
     gpus = gpu_names()
     described = {
@@ -153,7 +187,7 @@ def describe(policy: str | None, strategy: Any) -> dict[str, str]:
         "python": platform.python_version(),
     }
     if strategy is not None:
-        described["devices"] = str(strategy.num_replicas_in_sync)
+        described["devices"] = str(getattr(strategy, "num_replicas_in_sync", 1))
     for package in ("keras", "keras-tuner", backend, "keras-nas-plugin"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             described[package] = metadata.version(package)

@@ -1,10 +1,10 @@
-"""Tracking for a tuner that stays what it is."""
+"""Tracks a tuner of KerasTuner without replacing it by `NASTuner`."""
 
 from __future__ import annotations
 
 import functools
 import time
-import types
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,37 +14,37 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial
 
-from keras_nas_plugin import project
-from keras_nas_plugin.errors import ObjectiveError, TrackingError
+from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.evaluation.results import Result, result_of
-from keras_nas_plugin.roles import is_worker
-from keras_nas_plugin.tracking import MLflowTracker, Tracker, autolog_disabled
-from keras_nas_plugin.tracking.fanout import Fanout, note_runs
-from keras_nas_plugin.tracking.records import (
-    FAILED,
-    FINISHED,
-    KILLED,
-    SearchInfo,
-    Status,
-    TrialRecord,
-    load_records,
-)
-from keras_nas_plugin.training.closing import leave_report
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, TrialRecord
+from keras_nas_plugin.roles import Role
+from keras_nas_plugin.tracking import MLflowTracker, Tracker
+from keras_nas_plugin.tracking.composite import CompositeTracker
+from keras_nas_plugin.training.bookkeeping import Bookkeeping
+from keras_nas_plugin.training.changes import check_on_change
+from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.costing import CostPlan
-from keras_nas_plugin.training.describe import search_info, warn_of_other_data
+from keras_nas_plugin.training.describe import search_info
+from keras_nas_plugin.training.fit_arguments import FitArguments
+from keras_nas_plugin.training.reported import RUN_TRIAL, ReportedMetrics
 from keras_nas_plugin.training.running import RunningTrial
+from keras_nas_plugin.training.search_session import SearchSession
 
-_Held = TypeVar("_Held")  # a tuner, or what holds one
+_TunerOrOwner = TypeVar("_TunerOrOwner")
+
+_tracked_tuners: weakref.WeakSet[BaseTuner] = weakref.WeakSet()
 
 
 def track(
-    tuner: _Held,
+    tuner: _TunerOrOwner,
     tracker: Tracker | None = None,
     *,
     experiment: str = "keras-nas",
     tracking_uri: str | None = None,
     tags: Mapping[str, str] | None = None,
-) -> _Held:
+    on_change: str = "continue",
+) -> _TunerOrOwner:
     """Log what a KerasTuner tuner does, one MLflow run per trial, without replacing the tuner.
 
     ```python
@@ -52,140 +52,135 @@ def track(
     track(tuner, experiment="digits").search(x, y, validation_data=(x_val, y_val))
     ```
 
-    Runs, tags and metrics are those of `NASTuner`, and so is what lies in the project folder:
+    Runs, tags and metrics are those of `NASTuner`, and so are the files in the project folder:
     `keras-nas trials`, `best`, `sync` and `report` read it. The tuner's methods ``search``,
-    ``on_search_begin`` and ``run_trial``, and ``build`` and ``fit`` of its hypermodel, are
-    wrapped on the instance. What a tuner does after its last trial, such as AutoKeras' training
-    of the winner on all rows, is no trial and is not logged.
+    ``on_search_begin`` and ``run_trial``, and ``build`` and ``fit`` of its hypermodel, are wrapped
+    on the instance. What a tuner does after its last trial, such as AutoKeras' training of the
+    best model on all rows, is no trial and is not logged.
 
     Args:
-        tuner: Any tuner of KerasTuner or derived from one of these, or what holds one as its
-            ``tuner``, such as AutoKeras' models; `NASTuner` tracks itself.
-        tracker: Who is told; None makes an `MLflowTracker` of the other arguments.
+        tuner: Any tuner of KerasTuner or derived from one of these, or an object that has one as
+            its ``tuner``, such as AutoKeras' models; `NASTuner` tracks itself.
+        tracker: Where trials are logged; None creates an `MLflowTracker` from the other arguments.
         experiment: See `MLflowTracker`.
         tracking_uri: See `MLflowTracker`.
         tags: See `MLflowTracker`.
+        on_change: What a resumed search does if its epochs, batch size, data or other settings
+            are not those of its last run: ``"continue"`` says so, ``"error"`` raises a StateError
+            before the first trial. Trials of other epochs are then not the best in MLflow and in
+            `keras-nas best`, but KerasTuner's own ``get_best_models`` still includes them.
 
     Returns:
-        What was given.
+        ``tuner``.
 
     Raises:
-        TrackingError: It is no such tuner, or is tracked already.
+        TrackingError: ``tuner`` is not a tuner of KerasTuner, or is already tracked.
+        NASError: ``on_change`` has another value.
     """
-    own = tuner if isinstance(tuner, BaseTuner) else getattr(tuner, "tuner", None)
-    if not isinstance(own, BaseTuner):
-        raise TrackingError(f"`tuner` needs a KerasTuner tuner; received {type(tuner).__name__}")
-    if hasattr(own, "_trackers"):
-        raise TrackingError("`tuner` needs one that is not tracked yet; received one that is")
+    check_on_change(on_change)
+    wrapped = tuner if isinstance(tuner, BaseTuner) else getattr(tuner, "tuner", None)
+    if not isinstance(wrapped, BaseTuner):
+        raise TrackingError(f"`tuner` must be a KerasTuner tuner; got {type(tuner).__name__}")
+    if wrapped in _tracked_tuners or getattr(wrapped, "tracks_itself", False):
+        raise TrackingError(
+            f"`tuner` must not be tracked yet; got a {type(wrapped).__name__} that is"
+        )
     tracker = tracker or MLflowTracker(experiment, tracking_uri=tracking_uri, tags=tags)
-    own._trackers = Fanout([tracker])
-    _Tracked(own)
+    _TrackedTuner(wrapped, CompositeTracker([tracker]), on_change)
+    _tracked_tuners.add(wrapped)
     return tuner
 
 
-class _Tracked:
-    """What stands in for a tuner's methods."""
+class _TrackedTuner:
+    """Wraps the methods of a tuner.
 
-    def __init__(self, tuner: Any) -> None:
+    Args:
+        tuner: The tuner.
+        trackers: Notified of its trials.
+        on_change: See `track`.
+    """
+
+    def __init__(self, tuner: BaseTuner, trackers: CompositeTracker, on_change: str) -> None:
         self._tuner = tuner
-        self._trackers: Fanout = tuner._trackers
+        self._on_change = on_change
+        self._trackers = trackers
+        self._bookkeeping = Bookkeeping()
+        self._session = SearchSession(self._context())
+        self._fit_arguments = FitArguments.bind((), {})
+        # Records of trials that finished in an earlier process, until the oracle hands these out
+        # again.
+        self._finished_before: dict[str, TrialRecord] = {}
         self._running: RunningTrial | None = None
-        self._arguments: tuple[Any, Any] = ((), {})
-        self._told = False
-        self._earlier: dict[str, TrialRecord] = {}
+        # The model that the running trial built last, and whether `HyperModel.fit` trained it.
+        self._model: keras.Model | None = None
         self._fitted = False
-        self._model: Any = None
-        self._search = _replaced(tuner, "search", self.search)
-        self._on_search_begin = _replaced(tuner, "on_search_begin", self.on_search_begin)
-        self._run_trial = _replaced(tuner, "run_trial", self.run_trial)
+        self._search = _wrap(tuner, "search", self.search)
+        self._on_search_begin = _wrap(tuner, "on_search_begin", self.on_search_begin)
+        self._run_trial = _wrap(tuner, "run_trial", self.run_trial)
         if tuner.hypermodel is not None:
-            self._build = _replaced(tuner.hypermodel, "build", self.build)
-            self._fit = _replaced(tuner.hypermodel, "fit", self.fit)
+            self._build = _wrap(tuner.hypermodel, "build", self.build)
+            self._fit = _wrap(tuner.hypermodel, "fit", self.fit)
 
     def search(self, *args: Any, **kwargs: Any) -> Any:
-        """The tuner's own search, with a run around it."""
-        self._arguments, self._told = (args, kwargs), False
-        status: Status = FAILED
-        with (
-            project.driven(_made(self._tuner.project_dir), alone=not is_worker()),
-            autolog_disabled(),
-        ):
-            try:
-                returned = self._search(*args, **kwargs)
-                # AutoKeras does not search again what it has finished; what waits is sent.
-                self._tell()
-                status = FINISHED
-                return returned
-            except (KeyboardInterrupt, SystemExit):
-                status = KILLED
-                raise
-            finally:
-                self._ended(status)
+        """The tuner's own search, with a session around it."""
+        self._fit_arguments = FitArguments.bind(args, kwargs, self._tuner.hypermodel)
+        self._bookkeeping.restart()
+        with SearchSession(self._context()) as self._session:
+            returned = self._search(*args, **kwargs)
+            # AutoKeras skips a finished search; runs that were not sent yet are still sent.
+            self._start()
+        return returned
 
     def on_search_begin(self) -> None:
-        """The search is told of here: AutoKeras knows its space no earlier."""
+        """Start the session here: AutoKeras does not know its search space earlier."""
         self._on_search_begin()
-        self._tell()
+        self._start()
 
-    def _tell(self) -> None:
-        """Say what search this is, once."""
-        if self._told:
+    def _start(self) -> None:
+        """Describe the search to the trackers, once."""
+        if self._session.started:
             return
-        tuner = self._tuner
-        info = search_info(_described(tuner), *self._arguments)
-        warn_of_other_data(SearchInfo.load(tuner.project_dir), info)
-        info.save()
-        records = tuple(load_records(tuner.project_dir))
-        self._trackers.search_started(info, records)
-        self._earlier = {one.trial_id: one for one in records if one.status == FINISHED}
-        self._told = True
-
-    def _ended(self, status: Status) -> None:
-        if not self._told:
-            return
-        if is_worker():  # one that is done does not end the search of the others
-            self._trackers.flush()
-        else:
-            leave_report(self._tuner.project_dir, self._trackers)
-            self._trackers.search_ended(status)
-            note_runs(self._trackers, self._tuner.project_dir)
+        records = self._session.start(search_info(self._context(), self._fit_arguments))
+        self._finished_before = {
+            record.trial_id: record for record in records if record.status == FINISHED
+        }
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
         """The tuner's own training of a trial, and its record."""
-        self._tell()  # a search of the tuner's own may know no beginning
+        self._start()  # a tuner with its own search may never call `on_search_begin`
         folder = Path(self._tuner.get_trial_dir(trial.trial_id))
-        running = RunningTrial(trial, CostPlan(), {}, folder)
-        known = self._earlier.pop(trial.trial_id, None)
-        if known is not None and _is_about(known, running):
-            # It finished in a process that died before the oracle had it on disk. Trained again,
-            # it would have one result in MLflow and another in KerasTuner.
-            return _returned(known)
+        running = RunningTrial(trial, CostPlan(), {}, folder, self._bookkeeping)
+        running.epochs = self._fit_arguments.epochs or 1  # Keras' default
+        existing = self._finished_before.pop(trial.trial_id, None)
+        if existing is not None and _has_same_values(existing, running):
+            # It finished in a process that died before the oracle saved the result. If it were
+            # trained again, MLflow and KerasTuner would have different results.
+            return _returned_value(existing)
         TrialRecord.discard(folder)
         self._running = running
         self._fitted, self._model = False, None
         self._trackers.trial_started(trial.trial_id, running.values())
-        began = time.monotonic()
+        started_at = time.monotonic()
         try:
             returned = self._run_trial(trial, *args, **kwargs)
         except (KeyboardInterrupt, SystemExit) as error:
             self._trackers.trial_ended(running.record(KILLED, error=error))
             raise
         except Exception as error:
-            self._end(running.record(FAILED, error=error), folder)
+            self._end_trial(running.record(FAILED, error=error), folder)
             raise
         finally:
             model, self._model, self._running = self._model, None, None
         try:
             if model is not None and not self._fitted:
                 # A tuner that trains without `HyperModel.fit`, as AutoKeras' does.
-                running.ran(model, time.monotonic() - began)
-            record = running.record(
-                FINISHED, result=self._result(trial, returned, running), returned=returned
-            )
+                running.add_execution(model, time.monotonic() - started_at)
+            result = self._result(trial, returned, running)
+            record = running.record(FINISHED, result=result, returned=returned)
         except Exception as error:
-            # What the tuner makes of it is the tuner's own business.
+            # The tuner itself decides how to handle the error.
             record = running.record(FAILED, error=error)
-        self._end(record, folder)
+        self._end_trial(record, folder)
         return returned
 
     def build(self, *args: Any, **kwargs: Any) -> Any:
@@ -195,46 +190,78 @@ class _Tracked:
             self._model = model
         return model
 
-    def fit(self, hp: keras_tuner.HyperParameters, model: Any, *args: Any, **kwargs: Any) -> Any:
-        """The hypermodel's own fit; the model's costs are found out after it."""
-        began = time.monotonic()
+    def fit(
+        self, hp: keras_tuner.HyperParameters, model: keras.Model, *args: Any, **kwargs: Any
+    ) -> Any:
+        """The hypermodel's own fit; the costs of the model are determined after it."""
+        if self._running is not None and isinstance(model, keras.Model):
+            self._running.describe(model)
+        started_at = time.monotonic()
         returned = self._fit(hp, model, *args, **kwargs)
         if self._running is not None:
-            known = model if isinstance(model, keras.Model) else None
-            self._running.ran(known, time.monotonic() - began)
+            trained = model if isinstance(model, keras.Model) else None
+            self._running.add_execution(trained, time.monotonic() - started_at)
             self._fitted = True
         return returned
 
-    def _end(self, record: TrialRecord, folder: Path) -> None:
+    def _end_trial(self, record: TrialRecord, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         record.save(folder)
         self._trackers.trial_ended(record)
 
-    def _result(self, trial: Trial, returned: Any, running: RunningTrial) -> Result:
-        """What counts of what training returned, or told the oracle in place of returning it."""
-        objective = self._tuner.oracle.objective
-        if returned is not None:
-            return result_of(returned, objective, running.costs)
-        told = self._tuner.oracle.get_trial(trial.trial_id).metrics
-        metrics = {name: told.get_best_value(name) for name in told.metrics}
-        if not objective.has_value(metrics):
-            raise ObjectiveError(
-                f"`run_trial` needs to return or to report {objective.name!r}; received "
-                f"{sorted(metrics)}"
-            )
-        return result_of(metrics, objective, running.costs)
+    def _result(self, trial: Trial, returned: object, running: RunningTrial) -> Result:
+        """The result of a training: its return value, or what it reported to the oracle."""
+        oracle = self._tuner.oracle
+        # KerasTuner ignores what `run_trial` returned if it reported the objective itself.
+        reported = ReportedMetrics.of(oracle.get_trial(trial.trial_id), oracle.objective)
+        if reported is not None:
+            reported.enter(running)
+            return reported.result
+        own = type(self._tuner).run_trial.__module__.startswith("keras_tuner.")
+        source = "HyperModel.fit" if own else RUN_TRIAL
+        return result_of(returned, oracle.objective, running.costs, source=source)
+
+    def _context(self) -> SearchContext:
+        """The search as far as this tuner describes it."""
+        tuner = self._tuner
+        return SearchContext(
+            layout=ProjectLayout.of(tuner.project_dir),
+            name=tuner.project_name,
+            oracle=_local_oracle(tuner),
+            get_space=tuner.oracle.get_space,
+            hypermodel=tuner.hypermodel,
+            trackers=self._trackers,
+            role=Role.of_process(),
+            distribution_strategy=getattr(tuner, "distribution_strategy", None),
+            executions_per_trial=getattr(tuner, "executions_per_trial", 1),
+            max_model_size=getattr(tuner, "max_model_size", None),
+            bookkeeping=self._bookkeeping,
+            on_change=self._on_change,
+        )
 
 
-def _is_about(record: TrialRecord, running: RunningTrial) -> bool:
-    """Whether a record is of these values; a hyperparameter found late would be unknown."""
+def _local_oracle(tuner: BaseTuner) -> keras_tuner.Oracle:
+    """The oracle of this process: a worker's client has it as `_oracle` (KerasTuner 1.4.8)."""
+    return getattr(tuner.oracle, "_oracle", tuner.oracle)
+
+
+def _has_same_values(record: TrialRecord, running: RunningTrial) -> bool:
+    """Whether a record has the values of the running trial.
+
+    It does not if training added a hyperparameter, which the trial does not have yet.
+    """
     return record.hyperparameters is None and dict(record.values) == running.values()
 
 
-def _returned(record: TrialRecord) -> Any:
-    """What a trial's training returned, as far as KerasTuner reads it."""
+def _returned_value(record: TrialRecord) -> list[keras.callbacks.History] | dict[str, float]:
+    """Restore from a record what `run_trial` returned, as far as KerasTuner reads it."""
     names = [set().union(*curve) for curve in record.curves]
-    whole = zip(record.curves, names, strict=True)
-    if not record.curves or any(set(epoch) != known for curve, known in whole for epoch in curve):
+    complete = all(
+        set(epoch) == curve_names
+        for curve, curve_names in zip(record.curves, names, strict=True)
+        for epoch in curve
+    )
+    if not record.curves or not complete:
         return dict(record.metrics)
     histories = []
     for curve in record.curves:
@@ -245,40 +272,22 @@ def _returned(record: TrialRecord) -> Any:
     return histories
 
 
-def _replaced(owner: Any, name: str, stand_in: Callable) -> Callable:
-    """Put a function in the place of a method of one object; the method."""
+def _wrap(owner: object, name: str, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """Replace a method of one object.
+
+    Args:
+        owner: The object.
+        name: The method.
+        wrapper: The function to call instead.
+
+    Returns:
+        The method that was replaced.
+    """
     original = getattr(owner, name)
 
     @functools.wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        return stand_in(*args, **kwargs)
+        return wrapper(*args, **kwargs)
 
     setattr(owner, name, call)
     return original
-
-
-def _described(tuner: Any) -> types.SimpleNamespace:
-    """What `search_info` asks of a tuner, of one that has less to say."""
-    # A worker's oracle stands in for that of the chief (KerasTuner 1.4.8: `OracleClient`).
-    oracle = getattr(tuner.oracle, "_oracle", tuner.oracle)
-    return types.SimpleNamespace(
-        _local_oracle=oracle,
-        oracle=tuner.oracle,
-        search_id=project.search_id(_made(tuner.project_dir)),
-        project_name=tuner.project_name,
-        project_dir=tuner.project_dir,
-        precision=keras.config.dtype_policy().name,
-        distribution_strategy=getattr(tuner, "distribution_strategy", None),
-        dataset="data",
-        deterministic=None,
-        executions_per_trial=getattr(tuner, "executions_per_trial", 1),
-        budget=None,
-        max_model_size=getattr(tuner, "max_model_size", None),
-        resume_command=None,
-    )
-
-
-def _made(folder: str) -> Path:
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    return path

@@ -1,32 +1,42 @@
-"""How one trial is built, checked, trained and measured."""
+"""Builds, checks, trains and measures a trial."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 import time
+import traceback
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import keras_tuner
-from keras_tuner.engine.trial import Trial
-from keras_tuner.engine.tuner import maybe_distribute
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import (
     BudgetExhaustedError,
     HyperModelError,
-    SearchSpaceError,
+    NewEntriesError,
     StateError,
 )
-from keras_nas_plugin.evaluation.results import trained_part
-from keras_nas_plugin.files import read_json, write_json
-from keras_nas_plugin.project import last_epoch_file
-from keras_nas_plugin.space.fidelity import configuration, fidelity_of
-from keras_nas_plugin.tracking.fanout import Fanout
-from keras_nas_plugin.training import runtime, session
+from keras_nas_plugin.evaluation.results import (
+    Result,
+    check_result_type,
+    result_of,
+    trained_part,
+)
+from keras_nas_plugin.files import write_json
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED
+from keras_nas_plugin.space.declarations import CheckedHyperParameters
+from keras_nas_plugin.space.fidelity import Fidelity, configuration, fidelity_of
+from keras_nas_plugin.tracking.base import Tracker
+from keras_nas_plugin.training import memory
 from keras_nas_plugin.training.architectures import save_architecture
+from keras_nas_plugin.training.bookkeeping import Bookkeeping
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.callbacks import (
     BatchTrialCallback,
@@ -37,240 +47,433 @@ from keras_nas_plugin.training.callbacks import (
 )
 from keras_nas_plugin.training.continuation import (
     Continuation,
+    agree_on_epochs,
     continuation_of,
-    fit_arguments,
-    full_training,
 )
-from keras_nas_plugin.training.running import RunningTrial
+from keras_nas_plugin.training.costing import CostPlan
+from keras_nas_plugin.training.fit_arguments import FitArguments
+from keras_nas_plugin.training.hooks import TunerHooks
+from keras_nas_plugin.training.models import restore
+from keras_nas_plugin.training.reported import RUN_TRIAL, ReportedMetrics
+from keras_nas_plugin.training.running import FATAL, RunningTrial, TrialOutcome
 from keras_nas_plugin.training.tracing import create_variables
-from keras_nas_plugin.training.weights import load_state, load_weights
+from keras_nas_plugin.training.weights import load_state
 
 
-class TrialTrainer(keras_tuner.Tuner):
-    """The part of `NASTuner` that trains one trial; it knows no search.
+@dataclasses.dataclass(frozen=True)
+class BuiltModel:
+    """A model that was built for a training.
 
-    KerasTuner's own hooks keep their names, so that subclasses written for
-    `keras_tuner.Tuner` (AutoKeras overrides `_build_and_fit_model`) work.
+    Attributes:
+        model: The model.
+        built_at: When its building ended, in seconds of `time.monotonic`.
+    """
+
+    model: keras.Model
+    built_at: float
+
+
+@dataclasses.dataclass
+class _Execution:
+    """The training that runs now.
+
+    KerasTuner's `_try_build` returns a model to its caller, which may be a user's override of
+    `_build_and_fit_model`. So the built model is recorded here, while the training runs.
+    """
+
+    #: The file with the state that training continues from; None for a fresh start.
+    state: Path | None = None
+    built: BuiltModel | None = None
+
+
+class TrialTrainer:
+    """Trains trials for a tuner, independently of the search that they belong to.
+
+    KerasTuner's hooks are called on the tuner, so that subclasses written for
+    `keras_tuner.Tuner` (AutoKeras overrides `_build_and_fit_model`) work. The tuner's own versions
+    of these hooks are the methods of this class.
 
     Args:
-        precision: Keras dtype policy of models that are loaded, or None.
+        hooks: The tuner.
+        oracle: Its oracle; in a worker, the oracle of this process instead of the chief's.
+        trackers: Notified of each trial's start and epochs.
+        budget: Ends a training when it is exhausted.
+        plan: The costs to determine for each trial.
         deterministic: Whether each execution is seeded.
-        listeners: Who is told of epochs.
-        **tuner_options: Arguments of `keras_tuner.Tuner`.
+        bookkeeping: Reports what cannot be recorded.
+        trained_by: The method that a subclass or hypermodel overrides to train: ``"run_trial"``,
+            ``"_build_and_fit_model"`` or ``"HyperModel.fit"``. Messages name it.
     """
 
     def __init__(
         self,
+        hooks: TunerHooks,
         *,
-        precision: str | None,
+        oracle: keras_tuner.Oracle,
+        trackers: Tracker,
+        budget: Budget,
+        plan: CostPlan,
         deterministic: bool,
-        listeners: Fanout,
-        **tuner_options: Any,
+        bookkeeping: Bookkeeping,
+        trained_by: str,
     ) -> None:
-        self.precision = precision
-        self.deterministic = deterministic
-        self._trackers = listeners
-        self._limit = Budget(None)
-        self._running: RunningTrial | None = None
+        self._hooks = hooks
+        self._bookkeeping = bookkeeping
+        self._oracle = oracle
+        self._trackers = trackers
+        self._budget = budget
+        self._plan = plan
+        self._deterministic = deterministic
+        self._trained_by = trained_by
         # Epochs of a full training, where the oracle trains some trials shorter.
         self._full_epochs: int | None = None
-        # The state that the next model goes on from.
-        self._state: Path | None = None
-        # The model that `_try_build` made last, and when.
-        self._built: tuple[keras.Model, float] | None = None
-        # In a worker process `self.oracle` becomes a client with seven methods.
-        self._local_oracle = tuner_options["oracle"]
-        super().__init__(**tuner_options)
+        self._running: RunningTrial | None = None
+        self._execution: _Execution | None = None
+        given: keras_tuner.HyperParameters | None = getattr(oracle, "given_hyperparameters", None)
+        # An oracle of KerasTuner that has loaded no search has only what it was given.
+        space = oracle.get_space() if given is None else given
+        self._given = frozenset(item.name for item in space.space)
+        # Hyperparameters whose other ranges were reported.
+        self._warned: set[str] = set()
 
-    def _plan_epochs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Agree with the oracle on how long a full training is, before a search."""
-        self._full_epochs = full_training(self._local_oracle, args, kwargs)
+    def prepare(self, fit: FitArguments) -> None:
+        """Set the number of epochs of a full training before a search, as agreed with the oracle.
 
-    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
+        Args:
+            fit: What `search` was called with.
+        """
+        self._full_epochs = agree_on_epochs(self._oracle, fit)
+
+    # ------------------------------------------------------------------ a trial
+
+    def train(self, trial: Trial, fit: FitArguments) -> TrialOutcome:
+        """Train a trial through the tuner's `run_trial`.
+
+        Args:
+            trial: The trial.
+            fit: What `search` was called with.
+
+        Returns:
+            How it ended, errors and interrupts included: nothing is raised.
+        """
+        # An oracle of KerasTuner has no screen; a worker process has a substitute for its oracle.
+        screened_metrics = getattr(self._oracle, "screened_metrics", None)
+        screened: Mapping[str, float] = (
+            {} if screened_metrics is None else screened_metrics(trial.trial_id)
+        )
+        folder = Path(self._hooks.get_trial_dir(trial.trial_id))
+        running = self._running = RunningTrial(
+            trial, self._plan, screened, folder, self._bookkeeping
+        )
+        running.epochs = fit.epochs or 1  # Keras' default
+        trial.hyperparameters = CheckedHyperParameters.of(
+            trial.hyperparameters, exempt=self._given, warned=self._warned
+        )
+        args, kwargs = fit.to_fit()
+        try:
+            self._trackers.trial_started(trial.trial_id, running.values())
+            returned = self._hooks.run_trial(trial, *args, **kwargs)
+            reported = self._reported(running)
+            result = reported.result if reported else self._result(returned, running)
+        except (KeyboardInterrupt, SystemExit, BudgetExhaustedError) as error:
+            return TrialOutcome(trial, running.record(KILLED, error=error), error)
+        except Exception as error:
+            trial.message = traceback.format_exc()
+            failed = isinstance(error, keras_tuner.errors.FailedTrialError)
+            trial.status = TrialStatus.FAILED if failed else TrialStatus.INVALID
+            record = running.record(FAILED, error=error)
+            return TrialOutcome(trial, record, error if isinstance(error, FATAL) else None)
+        finally:
+            self._running = None
+        record = running.record(FINISHED, result=result, returned=returned)
+        return TrialOutcome(trial, record, reported=reported is not None)
+
+    def _reported(self, running: RunningTrial) -> ReportedMetrics | None:
+        """What an overridden `run_trial` reported itself, as KerasTuner allows."""
+        if self._trained_by != RUN_TRIAL:
+            return None
+        trial_id, oracle = running.trial.trial_id, self._hooks.oracle
+        reported = ReportedMetrics.of(oracle.get_trial(trial_id), oracle.objective)
+        if reported is not None:
+            reported.enter(running)
+        return reported
+
+    def _result(self, returned: object, running: RunningTrial) -> Result:
+        objective = self._hooks.oracle.objective
+        return result_of(returned, objective, running.costs, source=self._trained_by)
+
+    def run(self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """Build and train the model of a trial, once per execution.
 
         Args:
             trial: The trial.
-            *args: Positional arguments of `model.fit`.
-            **kwargs: Keyword arguments of `model.fit`.
+            args: Positional arguments of `fit`.
+            kwargs: Keyword arguments of `fit`.
 
         Returns:
             What `HyperModel.fit` returned, per execution.
         """
-        original = list(kwargs.pop("callbacks", None) or [])
-        objective = trained_part(self.oracle.objective)
-        checkpoint = self._get_checkpoint_fname(trial.trial_id)
-        before, args, kwargs = self._before(trial, args, kwargs)
-        best = BestWeights(objective, checkpoint, before and before.best(objective))
+        fidelity = fidelity_of(trial.hyperparameters.values)
+        objective = trained_part(self._hooks.oracle.objective)
+        continuation, fit = self._continued(
+            fidelity, FitArguments.bind(args, kwargs, self._hooks.hypermodel)
+        )
+        best = BestWeights(
+            objective,
+            self._hooks._get_checkpoint_fname(trial.trial_id),
+            continuation.best(objective) if continuation else None,
+        )
         results = []
-        for execution in range(self.executions_per_trial):
-            if self.deterministic:
+        for execution in range(self._hooks.executions_per_trial):
+            if self._deterministic:
                 keras.utils.set_random_seed(self._execution_seed(trial, execution))
-            callbacks = self._deepcopy_callbacks(original)
-            if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
-                self._configure_tensorboard_dir(callbacks, trial, execution)
-            for callback in callbacks:
-                if hasattr(callback, "set_project"):
-                    callback.set_project(self.project_dir, before and before.epochs[execution])
-            callbacks += [*self._own_callbacks(trial), best, *self._last_epoch(trial, execution)]
-            self._state = before and before.states[execution]
-            result = self._execute(trial, best, args, {**kwargs, "callbacks": callbacks})
-            results.append(before.whole(result, execution) if before else result)
+            callbacks = [
+                *self._user_callbacks(trial, fit, execution, continuation),
+                *self._own_callbacks(trial),
+                best,
+                *self._last_epoch(trial, fidelity, execution),
+            ]
+            state = continuation.states[execution] if continuation else None
+            result = self._execute(trial, best, fit.replace(callbacks=callbacks), state)
+            if self._trained_by == RUN_TRIAL:  # which called this method
+                check_result_type(result, "HyperModel.fit")
+            results.append(
+                continuation.prepend_epochs(result, execution) if continuation else result
+            )
         return results
 
-    def _before(
-        self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Continuation | None, Sequence[Any], Mapping[str, Any]]:
-        """What a trial goes on with, and the arguments of `fit` with its epochs."""
-        fidelity, before = fidelity_of(trial.hyperparameters.values), None
-        first_epoch = int(kwargs.get("initial_epoch") or 0)
+    def _continued(
+        self, fidelity: Fidelity | None, fit: FitArguments
+    ) -> tuple[Continuation | None, FitArguments]:
+        """What a trial continues, and the arguments of `fit` with the trial's epochs."""
+        continuation, first_epoch = None, fit.initial_epoch
         if fidelity is not None:
             first_epoch = fidelity.initial_epoch
             if self._full_epochs is not None:
-                before = continuation_of(fidelity, self)
-                first_epoch = first_epoch if before else 0
-            args, kwargs = fit_arguments(
-                args, kwargs, first_epoch=first_epoch, epochs=fidelity.epochs
-            )
+                continuation = self._continuation(fidelity.parent)
+                first_epoch = first_epoch if continuation else 0
+            fit = fit.replace(initial_epoch=first_epoch, epochs=fidelity.epochs)
         if self._running is not None:
             self._running.first_epoch = first_epoch
-        return before, args, kwargs
+        return continuation, fit
 
-    def _last_epoch(self, trial: Trial, execution: int) -> list[keras.callbacks.Callback]:
-        """Keeps what a promotion goes on from, where there may be one."""
-        fidelity = fidelity_of(trial.hyperparameters.values)
-        if fidelity is None or fidelity.epochs >= (self._full_epochs or 0):
-            return []
-        return [LastEpoch(last_epoch_file(self.get_trial_dir(trial.trial_id), execution))]
+    def _continuation(self, parent: str | None) -> Continuation | None:
+        if parent is None:
+            return None
+        return continuation_of(
+            parent,
+            ProjectLayout.of(self._hooks.project_dir),
+            Path(self._hooks._get_checkpoint_fname(parent)),
+            self._hooks.executions_per_trial,
+        )
 
-    def _execute(
-        self, trial: Trial, best: BestWeights, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Any:
-        """One training, around the hook that subclasses may override."""
-        deadlines = [one for one in kwargs["callbacks"] if isinstance(one, Deadline)]
-        began = time.monotonic()
-        try:
-            results = self._build_and_fit_model(trial, *args, **kwargs)
-        finally:
-            for deadline in deadlines:
-                # Keras leaves `on_train_end` out after an exception.
-                deadline.on_train_end()
-            built, self._built = self._built, None
-        if any(deadline.fired for deadline in deadlines):
-            raise BudgetExhaustedError(f"`budget` of {self.budget} seconds ended during the trial")
-        model, began = built or (best.model, began)
-        seconds = time.monotonic() - began
-        if model is not None:
-            self._save_model(model, trial, best)
-        if self._running is not None:
-            self._running.ran(model, seconds)
-        return results
+    # ------------------------------------------------------------------ callbacks
+
+    def _user_callbacks(
+        self, trial: Trial, fit: FitArguments, execution: int, continuation: Continuation | None
+    ) -> list[keras.callbacks.Callback]:
+        """Copies of the user's callbacks, prepared for one execution."""
+        callbacks = self._hooks._deepcopy_callbacks(fit.callbacks)
+        if any(type(callback).__name__ == "TensorBoard" for callback in callbacks):
+            self._hooks._configure_tensorboard_dir(callbacks, trial, execution)
+        for callback in callbacks:
+            if hasattr(callback, "set_project"):
+                epochs = continuation.epochs[execution] if continuation else None
+                callback.set_project(self._hooks.project_dir, epochs)
+        return callbacks
 
     def _own_callbacks(self, trial: Trial) -> list[keras.callbacks.Callback]:
-        hooks = ("on_batch_begin", "on_batch_end")
+        batch_hooks = ("on_batch_begin", "on_batch_end")
         overridden = any(
-            getattr(type(self), hook) is not getattr(keras_tuner.Tuner, hook) for hook in hooks
+            getattr(type(self._hooks), hook) is not getattr(keras_tuner.Tuner, hook)
+            for hook in batch_hooks
         )
         callback = (BatchTrialCallback if overridden else TrialCallback)(
-            self,
+            self._hooks,
             trial,
             lambda epoch, logs: self._trackers.epoch_ended(trial.trial_id, epoch, logs),
         )
         if self._running is not None:
             self._running.curves.append(callback.curve)
-        deadline = self._limit.deadline
+        deadline = self._budget.deadline
         return [callback] if deadline is None else [callback, Deadline(deadline)]
+
+    def _last_epoch(
+        self, trial: Trial, fidelity: Fidelity | None, execution: int
+    ) -> list[keras.callbacks.Callback]:
+        """The callback that saves the state for a promotion, if the trial may be promoted."""
+        if fidelity is None or fidelity.epochs >= (self._full_epochs or 0):
+            return []
+        layout = ProjectLayout.of(self._hooks.project_dir).trial(trial.trial_id)
+        return [LastEpoch(layout.last_epoch(execution))]
 
     def _execution_seed(self, trial: Trial, execution: int) -> int:
         """A seed for one execution that does not depend on what ran before."""
-        seed = getattr(self._local_oracle, "seed", None) or 0
+        seed = getattr(self._oracle, "seed", None) or 0
         return (seed * 1_000_003 + zlib.crc32(trial.trial_id.encode()) + execution) % 2**31
 
-    def _build_and_fit_model(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
-        model = self._try_build(trial.hyperparameters)
-        self._continue_from(model, trial)
-        create_variables(model, args, kwargs)
+    # ------------------------------------------------------------------ an execution
+
+    def _execute(
+        self, trial: Trial, best: BestWeights, fit: FitArguments, state: Path | None
+    ) -> object:
+        """One training, around the hook that subclasses may override."""
+        deadlines = [callback for callback in fit.callbacks if isinstance(callback, Deadline)]
+        started_at = time.monotonic()
+        execution = self._execution = _Execution(state)
+        args, kwargs = fit.to_fit()
+        try:
+            results = self._hooks._build_and_fit_model(trial, *args, **kwargs)
+        finally:
+            self._execution = None
+            for deadline in deadlines:
+                # Keras does not call `on_train_end` after an exception.
+                deadline.on_train_end()
+        if any(deadline.fired for deadline in deadlines):
+            raise BudgetExhaustedError(
+                f"`budget` of {self._budget.seconds} seconds ended during the trial"
+            )
+        model = best.model
+        if execution.built is not None:
+            model, started_at = execution.built.model, execution.built.built_at
+        seconds = time.monotonic() - started_at
+        if model is not None:
+            self._save_model(model, trial, best)
+        if self._running is not None:
+            self._running.add_execution(model, seconds)
+        return results
+
+    def build_and_fit(
+        self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> object:
+        """Build the model of a trial and fit it.
+
+        Args:
+            trial: The trial.
+            args: Positional arguments of `fit`.
+            kwargs: Keyword arguments of `fit`.
+
+        Returns:
+            What `HyperModel.fit` returned.
+        """
+        model = self._hooks._try_build(trial.hyperparameters)
+        self._continue_from_parent(model, trial)
+        create_variables(model, FitArguments.bind(args, kwargs, self._hooks.hypermodel))
         values = configuration(trial.hyperparameters.values)
-        save_architecture(self.hypermodel, values, Path(self.get_trial_dir(trial.trial_id)))
-        return self.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+        folder = Path(self._hooks.get_trial_dir(trial.trial_id))
+        save_architecture(self._hooks.hypermodel, values, folder, self._bookkeeping)
+        if self._running is not None:
+            self._running.describe(model)
+        return self._hooks.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
     def fit_from_scratch(
         self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> keras.Model | None:
         """Build and fit the model of a trial, outside of any search.
 
+        Args:
+            trial: The trial.
+            args: Positional arguments of `fit`.
+            kwargs: Keyword arguments of `fit`.
+
         Returns:
             The model after its last epoch; None where a subclass built it elsewhere.
         """
+        execution = self._execution = _Execution()
         try:
-            self._build_and_fit_model(trial, *args, **kwargs)
+            self._hooks._build_and_fit_model(trial, *args, **kwargs)
         finally:
-            built, self._built = self._built, None
-        return built[0] if built else None
+            self._execution = None
+        return execution.built.model if execution.built else None
 
-    def _save_model(self, model: keras.Model, trial: Trial, best: BestWeights) -> None:
+    @contextlib.contextmanager
+    def outside_execution(self) -> Iterator[None]:
+        """Models that are built in this block are not the one that is being trained.
+
+        A subclass may load the model of another trial while it trains, to start from its weights.
+        """
+        execution, self._execution = self._execution, None
         try:
-            best.save(model)
-            write_json(self._get_build_config_fname(trial.trial_id), model.get_build_config())
-        except OSError as error:
-            # A full disk is no fault of the model: the trial runs again on resume.
-            raise StateError(
-                f"`directory` needs room for the model of trial {trial.trial_id}; writing to "
-                f"{self.get_trial_dir(trial.trial_id)!r} gave: {error.strerror or error}"
-            ) from error
+            yield
+        finally:
+            self._execution = execution
 
-    def _try_build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
-        session.forget_models()
-        known = len(hp.space)
-        model = self._build_hypermodel(hp)
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
+        """Build a model and check it.
+
+        Args:
+            hp: The configuration.
+
+        Raises:
+            HyperModelError: The hypermodel did not return a model.
+            NewEntriesError: The hypermodel used hyperparameters that are not allowed.
+            keras_tuner.errors.FailedTrialError: The model is larger than ``max_model_size``.
+        """
+        memory.forget_models()
+        space_size = len(hp.space)
+        model = self._hooks._build_hypermodel(hp)
         if not isinstance(model, keras.Model):
             raise HyperModelError(
-                "`hypermodel` needs build(hp) to return a compiled keras.Model; "
-                f"received {type(model).__name__}"
+                "`hypermodel` must have a build(hp) that returns a compiled keras.Model; "
+                f"got {type(model).__name__}"
             )
-        if not self.oracle.allow_new_entries and len(hp.space) > known:
-            new = [item.name for item in hp.space[known:]]
-            raise SearchSpaceError(
-                "`allow_new_entries=False` needs all hyperparameters in `hyperparameters=`; "
-                f"received new ones: {new}"
+        if not self._hooks.oracle.allow_new_entries and len(hp.space) > space_size:
+            new = [parameter.name for parameter in hp.space[space_size:]]
+            raise NewEntriesError(
+                "`hyperparameters` must contain all hyperparameters of the hypermodel where "
+                f"`allow_new_entries=False`; got new ones: {new}"
             )
-        if self.max_model_size is not None and model.built:
-            size = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-            if size > self.max_model_size:
-                raise keras_tuner.errors.FailedTrialError(
-                    f"`max_model_size` allows {self.max_model_size:,} trainable parameters; "
-                    f"this model has {size:,}"
-                )
-        self._built = model, time.monotonic()
+        self._check_size(model)
+        if self._execution is not None:
+            self._execution.built = BuiltModel(model, time.monotonic())
         return model
 
-    def _continue_from(self, model: keras.Model, trial: Trial) -> None:
-        """Take over what the trial had that was promoted, if this one is a promotion.
+    def _check_size(self, model: keras.Model) -> None:
+        limit = self._hooks.max_model_size
+        if limit is None or not model.built:
+            return
+        size = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+        if size > limit:
+            raise keras_tuner.errors.FailedTrialError(
+                f"`max_model_size` allows {limit:,} trainable parameters; this model has {size:,}"
+            )
 
-        Of KerasTuner's Hyperband the best weights, as in its own tuner; of a multi-fidelity
-        oracle of this package all that training goes on with.
+    def _continue_from_parent(self, model: keras.Model, trial: Trial) -> None:
+        """Load the state that a promoted trial continues from; other trials are left unchanged.
+
+        For KerasTuner's Hyperband these are the best weights, as in its own tuner; for a
+        multi-fidelity oracle of this package everything that training depends on.
         """
         fidelity = fidelity_of(trial.hyperparameters.values)
         if fidelity is None or fidelity.parent is None:
             return
         if self._full_epochs is None:
-            self._load_weights(model, fidelity.parent)
-        elif self._state is not None:
-            self._load(model, fidelity.parent, load_state, self._state)
+            checkpoint = self._hooks._get_checkpoint_fname(fidelity.parent)
+            restore(self._hooks, model, fidelity.parent, checkpoint)
+        elif self._execution is not None and self._execution.state is not None:
+            restore(self._hooks, model, fidelity.parent, self._execution.state, load_state)
 
-    def _load_weights(self, model: keras.Model, trial_id: str) -> None:
-        self._load(model, trial_id, load_weights, self._get_checkpoint_fname(trial_id))
+    def _save_model(self, model: keras.Model, trial: Trial, best: BestWeights) -> None:
+        try:
+            best.save(model)
+            self._save_build_config(model, trial)
+        except OSError as error:
+            # A full disk is not an error of the model: the trial runs again on resume.
+            raise StateError(
+                f"`directory` must have space for the model of trial {trial.trial_id}; writing to "
+                f"{self._hooks.get_trial_dir(trial.trial_id)!r} failed: {error.strerror or error}"
+            ) from error
+        except Exception as error:  # Keras and the layers of a user raise their own
+            self._bookkeeping.report(
+                "a model was not saved, so that it can be neither loaded nor registered", error
+            )
 
-    def _load(self, model: keras.Model, trial_id: str, load: Callable, path: str | Path) -> None:
-        if not model.built:
-            model.build_from_config(read_json(self._get_build_config_fname(trial_id)))
-        with maybe_distribute(self.distribution_strategy):
-            load(model, path)
-
-    def load_model(self, trial: Trial) -> keras.Model:
-        """The trained model of a trial, with the weights of its best epoch."""
-        with runtime.precision(self.precision):
-            model = self._try_build(trial.hyperparameters.copy())
-            self._built = None
-            self._load_weights(model, trial.trial_id)
-        return model
+    def _save_build_config(self, model: keras.Model, trial: Trial) -> None:
+        """Write what a model without `keras.Input` is built with when it is loaded."""
+        try:
+            path = self._hooks._get_build_config_fname(trial.trial_id)
+            write_json(path, model.get_build_config())
+        except OSError:
+            raise
+        except Exception as error:
+            self._bookkeeping.report("the input shapes of a model are not recorded", error)

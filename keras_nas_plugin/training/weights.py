@@ -1,24 +1,30 @@
-"""Checkpoints: weights and nothing else, or everything that training goes on with."""
+"""Checkpoints: of the weights alone, or of everything that further training depends on."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import keras
 
 from keras_nas_plugin.files import write_atomic
+from keras_nas_plugin.training.layer_state import (
+    build_layers,
+    has_weights,
+    layer_state_of,
+    load_layer_state,
+    write_layer_state,
+)
 
-# Beside what Keras writes into the file.
+# Group of the file, in addition to those that Keras writes.
 _SEEDS = "nas_seeds"
 
 
 @contextlib.contextmanager
 def _without_optimizer(model: keras.Model) -> Iterator[None]:
-    """Keras saves and loads whatever hangs on a model; its optimizer hangs there."""
+    """Hide the optimizer, because Keras saves and loads every attribute of a model."""
     optimizer = getattr(model, "optimizer", None)
     model.optimizer = None
     try:
@@ -27,59 +33,104 @@ def _without_optimizer(model: keras.Model) -> Iterator[None]:
         model.optimizer = optimizer
 
 
+@contextlib.contextmanager
+def _marked_as_built(model: keras.Model) -> Iterator[None]:
+    """Let Keras save and load a model whose layers are built.
+
+    Keras 3.15 refuses one that is not built itself: a GAN whose ``call`` is never used, or a
+    subclassed model after `build_from_config`, which creates the variables only.
+    """
+    built = model.built
+    model.built = built or has_weights(model)
+    try:
+        yield
+    finally:
+        model.built = built
+
+
 def save_weights(model: keras.Model, path: str | Path) -> None:
     """Write a model's weights to a file ending in ``.weights.h5``, atomically.
 
-    The optimizer's moments, two thirds of a checkpoint with Adam, are left out: a best
-    model is evaluated and registered, and a trial that was cut off starts afresh.
+    The optimizer's moments, two thirds of a checkpoint with Adam, are omitted: the best model is
+    only evaluated and registered, and a trial that was interrupted starts again. The state of
+    layers that Keras leaves out is included: see `layer_state`.
     """
-    with _without_optimizer(model):
-        write_atomic(path, model.save_weights)
+
+    def write(temporary: str) -> None:
+        model.save_weights(temporary)
+        state = layer_state_of(model)
+        if state:
+            with h5py.File(temporary, "a") as file:
+                write_layer_state(state, file)
+
+    with _without_optimizer(model), _marked_as_built(model):
+        write_atomic(path, write)
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:
-    """Read weights into a built model; an optimizer in the file is ignored."""
+    """Read weights into a model; an optimizer in the file is ignored.
+
+    Args:
+        model: A new model. Layers of a subclassed model that are not built are built as those of
+            the model that was saved.
+        path: A file that `save_weights` or `save_state` wrote.
+    """
     with _without_optimizer(model):
-        model.load_weights(path)
+        _load(model, path)
 
 
 def save_state(model: keras.Model, path: str | Path) -> None:
-    """Write all that decides how training goes on: weights, optimizer, random seeds.
+    """Write everything that further training depends on: weights, optimizer, random seeds.
 
     Args:
-        model: A compiled model that trained.
+        model: A compiled model that was trained.
         path: A file ending in ``.weights.h5``; it is replaced atomically.
     """
 
     def write(temporary: str) -> None:
         model.save_weights(temporary)
-        # Of dropout and augmentation layers; Keras 3.15 leaves them out.
+        # The seeds of dropout and augmentation layers, which Keras 3.15 does not save.
         with h5py.File(temporary, "a") as file:
             for number, seed in enumerate(_seeds(model)):
                 file[f"{_SEEDS}/{number}"] = keras.ops.convert_to_numpy(seed)
+            write_layer_state(layer_state_of(model), file)
 
-    write_atomic(path, write)
+    with _marked_as_built(model):
+        write_atomic(path, write)
 
 
 def load_state(model: keras.Model, path: str | Path) -> None:
-    """Read what `save_state` wrote into a built and compiled model of the same architecture."""
+    """Read what `save_state` wrote into a compiled model of the same architecture."""
+    with h5py.File(path, "r") as file:
+        build_layers(model, file)
     if isinstance(model.optimizer, keras.optimizers.Optimizer) and not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
-    model.load_weights(path)
+    _load(model, path)
     with h5py.File(path, "r") as file:
         for number, seed in enumerate(_seeds(model)):
             seed.assign(file[f"{_SEEDS}/{number}"][()])
 
 
+def _load(model: keras.Model, path: str | Path) -> None:
+    with h5py.File(path, "r") as file:
+        build_layers(model, file)
+    with _marked_as_built(model):
+        model.load_weights(path)
+    with h5py.File(path, "r") as file:
+        load_layer_state(model, file)
+    if type(model).build is keras.Model.build and has_weights(model):
+        # There is nothing left to build: Keras' own method only calls the model once.
+        model.built = True
+
+
 def with_built_optimizer(model: keras.Model) -> keras.Model:
-    """The same model: Keras warns on loading a compiled one whose optimizer was never built."""
+    """Build the optimizer of a model, since Keras warns when it loads one that was not built."""
     if model.compiled and model.optimizer is not None:
         model.optimizer.build(model.trainable_variables)
     return model
 
 
-def _seeds(model: keras.Model) -> list[Any]:
+def _seeds(model: keras.Model) -> list[keras.Variable]:
     """The states of a model's random generators, in a fixed order."""
-    others = [*model.weights, *model.metrics_variables]
-    known = {id(variable) for variable in others}
-    return [one for one in model.non_trainable_variables if id(one) not in known]
+    weights = {id(variable) for variable in [*model.weights, *model.metrics_variables]}
+    return [seed for seed in model.non_trainable_variables if id(seed) not in weights]

@@ -1,4 +1,4 @@
-"""What one search takes over from earlier ones."""
+"""Transfer between searches: reads trials of earlier searches for a warm start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Earlier trials, from wherever they came: objectives, choice and account."""
+"""Selects the trials of an earlier search, whatever their source, and resolves objectives."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import enum
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from keras_nas_plugin.errors import WarmStartError
-from keras_nas_plugin.evaluation.constraints import Constraint
+from keras_nas_plugin.evaluation.constraints import Constraint, broken_by
 from keras_nas_plugin.oracles.earlier import EarlierTrials, Scores
 from keras_nas_plugin.space.fidelity import configuration
 
 logger = logging.getLogger("keras_nas_plugin")
 
-#: Name and direction of an objective; the direction is None where nobody said it.
-Wanted = tuple[str, str | None]
+#: Name and direction of an objective; the direction is None if it is unknown.
+Objective = tuple[str, str | None]
 
-_SHOWN = 20  # names that an error lists
+_LISTED_NAMES = 20  # in an error message
 
 
 class Outcome(enum.Enum):
@@ -29,176 +29,194 @@ class Outcome(enum.Enum):
     FINISHED, FAILED, UNFINISHED = enum.auto(), enum.auto(), enum.auto()
 
 
+class Candidate(Protocol):
+    """A trial of a source."""
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Its hyperparameters, including the number of epochs in a multi-fidelity search."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+
+    def metric(self, name: str) -> float | None:
+        """A metric at the best epoch; None if the trial has no such metric."""
+
+    def score(self) -> float | None:
+        """The score by the objective of the source; None if it is unknown."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A trial of a source.
-
-    Attributes:
-        values: Its values; what says how long it was trained among them.
-        outcome: How it ended.
-        metric: A metric at its best epoch by name, or its score for None; None where it
-            has no such metric.
-    """
-
-    values: Mapping[str, Any]
-    outcome: Outcome
-    metric: Callable[[str | None], float | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Found:
+class _UsedTrial:
     values: Mapping[str, Any]
     scores: Scores | None
 
 
-class Account:
-    """What was found in a source, and what was not used of it.
+class TrialCollector:
+    """Collects the usable trials of a source and counts the others.
 
     Args:
-        source: The source, as a person knows it.
-        constraints: Limits that a trial has to keep.
+        source: Display name of the source.
+        constraints: Limits that a trial must satisfy.
     """
 
     def __init__(self, source: str, constraints: Sequence[Constraint] = ()) -> None:
         self.source = source
         self._constraints = constraints
-        #: Names of files that hold no trial.
+        #: Files that contain no trial.
         self.unreadable: list[str] = []
-        self._found: list[_Found] = []
+        self._used: list[_UsedTrial] = []
         self._unfinished = 0
         self._unscored = 0
-        self._broken = 0
+        self._infeasible = 0
 
-    def take(self, trial: Candidate, objectives: Sequence[Wanted] | None) -> None:
-        """Take in a trial, or count why it is not used."""
+    def add(self, trial: Candidate, objectives: Sequence[Objective] | None) -> None:
+        """Add a trial, or count why it is not used.
+
+        Args:
+            trial: The trial.
+            objectives: The objectives; None for the score of the source.
+        """
         if trial.outcome is Outcome.UNFINISHED:
             self._unfinished += 1
             return
         if trial.outcome is Outcome.FAILED:
-            self._found.append(_Found(trial.values, None))
+            self._used.append(_UsedTrial(trial.values, None))
             return
-        names = [None] if objectives is None else [name for name, _ in objectives]
-        scores = [trial.metric(name) for name in names]
-        if None in scores:
+        if objectives is None:
+            reported = [trial.score()]
+        else:
+            reported = [trial.metric(name) for name, _ in objectives]
+        scores = [score for score in reported if score is not None]
+        if len(scores) < len(reported):
             self._unscored += 1
             return
-        broken = self._breaks(trial)
-        self._broken += broken
-        self._found.append(_Found(trial.values, None if broken else _finite(scores)))
+        infeasible = self._violates_constraints(trial)
+        self._infeasible += infeasible
+        self._used.append(_UsedTrial(trial.values, None if infeasible else _finite(scores)))
 
-    def _breaks(self, trial: Candidate) -> bool:
-        values = ((limit, trial.metric(limit.name)) for limit in self._constraints)
-        return any(value is not None and limit.violation(value) > 0 for limit, value in values)
+    def _violates_constraints(self, trial: Candidate) -> bool:
+        values = ((limit.name, trial.metric(limit.name)) for limit in self._constraints)
+        measured = {name: value for name, value in values if value is not None}
+        # Trials of other programs may not have the metric, so it cannot be checked.
+        return bool(broken_by(self._constraints, measured))
 
-    def trials(self, objectives: Sequence[Wanted] | None) -> EarlierTrials:
-        """What a warm start takes, and a line in the log about the rest."""
-        pairs = _longest(self._found)
-        self._report(pairs, objectives)
+    def trials(self, objectives: Sequence[Objective] | None) -> EarlierTrials:
+        """The trials for a warm start; the log says how many were not used, and why."""
+        pairs = _longest_trainings(self._used)
+        self._log_summary(pairs, objectives)
         return EarlierTrials(pairs, objectives)
 
-    def _report(self, pairs: Sequence[tuple], objectives: Sequence[Wanted] | None) -> None:
+    def _log_summary(
+        self, pairs: Sequence[tuple[object, object]], objectives: Sequence[Objective] | None
+    ) -> None:
         failed = sum(score is None for _, score in pairs)
         text = f"{len(pairs)} earlier trials" + (f" ({failed} of them failed)" if failed else "")
         if objectives:
             text += f" with {' and '.join(name for name, _ in objectives)}"
         text += f" from {self.source}"
-        for count, what in (
-            (self._broken, "broke a constraint and count as failed"),
-            (len(self._found) - len(pairs), "trained further under another id"),
-            (self._unfinished, "unfinished and left out"),
-            (self._unscored, "without the objective and left out"),
+        for count, reason in (
+            (self._infeasible, "violated a constraint and count as failed"),
+            (len(self._used) - len(pairs), "trained further under another id"),
+            (self._unfinished, "unfinished and ignored"),
+            (self._unscored, "without the objective and ignored"),
         ):
-            text += f"; {count} {what}" if count else ""
+            text += f"; {count} {reason}" if count else ""
         if self.unreadable:
             text += f"; {len(self.unreadable)} unreadable ({self.unreadable[0]})"
-        lost = self.unreadable or self._unscored or not pairs
-        logger.log(logging.WARNING if lost else logging.INFO, "%s", text)
+        warn = self.unreadable or self._unscored or not pairs
+        logger.log(logging.WARNING if warn else logging.INFO, "%s", text)
 
 
-def _longest(found: Iterable[_Found]) -> list[tuple[dict[str, Any], Any]]:
-    """Pairs of values and score; of a configuration trained for several lengths, the longest.
+def _longest_trainings(trials: Iterable[_UsedTrial]) -> list[tuple[dict[str, Any], Any]]:
+    """Pairs of values and score, with only the longest training of each configuration.
 
-    A longer training that failed does not take the place of a shorter one with a score.
+    A longer training that failed does not replace a shorter one with a score.
     """
-    kept: dict[Any, tuple[tuple[bool, float], _Found]] = {}
-    for number, trial in enumerate(found):
+    best: dict[Hashable, tuple[tuple[bool, float], _UsedTrial]] = {}
+    for number, trial in enumerate(trials):
         values = configuration(trial.values)
         epochs = trial.values.get("tuner/epochs")
         key = number if epochs is None else json.dumps(values, sort_keys=True, default=str)
         rank = (trial.scores is not None, 0.0 if epochs is None else float(epochs))
-        if key not in kept or rank >= kept[key][0]:
-            kept[key] = rank, dataclasses.replace(trial, values=values)
-    return [(dict(one.values), _plain(one.scores)) for _, one in kept.values()]
+        if key not in best or rank >= best[key][0]:
+            best[key] = rank, dataclasses.replace(trial, values=values)
+    return [(dict(trial.values), _single(trial.scores)) for _, trial in best.values()]
 
 
-def _plain(scores: Scores | None) -> Any:
+def _single(scores: Scores | None) -> float | Scores | None:
     """One score as a number, several as a tuple."""
     return scores[0] if scores is not None and len(scores) == 1 else scores
 
 
-def parse_objective(objective: Any) -> list[Wanted] | None:
-    """Names and directions of what `earlier_trials` was asked for.
+def parse_objective(objective: object) -> list[Objective] | None:
+    """Names and directions of the argument of `earlier_trials`.
 
     Raises:
-        WarmStartError: It is neither a name, an objective nor a list of these.
+        WarmStartError: It is something other than a name, an objective or a list of these.
     """
     if objective is None:
         return None
     if isinstance(objective, list | tuple):
-        return [one for item in objective for one in parse_objective(item) or ()] or None
+        parsed = (parse_objective(item) or [] for item in objective)
+        return [pair for pairs in parsed for pair in pairs] or None
     if isinstance(objective, str):
         return [(objective, None)]
-    if isinstance(getattr(objective, "objectives", None), list):  # several in one
-        return parse_objective(objective.objectives)
+    several = getattr(objective, "objectives", None)  # `keras_tuner`'s MultiObjective
+    if isinstance(several, list):
+        return parse_objective(several)
     name, direction = getattr(objective, "name", None), getattr(objective, "direction", None)
     if not isinstance(name, str):
         raise WarmStartError(
-            "`objective` needs the name of a metric, a keras_tuner.Objective or a list of "
-            f"these; received {objective!r}"
+            "`objective` must be the name of a metric, a keras_tuner.Objective or a list of "
+            f"these; got {objective!r}"
         )
     return [(name, direction)]
 
 
-def agreed(wanted: Sequence[Wanted], known: Mapping[str, str | None], source: str) -> list[Wanted]:
-    """What is wanted, with the directions that the source knows.
+def merge_directions(
+    objectives: Sequence[Objective], directions: Mapping[str, str | None], source: str
+) -> list[Objective]:
+    """Complete objectives with the directions of the source.
 
     Raises:
         WarmStartError: The source searched in the other direction.
     """
-    result = []
-    for name, direction in wanted:
-        there = known.get(name)
-        if direction is not None and there not in (None, direction):
+    merged = []
+    for name, direction in objectives:
+        source_direction = directions.get(name)
+        if direction is not None and source_direction not in (None, direction):
             raise WarmStartError(
-                f"`objective` needs {name!r} with direction {there!r}, as {source} searched for "
-                f"it; received {direction!r}"
+                f"the direction of `objective` {name!r} must be {source_direction!r}, as in "
+                f"{source}; got {direction!r}"
             )
-        result.append((name, there or direction))
-    return result
+        merged.append((name, source_direction or direction))
+    return merged
 
 
-def check_reported(wanted: Sequence[Wanted], reported: Iterable[str], source: str) -> None:
-    """Refuse an objective that no trial of the source reported.
+def check_reported(objectives: Sequence[Objective], reported: Iterable[str], source: str) -> None:
+    """Reject an objective that no trial of the source reported.
 
     Raises:
-        WarmStartError: Naming it and what there is.
+        WarmStartError: The objective is missing; the message lists the available metrics.
     """
     names = sorted(reported)
-    missing = [name for name, _ in wanted if name not in names]
+    missing = [name for name, _ in objectives if name not in names]
     if missing:
         raise WarmStartError(
-            f"`objective` needs a metric of {source}; received {missing[0]!r}, and it has "
-            f"{listed(names)}"
+            f"`objective` must be a metric of {source}, which has {listed(names)}; "
+            f"got {missing[0]!r}"
         )
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names on one line, not too many."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) or "none") + more
+    """Join names for an error message; a long list is truncated."""
+    more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
+    return (", ".join(names[:_LISTED_NAMES]) or "none") + more
 
 
-def _finite(values: Iterable[Any]) -> Scores | None:
-    """Numbers as scores; None, as of a failed trial, when one of them is not finite."""
-    scores = tuple(float(value) for value in values)
-    return scores if all(map(math.isfinite, scores)) else None
+def _finite(scores: Sequence[float]) -> Scores | None:
+    """Scores as a tuple; None, as for a failed trial, if one of them is not finite."""
+    numbers = tuple(float(score) for score in scores)
+    return numbers if all(map(math.isfinite, numbers)) else None

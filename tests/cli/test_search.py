@@ -1,17 +1,14 @@
-"""One search, looked at from all sides, and what goes on with it."""
+"""`keras-nas search`: output, runs in MLflow, resuming, and options."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from keras_nas_plugin.files import read_json
-from tests.cli.conftest import RECIPE
+from tests.cli.conftest import RECIPE, TARGET
 from tests.integration import forkserver
 
 SEARCH = (
@@ -22,17 +19,14 @@ SEARCH = (
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """A finished search: its folder, output, and how it ended."""
+    """A finished search: its folder and its completed process."""
     folder = tmp_path_factory.mktemp("search")
-    (folder / "recipe.py").write_text(RECIPE, encoding="utf-8")
+    text = RECIPE + '\nCLASS_NAMES = ["low", "high"]\n'
+    (folder / "recipe.py").write_text(text, encoding="utf-8")
     words = SEARCH.format(store=forkserver.new_store(folder)).split()
-    # The console script itself, as a person starts it.
-    script = Path(sys.executable).with_name("keras-nas")
-    done = subprocess.run(
-        [script, *words], cwd=folder, capture_output=True, text=True, timeout=180
-    )
-    assert done.returncode == 0, done.stderr
-    return folder, done
+    process = forkserver.fork_server().run(TARGET, cwd=folder, words=words)
+    assert process.returncode == 0, process.err
+    return folder, process
 
 
 @pytest.fixture
@@ -47,9 +41,9 @@ def records(folder, project="recipe"):
     return [read_json(path) for path in paths]
 
 
-def test_json_is_one_document_and_all_that_is_printed(original):
-    folder, done = original
-    result = json.loads(done.stdout)
+def test_json_is_one_document_and_the_only_output(original):
+    folder, process = original
+    result = json.loads(process.out)
     scores = {r["trial_id"]: r["score"] for r in records(folder) if r["status"] == "FINISHED"}
     failed = [r for r in records(folder) if r["status"] == "FAILED"]
     assert all(7 * r["values"]["units"] + 2 > 300 for r in failed)
@@ -65,38 +59,41 @@ def test_json_is_one_document_and_all_that_is_printed(original):
 
 
 def test_progress_is_plain_lines_when_piped(original):
-    lines = original[1].stderr.splitlines()
+    lines = original[1].err.splitlines()
     assert any("Searching with RegularizedEvolutionOracle for val_loss (min)" in x for x in lines)
     for number in range(1, 5):
         assert any(f"({number}/4)" in line for line in lines)
-    assert "\x1b" not in original[1].stderr and "\r" not in original[1].stderr
+    assert "\x1b" not in original[1].err and "\r" not in original[1].err
     assert any("(best so far)" in line for line in lines)
 
 
-def test_mlflow_holds_the_search(original):
+def test_mlflow_has_the_runs_of_the_search(original):
     from mlflow import MlflowClient
+    from mlflow.models import Model
 
-    folder, done = original
-    best = json.loads(done.stdout)["best"]
+    folder, process = original
+    best = json.loads(process.out)["best"]
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     run = client.get_run(best["run_id"])
     assert run.info.status == "FINISHED"
     assert run.data.params == {"units": str(best["values"]["units"])}
     version = client.get_model_version_by_alias("tiny-model", "challenger")
-    assert version.tags["nas.search_id"] == json.loads(done.stdout)["search_id"]
+    assert version.tags["nas.search_id"] == json.loads(process.out)["search_id"]
+    model = Model.load(version.source.removeprefix("file://"))
+    assert model.metadata == {"class_names": ["low", "high"]}, "those of the file"
     parent = client.get_run(run.data.tags["mlflow.parentRunId"])
     assert parent.data.tags["nas.resume_command"].startswith("keras-nas search recipe.py")
     assert parent.data.tags["nas.resume_command"].endswith("--resume")
 
 
-def test_trials_lists_the_finished_ones_best_first(searched, nas):
+def test_trials_lists_finished_trials_best_first(searched, nas):
     finished = [r for r in records(searched) if r["status"] == "FINISHED"]
     finished.sort(key=lambda record: record["score"])
-    shown = json.loads(nas("trials --json").out)
-    assert [(t["trial_id"], t["score"]) for t in shown] == [
+    listed = json.loads(nas("trials --json").out)
+    assert [(t["trial_id"], t["score"]) for t in listed] == [
         (r["trial_id"], r["score"]) for r in finished
     ]
-    assert all(trial["run_id"] for trial in shown)
+    assert all(trial["run_id"] for trial in listed)
     table = nas("trials --limit 2")
     assert table.returncode == 0
     heading, *rows = table.out.splitlines()
@@ -108,10 +105,10 @@ def test_trials_lists_the_finished_ones_best_first(searched, nas):
     assert all("max_model_size" in trial["error"] for trial in failed)
 
 
-def test_best_shows_the_winner(searched, nas, original):
-    expected = json.loads(original[1].stdout)["best"]
-    shown = json.loads(nas("best --json").out)
-    assert shown["best"] == expected
+def test_best_shows_the_best_trial(searched, nas, original):
+    expected = json.loads(original[1].out)["best"]
+    result = json.loads(nas("best --json").out)
+    assert result["best"] == expected
     text = nas("best --project-name recipe").out
     assert f"trial {expected['trial_id']}, the best of" in text
     assert f"val_loss: {expected['score']:.6g}" in text
@@ -120,37 +117,37 @@ def test_best_shows_the_winner(searched, nas, original):
     assert "model: tiny-model@challenger version 1" in text
 
 
-def test_resume_after_the_end_does_nothing_twice(searched, nas, original):
+def test_resuming_a_finished_search_adds_no_trial_run_or_model_version(searched, nas, original):
     shutil.copy(original[0] / "mlflow.db", searched / "mlflow.db")
     before = records(searched)
     runs = count_runs(searched)
-    again = nas(SEARCH.format(store=f"sqlite:///{searched}/mlflow.db"), "--resume")
-    assert again.returncode == 0, again.err
-    first, second = json.loads(original[1].stdout), json.loads(again.out)
+    resumed = nas(SEARCH.format(store=f"sqlite:///{searched}/mlflow.db"), "--resume")
+    assert resumed.returncode == 0, resumed.err
+    first, second = json.loads(original[1].out), json.loads(resumed.out)
     assert second["best"] == first["best"] and second["search_id"] == first["search_id"]
     assert second["model"]["version"] == first["model"]["version"]
     assert records(searched) == before and count_runs(searched) == runs == 5
 
 
-def test_more_trials_go_on_where_the_search_ended(searched, nas):
+def test_a_finished_search_resumes_with_more_trials(searched, nas):
     before = records(searched)
-    more = nas("search recipe.py --max-trials 6 --epochs 2 --no-tracking --json --seed 0")
-    assert more.returncode == 0, more.err
-    assert sum(json.loads(more.out)["trials"].values()) == 6
+    resumed = nas("search recipe.py --max-trials 6 --epochs 2 --no-tracking --json --seed 0")
+    assert resumed.returncode == 0, resumed.err
+    assert sum(json.loads(resumed.out)["trials"].values()) == 6
     assert records(searched)[:4] == before
     assert len({json.dumps(r["values"]) for r in records(searched)}) == 6
 
 
-def test_overwrite_starts_over(searched, nas):
-    old = read_json(searched / "searches/recipe/search.json")["search_id"]
-    again = nas(
+def test_overwrite_starts_a_new_search(searched, nas):
+    previous_id = read_json(searched / "searches/recipe/search.json")["search_id"]
+    process = nas(
         "search recipe.py --strategy random --max-trials 2 --epochs 1 --no-tracking --overwrite"
         " --json --seed 7"
     )
-    assert again.returncode == 0, again.err
-    result = json.loads(again.out)
+    assert process.returncode == 0, process.err
+    result = json.loads(process.out)
     assert sum(result["trials"].values()) == len(records(searched)) == 2
-    assert result["search_id"] != old and result["strategy"] == "RandomOracle"
+    assert result["search_id"] != previous_id and result["strategy"] == "RandomOracle"
 
 
 def count_runs(folder):
@@ -164,7 +161,7 @@ def count_runs(folder):
 # ---------------------------------------------------------------------- files and options
 
 
-NAMED = (
+SEVERAL_BUILDERS = (
     RECIPE
     + """
 def other_model(hp):
@@ -185,17 +182,17 @@ def other_data():
 @pytest.mark.parametrize(
     ("words", "names"),
     [
-        ("my.recipe.py:other_model --data other_data", {"units"}),
+        ("my.recipe.py:other_model --data-function other_data", {"units"}),
         ("my.recipe.py:Wide", {"units", "width"}),
     ],
     ids=["function", "hypermodel"],
 )
-def test_a_name_after_the_path_picks_another_builder(write, nas, tmp_path, words, names):
-    write(NAMED, "my.recipe.py")
+def test_a_name_after_the_path_selects_another_builder(write, nas, tmp_path, words, names):
+    write(SEVERAL_BUILDERS, "my.recipe.py")
     options = "--max-trials 1 --epochs 1 --no-tracking --json --objective val_accuracy"
-    done = nas("search", words, options, "--directory elsewhere --project-name mine")
-    assert done.returncode == 0, done.err
-    result = json.loads(done.out)
+    process = nas("search", words, options, "--directory elsewhere --project-name mine")
+    assert process.returncode == 0, process.err
+    result = json.loads(process.out)
     assert result["best"]["values"].keys() == names
     assert (result["objective"], result["direction"]) == ("val_accuracy", "max")
     assert (tmp_path / "elsewhere" / "mine" / "search.json").is_file()
@@ -204,12 +201,12 @@ def test_a_name_after_the_path_picks_another_builder(write, nas, tmp_path, words
 
 def test_objective_direction_precision_and_distribution(write, nas):
     write()
-    done = nas(
+    process = nas(
         "search recipe.py --max-trials 1 --epochs 1 --no-tracking --json --objective val_accuracy"
         " --direction min --precision mixed_bfloat16 --distribute mirrored"
     )
-    assert done.returncode == 0, done.err
-    result = json.loads(done.out)
+    assert process.returncode == 0, process.err
+    result = json.loads(process.out)
     assert (result["objective"], result["direction"]) == ("val_accuracy", "min")
     assert result["environment"]["precision"] == "mixed_bfloat16"
     assert result["environment"]["distribution"] == "MirroredStrategy"
@@ -217,42 +214,61 @@ def test_objective_direction_precision_and_distribution(write, nas):
 
 def test_without_json_a_summary_is_printed(write, nas):
     write()
-    done = nas("search recipe.py --max-trials 2 --epochs 1 --no-tracking --seed 3")
-    assert done.returncode == 0, done.err
-    summary, best, *_ = done.out.splitlines()
+    process = nas("search recipe.py --max-trials 2 --epochs 1 --no-tracking --seed 3")
+    assert process.returncode == 0, process.err
+    summary, best, *_ = process.out.splitlines()
     assert summary == "2 trials finished." and best.startswith("Best: trial ")
 
 
 def test_limits_on_costs_are_checked_before_training(write, nas, tmp_path):
     write()
     words = "search recipe.py --max-trials 2 --epochs 1 --no-tracking --seed 3 --measure latency"
-    done = nas(words, "--constraint params<=0.1k --constraint flops>=12 --json")
-    assert done.returncode == 0, done.err
-    result = json.loads(done.out)
+    process = nas(words, "--constraint params<=0.1k --constraint flops>=12 --json")
+    assert process.returncode == 0, process.err
+    result = json.loads(process.out)
     # 64 units and 450 parameters at most, 100 allowed.
-    found = [record["costs"] for record in records(tmp_path)]
-    assert len(found) == 2 and all(costs["parameters"] <= 100 for costs in found)
-    assert all({"flops", "peak_memory_bytes", "latency_ms"} <= costs.keys() for costs in found)
+    costs_of_trials = [record["costs"] for record in records(tmp_path)]
+    assert len(costs_of_trials) == 2 and all(
+        costs["parameters"] <= 100 for costs in costs_of_trials
+    )
+    assert all(
+        {"flops", "peak_memory_bytes", "latency_ms"} <= costs.keys() for costs in costs_of_trials
+    )
     assert result["infeasible"]["by_constraint"].keys() == {"params"}
     assert result["infeasible"]["count"] > 0
-    done = nas(words, "--constraint params<=0.1k --constraint flops>=12")
+    process = nas(words, "--constraint params<=0.1k --constraint flops>=12")
     count = result["infeasible"]["count"]
-    assert done.out.splitlines()[1] == (
+    assert process.out.splitlines()[1] == (
         f"{count} candidate{'s were' if count > 1 else ' was'} infeasible and not trained "
         f"(params {count})."
     )
 
 
-def test_limits_that_nothing_keeps_end_with_the_reason(write, nas):
+def test_constraints_that_no_candidate_satisfies_end_the_search(write, nas):
     write(RECIPE.replace("2, 64", "2, 9"))
-    done = nas("search recipe.py --max-trials 2 --no-tracking --constraint params<=3")
-    assert done.returncode == 1
-    assert "8 candidates in a row broke a constraint before training; the nearest" in done.err
-    assert "params 16 (at most 3)" in done.err
+    process = nas("search recipe.py --max-trials 2 --no-tracking --constraint params<=3")
+    assert process.returncode == 1
+    assert "8 candidates in a row broke a constraint before training; the nearest" in process.err
+    assert "params 16 (at most 3)" in process.err
 
 
-def test_printing_user_code_does_not_spoil_the_result(write, nas):
+def test_user_code_that_prints_does_not_change_the_output(write, nas):
     write(RECIPE + '\nprint("loaded")\n')
-    done = nas("search recipe.py --max-trials 1 --epochs 1 --no-tracking --json")
-    assert json.loads(done.out)["trials"]["finished"] == 1
-    assert "loaded" in done.err
+    process = nas("search recipe.py --max-trials 1 --epochs 1 --no-tracking --json")
+    assert json.loads(process.out)["trials"]["finished"] == 1
+    assert "loaded" in process.err
+
+
+def test_workers_train_the_trials_of_a_file(write, nas):
+    write(RECIPE)
+    words = "search recipe.py --max-trials 2 --epochs 1 --seed 0 --no-tracking --json --workers 2"
+    process = nas(words)
+    assert process.returncode == 0, process.err
+    assert json.loads(process.out)["trials"] == {"finished": 2, "failed": 0}
+
+
+def test_a_timeout_without_workers_is_refused(write, nas):
+    write(RECIPE)
+    process = nas("search recipe.py --trial-timeout 5")
+    assert process.returncode == 2
+    assert "`--trial-timeout` must be combined with `--workers`" in process.err

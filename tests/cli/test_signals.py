@@ -1,14 +1,14 @@
-"""A signal whose exception Python dropped still ends the search; passwords stay at home."""
+"""Discarded interrupts still end the search, and resume commands contain no password."""
 
 import sys
 
 import pytest
 
-from keras_nas_plugin.cli.progress import Interrupter
+from keras_nas_plugin.cli.interrupter import Interrupter
 from keras_nas_plugin.cli.search import _resume_command, search
 
 
-def test_a_dropped_interrupt_is_raised_at_the_next_epoch_or_trial():
+def test_a_discarded_interrupt_is_raised_at_the_next_epoch_or_trial():
     signals = []
     interrupter = Interrupter(signals)
     interrupter.trial_started("0", {})
@@ -20,28 +20,30 @@ def test_a_dropped_interrupt_is_raised_at_the_next_epoch_or_trial():
         interrupter.trial_started("1", {})
 
 
-GOES_ON = "keras-nas search file.py{} --resume"
+RESUME_COMMAND = "keras-nas search file.py{} --resume"
 
 
 @pytest.mark.parametrize("spelling", ["--tracking-uri {}", "--tracking-uri={}"])
-def test_the_command_that_goes_on_has_no_password(spelling, monkeypatch):
+def test_the_resume_command_has_no_password(spelling, monkeypatch):
     words = ["search", "file.py", *spelling.format("http://me:it's@host:5000").split()]
-    assert command(words, monkeypatch) == GOES_ON.format(f" {spelling.format('http://host:5000')}")
-    assert command(["search", "file.py"], monkeypatch) == GOES_ON.format("")
+    assert resume_command(words, monkeypatch) == RESUME_COMMAND.format(
+        f" {spelling.format('http://host:5000')}"
+    )
+    assert resume_command(["search", "file.py"], monkeypatch) == RESUME_COMMAND.format("")
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"),
+    ("address", "option"),
     [("http://host:5000", " --tracking-uri http://host:5000"), ("http://me:secret@host", "")],
 )
-def test_an_address_of_the_environment_is_part_of_it_unless_it_is_secret(
-    address, shown, monkeypatch
+def test_the_resume_command_includes_an_address_from_the_environment_unless_it_has_a_password(
+    address, option, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-    assert command(["search", "file.py"], monkeypatch) == GOES_ON.format(shown)
+    assert resume_command(["search", "file.py"], monkeypatch) == RESUME_COMMAND.format(option)
 
 
-def command(words, monkeypatch):
-    """What would be printed as the command that goes on after these words."""
+def resume_command(words, monkeypatch):
+    """The command that is printed to resume the search that ``words`` started."""
     monkeypatch.setattr(sys, "argv", ["keras-nas", *words])
     return _resume_command(search.make_context("search", words[1:]))

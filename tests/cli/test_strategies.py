@@ -1,16 +1,12 @@
-"""Every strategy by name, and the options that belong to it."""
+"""`keras-nas search` with each strategy, and the options of strategies."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-import types
-from pathlib import Path
 
 import click
 import keras_tuner
@@ -19,16 +15,22 @@ from click.testing import CliRunner
 
 from keras_nas_plugin import Constraint
 from keras_nas_plugin.cli.main import cli
-from keras_nas_plugin.cli.strategy import Limit, build_oracle, parse_objectives
+from keras_nas_plugin.cli.strategy import (
+    Limit,
+    OracleSettings,
+    build_oracle,
+    parse_objectives,
+)
 from keras_nas_plugin.errors import ObjectiveError
 from keras_nas_plugin.files import read_json
 from keras_nas_plugin.oracles import STRATEGIES
 from keras_nas_plugin.oracles.registry import STOCK
 from tests.cli.conftest import ENDLESS, RECIPE
+from tests.integration import forkserver
 from tests.oracles.test_registry import MODULE, install
 
 FAST = "--no-tracking --json --seed 0"
-# The first is the default, and looked at elsewhere.
+# Evolution, the default, is tested in test_search.py.
 NAMES = ["bayesian", "grid", "halving", "hyperband"]
 OPTIONS = {"hyperband": "--epochs 3", "halving": "--epochs 3 --max-trials 4 --source random"}
 
@@ -38,7 +40,7 @@ def records(folder, project="recipe"):
     return [read_json(path) for path in paths]
 
 
-def values(folder):
+def values_of_trials(folder):
     return [record["values"] for record in records(folder)]
 
 
@@ -48,17 +50,17 @@ def command(name):
 
 
 @pytest.fixture(scope="module")
-def straight(server, tmp_path_factory):
+def uninterrupted(server, tmp_path_factory):
     """Folders of uninterrupted searches, by strategy."""
-    done = {}
+    searches = {}
 
     def run(name):
-        if name not in done:
+        if name not in searches:
             folder = tmp_path_factory.mktemp(name)
             (folder / "recipe.py").write_text(ENDLESS, encoding="utf-8")
             target = "tests.integration.forkserver:command_line"
-            done[name] = folder, server.run(target, cwd=folder, words=command(name).split())
-        folder, process = done[name]
+            searches[name] = folder, server.run(target, cwd=folder, words=command(name).split())
+        folder, process = searches[name]
         assert process.returncode == 0, process.err
         return folder, process
 
@@ -66,34 +68,36 @@ def straight(server, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_search_runs_to_its_end(straight, name):
-    folder, process = straight(name)
+def test_a_search_completes_with_each_strategy(uninterrupted, name):
+    folder, process = uninterrupted(name)
     result = json.loads(process.out)
-    done = records(folder)
+    finished = records(folder)
     table = STRATEGIES | STOCK
     assert result["strategy"] == table[name]
-    assert result["trials"] == {"finished": len(done), "failed": 0}
+    assert result["trials"] == {"finished": len(finished), "failed": 0}
     assert "Traceback" not in process.err
-    promoted = [record for record in done if "tuner/trial_id" in record["values"]]
+    promoted = [record for record in finished if "tuner/trial_id" in record["values"]]
     if name in ("bayesian", "grid"):
-        assert len(done) == 4 and not promoted
-        assert result["best"]["score"] == min(record["score"] for record in done)
+        assert len(finished) == 4 and not promoted
+        assert result["best"]["score"] == min(record["score"] for record in finished)
     else:
-        assert promoted and len(done) > 4
-        assert {record["values"]["tuner/epochs"] for record in done} == {1, 3}
-        # Who was trained further begins where the other ended.
+        assert promoted and len(finished) > 4
+        assert {record["values"]["tuner/epochs"] for record in finished} == {1, 3}
+        # A promoted trial continues at the epoch at which its parent stopped.
         assert {record["values"]["tuner/initial_epoch"] for record in promoted} == {1}
     if name == "hyperband":
         assert result["max_trials"] is None
         assert "for val_loss (min), trials, on" in process.err
     if name in ("hyperband", "halving"):
-        # Nobody knows how many trials there will be.
-        assert f"trial {done[-1]['trial_id']} ({len(done)}):" in process.err
+        # The number of trials is not known in advance.
+        assert f"trial {finished[-1]['trial_id']} ({len(finished)}):" in process.err
         assert " left" not in process.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_search_that_was_killed_goes_on_as_it_would_have(straight, name, nas, write, tmp_path):
+def test_a_killed_search_resumes_as_if_it_had_not_been_killed(
+    uninterrupted, name, nas, write, tmp_path
+):
     write(ENDLESS)
     (tmp_path / "endless").touch()
     child = nas(command(name), wait=False)
@@ -107,26 +111,26 @@ def test_a_search_that_was_killed_goes_on_as_it_would_have(straight, name, nas, 
     (tmp_path / "endless").unlink()
     resumed = nas(command(name))
     assert resumed.returncode == 0, resumed.err
-    folder, process = straight(name)
-    assert values(tmp_path) == values(folder)
+    folder, process = uninterrupted(name)
+    assert values_of_trials(tmp_path) == values_of_trials(folder)
     first, second = json.loads(process.out), json.loads(resumed.out)
     assert second["best"]["trial_id"] == first["best"]["trial_id"]
     assert second["trials"] == first["trials"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_search_that_ended_goes_on_with_more_trials(straight, name, nas, tmp_path):
-    folder, _ = straight(name)
+def test_a_finished_search_resumes_with_more_trials(uninterrupted, name, nas, tmp_path):
+    folder, _ = uninterrupted(name)
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     before = records(tmp_path)
-    more = "" if name == "hyperband" else "--max-trials 6"
-    done = nas(command(name), more)
-    assert done.returncode == 0, done.err
+    extension = "" if name == "hyperband" else "--max-trials 6"
+    process = nas(command(name), extension)
+    assert process.returncode == 0, process.err
     after = records(tmp_path)
-    kept = {record["trial_id"]: record for record in after}
-    assert [kept[record["trial_id"]] for record in before] == before
+    by_id = {record["trial_id"]: record for record in after}
+    assert [by_id[record["trial_id"]] for record in before] == before
     if name == "hyperband":
-        assert after == before, "all its brackets are done"
+        assert after == before, "all brackets are complete"
     elif name == "halving":
         assert sum("tuner/trial_id" not in record["values"] for record in after) == 6
     else:
@@ -134,12 +138,12 @@ def test_a_search_that_ended_goes_on_with_more_trials(straight, name, nas, tmp_p
         assert len({json.dumps(record["values"]) for record in after}) == 6
 
 
-def test_another_strategy_does_not_go_on_with_the_files_of_one(straight, nas, tmp_path):
-    folder, _ = straight("grid")
+def test_a_search_cannot_be_resumed_with_another_strategy(uninterrupted, nas, tmp_path):
+    folder, _ = uninterrupted("grid")
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    done = nas(command("bayesian"))
-    assert done.returncode == 1 and "Traceback" not in done.err
-    assert "the saved search is GridSearchOracle for val_loss (min)" in done.err
+    process = nas(command("bayesian"))
+    assert process.returncode == 1 and "Traceback" not in process.err
+    assert "the saved search, GridSearchOracle for val_loss (min)" in process.err
     assert nas(command("bayesian"), "--overwrite").returncode == 0
 
 
@@ -147,7 +151,7 @@ def test_another_strategy_does_not_go_on_with_the_files_of_one(straight, nas, tm
 
 
 def settings(**changes):
-    """What the command was told, as far as an oracle needs it."""
+    """The options of an oracle."""
     fields = {
         "strategy": "evolution",
         "source": None,
@@ -160,54 +164,63 @@ def settings(**changes):
         "tracking_uri": None,
         "overwrite": False,
     }
-    return types.SimpleNamespace(**{**fields, **changes})
+    return OracleSettings(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [
-        ({"strategy": "grid", "source": "random"}, "`--source` needs a .* it: halving; received"),
-        ({"strategy": "grid", "constraints": (Constraint("x", max=1),)}, "`--constraint` needs"),
-        ({"strategy": "bayesian", "warm_start": ("x",)}, "`--warm-start` needs .*: evolution, "),
+        ({"strategy": "grid", "source": "random"}, r"`--source` must be .* it \(halving\); got"),
+        (
+            {"strategy": "grid", "constraints": (Constraint("x", max=1),)},
+            "`--constraint` must be used with",
+        ),
+        (
+            {"strategy": "bayesian", "warm_start": ("x",)},
+            r"`--warm-start` must be .* \(evolution, ",
+        ),
         ({"strategy": "hyperband", "max_trials_given": True}, "trials follows from --epochs"),
-        ({"warm_start": ("nowhere",)}, "`--warm-start nowhere`: `source` needs the folder"),
+        ({"warm_start": ("nowhere",)}, "`--warm-start nowhere`: `source` must be the folder"),
         (
             {"warm_start": ("mlflow:x",), "tracking_uri": "sqlite:///none.db"},
-            "`--warm-start mlflow:x`: `tracking_uri` needs a store that exists",
+            "`--warm-start mlflow:x`: `tracking_uri` must be an existing store",
         ),
     ],
 )
-def test_options_that_do_not_fit_are_wrong_usage(tmp_path, given, said):
+def test_options_that_a_strategy_does_not_accept_are_wrong_usage(tmp_path, options, message):
     objective = keras_tuner.Objective("val_loss", "min")
-    with pytest.raises(click.UsageError, match=said):
-        build_oracle(settings(**given), objective, tmp_path)
+    with pytest.raises(click.UsageError, match=message):
+        build_oracle(settings(**options), objective, tmp_path)
 
 
 def test_wrong_usage_ends_with_2_before_anything_is_written(write, nas, tmp_path):
     write()
-    for words, said in (
-        ("--strategy hyperband --max-trials 3", "`--max-trials` needs a strategy that takes it"),
-        ("--warm-start nowhere", "`--warm-start nowhere`: `source` needs the folder of a search"),
+    for words, message in (
+        (
+            "--strategy hyperband --max-trials 3",
+            "`--max-trials` must be used with a strategy that accepts it",
+        ),
+        ("--warm-start nowhere", "`--warm-start nowhere`: `source` must be the folder of"),
     ):
-        done = nas("search recipe.py --epochs 1", words)
-        assert done.returncode == 2, done.err
-        assert said in " ".join(done.err.split()) and "Traceback" not in done.err
+        process = nas("search recipe.py --epochs 1", words)
+        assert process.returncode == 2, process.err
+        assert message in " ".join(process.err.split()) and "Traceback" not in process.err
     assert not (tmp_path / "searches").exists()
 
 
 @pytest.mark.parametrize("option", ["--strategy", "--source"])
-def test_an_unknown_name_lists_those_that_are_known(option):
-    shown = CliRunner().invoke(cli, ["search", "x.py", option, "luck"])
-    assert shown.exit_code == 2
-    assert "needs one of bayesian, evolution, gradient-proxy, grid" in " ".join(
-        shown.output.split()
+def test_an_unknown_strategy_lists_the_installed_ones(option):
+    result = CliRunner().invoke(cli, ["search", "x.py", option, "luck"])
+    assert result.exit_code == 2
+    assert "must be one of bayesian, evolution, gradient-proxy, grid" in " ".join(
+        result.output.split()
     )
 
 
-def test_strategies_get_what_they_take(tmp_path):
+def test_oracles_get_the_options_that_they_accept(tmp_path):
     objective = keras_tuner.Objective("val_loss", "min")
-    given = {"strategy": "halving", "source": "evolution", "epochs": 9, "max_trials": 30}
-    oracle = build_oracle(settings(**given), objective, tmp_path)
+    options = {"strategy": "halving", "source": "evolution", "epochs": 9, "max_trials": 30}
+    oracle = build_oracle(settings(**options), objective, tmp_path)
     assert (oracle.max_epochs, oracle.max_trials, oracle.seed) == (9, 30, 0)
     assert type(oracle.strategy).__name__ == "RegularizedEvolution"
     limits = (Constraint("x", max=1),)
@@ -234,19 +247,19 @@ OBJECTIVES = [
 ]
 
 
-@pytest.mark.parametrize(("given", "direction", "default", "expected"), OBJECTIVES)
-def test_objectives(given, direction, default, expected):
-    found = parse_objectives(given, direction, default)
-    found = found if isinstance(found, list) else [found]
-    assert [(one.name, one.direction) for one in found] == expected
+@pytest.mark.parametrize(("names", "direction", "default", "expected"), OBJECTIVES)
+def test_objectives_are_parsed_with_their_directions(names, direction, default, expected):
+    objectives = parse_objectives(names, direction, default)
+    objectives = objectives if isinstance(objectives, list) else [objectives]
+    assert [(objective.name, objective.direction) for objective in objectives] == expected
 
 
-def test_objectives_that_are_not_certain_are_refused():
-    with pytest.raises(ObjectiveError, match="needs a direction for 'mine'"):
+def test_objectives_without_a_certain_direction_are_errors():
+    with pytest.raises(ObjectiveError, match="must have a direction, .* the name 'mine'"):
         parse_objectives(("mine",), None, "val_loss")
-    with pytest.raises(click.UsageError, match="needs a single objective.*received 2"):
+    with pytest.raises(click.UsageError, match="must come with a single objective; got 2"):
         parse_objectives(("a:min", "b:max"), "min", "val_loss")
-    with pytest.raises(click.UsageError, match="needs each metric once"):
+    with pytest.raises(click.UsageError, match="must name each metric once"):
         parse_objectives(("val_loss", "val_loss:min"), None, "x")
 
 
@@ -269,7 +282,7 @@ def test_objectives_that_are_not_certain_are_refused():
         ("top-5 (%)>=50", Constraint("top-5 (%)", min=50)),
     ],
 )
-def test_limits(text, limit):
+def test_text_is_parsed_into_a_constraint(text, limit):
     assert Limit().convert(text, None, None) == limit
 
 
@@ -278,8 +291,8 @@ def test_limits(text, limit):
     ["loss", "<=3", "loss<=", "loss<=k", "loss<=3x", "loss<=nan", "loss<=inf", "loss=3"]
     + ["loss<=3ms", "params<=10ms", "latency<=3MB", "flops<=1GB"],
 )
-def test_what_is_no_limit_is_refused(text):
-    with pytest.raises(click.BadParameter, match="needs METRIC<=NUMBER"):
+def test_text_that_is_not_a_limit_is_wrong_usage(text):
+    with pytest.raises(click.BadParameter, match="must be METRIC<=NUMBER"):
         Limit().convert(text, None, None)
 
 
@@ -290,54 +303,53 @@ def test_help_shows_strategies_of_other_distributions(tmp_path, monkeypatch):
     install(tmp_path, "nas-of-others", {"of-others": "no_such_module:Oracle"})
     assert "of-others" not in CliRunner().invoke(cli, ["search", "--help"]).output
     monkeypatch.syspath_prepend(tmp_path)
-    shown = CliRunner().invoke(cli, ["search", "--help"]).output
-    names = "".join(shown.split())
+    result = CliRunner().invoke(cli, ["search", "--help"]).output
+    names = "".join(result.split())
     assert "[bayesian|evolution|" in names and "|of-others|" in names
 
 
-def test_a_strategy_of_another_distribution_searches(write, tmp_path):
+def command_line_with_path(words, path):
+    """`keras-nas` in a process that finds the distributions of one more folder."""
+    sys.path.insert(0, path)
+    return forkserver.command_line(words)
+
+
+def test_a_strategy_of_another_distribution_searches(server, write, tmp_path):
     write()
     (tmp_path / "third_party.py").write_text(MODULE, encoding="utf-8")
     install(tmp_path, "nas-of-others", {"mine": "third_party:Mine", "gone": "third_party:gone"})
-    script = Path(sys.executable).with_name("keras-nas")
     words = "search recipe.py --max-trials 2 --epochs 1 --no-tracking --json --strategy".split()
 
     def run(name):
-        return subprocess.run(
-            [script, *words, name],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
+        target = "tests.cli.test_strategies:command_line_with_path"
+        return server.run(target, cwd=tmp_path, words=[*words, name], path=str(tmp_path))
 
-    done = run("mine")
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    process = run("mine")
+    assert process.returncode == 0, process.err
+    result = json.loads(process.out)
     assert result["strategy"] == "Mine" and result["trials"] == {"finished": 2, "failed": 0}
     broken = run("gone")
-    assert broken.returncode == 1 and "Traceback" not in broken.stderr
-    assert "strategy 'gone' of distribution 'nas-of-others'" in broken.stderr
+    assert broken.returncode == 1 and "Traceback" not in broken.err
+    assert "strategy 'gone' of distribution 'nas-of-others'" in broken.err
 
 
 # ------------------------------------------------------------------ objectives and limits
 
 
-def test_several_objectives(write, nas, tmp_path):
+def test_several_objectives_are_saved_and_their_signed_sum_is_the_score(write, nas, tmp_path):
     write()
     options = "--objective val_accuracy --objective val_loss:min --max-trials 2 --epochs 1"
-    done = nas("search recipe.py", options, FAST)
-    assert done.returncode == 0, done.err
+    process = nas("search recipe.py", options, FAST)
+    assert process.returncode == 0, process.err
     state = read_json(tmp_path / "searches/recipe/oracle.json")
     assert state["search"]["objectives"] == [["val_accuracy", "max"], ["val_loss", "min"]]
     for record in records(tmp_path):
         metrics = record["metrics"]
-        # Evolution searches for one number: the signed sum.
+        # Evolution optimises a single number: the signed sum.
         assert record["score"] == pytest.approx(metrics["val_loss"] - metrics["val_accuracy"])
 
 
-# Reports how many units a model has, and is the better the more there are.
+# Reports the number of units as a metric; the more units, the better the score.
 SIZED = """
 class Sized(keras_tuner.HyperModel):
     def build(self, hp):
@@ -348,30 +360,34 @@ class Sized(keras_tuner.HyperModel):
 """
 
 
-def test_the_best_trial_keeps_the_constraints(write, nas, tmp_path):
+def test_the_best_trial_satisfies_the_constraints(write, nas, tmp_path):
     write(RECIPE + SIZED)
     limits = "--constraint units<=0.03k --constraint units>=5"
-    done = nas("search recipe.py:Sized --max-trials 8 --epochs 1 --strategy random", FAST, limits)
-    assert done.returncode == 0, done.err
+    process = nas(
+        "search recipe.py:Sized --max-trials 8 --epochs 1 --strategy random", FAST, limits
+    )
+    assert process.returncode == 0, process.err
     units = [record["values"]["units"] for record in records(tmp_path)]
     allowed = [number for number in units if 5 <= number <= 30]
     assert allowed and len(allowed) < len(units) == 8, "the seed gives some of both"
-    result = json.loads(done.out)
+    result = json.loads(process.out)
     assert result["best"]["values"]["units"] == max(allowed)
     assert result["trials"] == {"finished": 8, "failed": 0}
-    lines = [line for line in done.err.splitlines() if line.startswith("trial ")]
-    broken = [line for line in lines if "(breaks a constraint)" in line]
+    lines = [line for line in process.err.splitlines() if line.startswith("trial ")]
+    broken = [line for line in lines if "(violates a constraint)" in line]
     assert len(lines) == 8 and len(broken) == 8 - len(allowed)
     assert [line for line in lines if "(best so far)" in line][-1].split()[1] == (
         result["best"]["trial_id"]
     )
 
 
-def test_without_a_trial_that_keeps_them_there_is_no_best(write, nas):
+def test_there_is_no_best_trial_when_none_satisfies_the_constraints(write, nas):
     write(RECIPE + SIZED)
-    done = nas("search recipe.py:Sized --max-trials 2 --epochs 1", FAST, "--constraint units<=1")
-    assert done.returncode == 3, done.err
-    assert json.loads(done.out)["best"] is None
+    process = nas(
+        "search recipe.py:Sized --max-trials 2 --epochs 1", FAST, "--constraint units<=1"
+    )
+    assert process.returncode == 3, process.err
+    assert json.loads(process.out)["best"] is None
 
 
 # ------------------------------------------------------------------ warm start
@@ -379,13 +395,13 @@ def test_without_a_trial_that_keeps_them_there_is_no_best(write, nas):
 
 @pytest.fixture
 def sized(write, nas, tmp_path, new_store):
-    """A finished search, in a folder `old` and in an MLflow store; the store."""
+    """The MLflow store of a finished search, which is also in the folder `old`."""
     write(RECIPE + SIZED)
     store = new_store(tmp_path)
-    old = "--project-name old --experiment old --strategy random --seed 0 --json"
+    options = "--project-name old --experiment old --strategy random --seed 0 --json"
     words = f"search recipe.py:Sized --max-trials 6 --epochs 1 --tracking-uri {store}"
-    done = nas(words, old)
-    assert done.returncode == 0, done.err
+    process = nas(words, options)
+    assert process.returncode == 0, process.err
     return store
 
 
@@ -393,45 +409,50 @@ NEXT = "search recipe.py:Sized --epochs 1 --project-name next --experiment next 
 
 
 @pytest.mark.parametrize("source", ["searches/old", "mlflow:old"])
-def test_a_search_learns_from_another_and_goes_on_without_it(sized, nas, tmp_path, source):
+def test_a_warm_started_search_resumes_without_its_source(sized, nas, tmp_path, source):
     words = f"{NEXT} --warm-start {source} --tracking-uri {sized}"
-    done = nas(words, "--max-trials 3")
-    assert done.returncode == 0, done.err
-    assert "warm start: 6 earlier configurations used" in done.err
-    old = [record["values"] for record in records(tmp_path, "old")]
-    new = [record["values"] for record in records(tmp_path, "next")]
-    assert len(new) == 3 and not [one for one in new if one in old]
-    # Evolution with three trials has a population of four: the best of the earlier ones.
-    earlier = read_json(tmp_path / "searches/next/earlier.json")["earlier"]
-    assert [units for _, units, _ in earlier] == sorted(old, key=lambda one: one["units"])
+    process = nas(words, "--max-trials 3")
+    assert process.returncode == 0, process.err
+    assert "warm start: 6 earlier configurations used" in process.err
+    source_values = [record["values"] for record in records(tmp_path, "old")]
+    new_values = [record["values"] for record in records(tmp_path, "next")]
+    assert len(new_values) == 3 and not [
+        values for values in new_values if values in source_values
+    ]
+    # Evolution with three trials has a population of four: the best of the source's trials.
+    stored = read_json(tmp_path / "searches/next/earlier.json")["earlier"]
+    assert [units for _, units, _ in stored] == sorted(
+        source_values, key=lambda values: values["units"]
+    )
     shutil.rmtree(tmp_path / "searches/old")
     if source.startswith("mlflow"):
         words = words.replace(sized, "sqlite:///none.db") + " --no-tracking"
-    more = nas(words, "--max-trials 5")
-    assert more.returncode == 0, more.err
-    assert "goes on with the 6 earlier configurations it began with" not in more.err
-    again = [record["values"] for record in records(tmp_path, "next")]
-    assert again[:3] == new and len(again) == 5
-    assert not [one for one in again if one in old]
+    resumed = nas(words, "--max-trials 5")
+    assert resumed.returncode == 0, resumed.err
+    assert "resumes with the 6 earlier configurations that it began with" not in resumed.err
+    resumed_values = [record["values"] for record in records(tmp_path, "next")]
+    assert resumed_values[:3] == new_values and len(resumed_values) == 5
+    assert not [values for values in resumed_values if values in source_values]
     assert not (tmp_path / "none.db").exists()
 
 
-def test_sources_add_up_and_limits_count_for_them(sized, nas, tmp_path):
+def test_constraints_apply_to_the_trials_of_several_warm_start_sources(sized, nas, tmp_path):
     words = f"{NEXT} --warm-start searches/old --warm-start mlflow:old --tracking-uri {sized}"
-    done = nas(words, "--max-trials 1 --constraint units<=30")
-    assert done.returncode == 0, done.err
-    old = [record["values"]["units"] for record in records(tmp_path, "old")]
+    process = nas(words, "--max-trials 1 --constraint units<=30")
+    assert process.returncode == 0, process.err
+    source_units = [record["values"]["units"] for record in records(tmp_path, "old")]
     report = read_json(tmp_path / "searches/next/earlier.json")["report"]
-    broken = sum(units > 30 for units in old)
+    broken = sum(units > 30 for units in source_units)
     assert broken and (report["used"], report["repeated"], report["failed"]) == (6, 6, broken)
 
 
-def test_another_objective_than_the_source_has_is_wrong_usage(sized, nas):
+def test_a_warm_start_with_an_objective_that_the_source_lacks_is_wrong_usage(sized, nas):
     words = f"{NEXT} --warm-start searches/old --tracking-uri {sized} --max-trials 1"
-    done = nas(words, "--objective val_accuracy")
-    assert done.returncode == 2, done.err
-    said = " ".join(done.err.split())
-    assert "received 'val_accuracy', and it has flops, parameters, peak_memory_bytes, " in said
-    assert "units, val_loss" in said
-    done = nas(words, "--objective val_loss:max")
-    assert done.returncode == 2 and "with direction 'min'" in " ".join(done.err.split())
+    process = nas(words, "--objective val_accuracy")
+    assert process.returncode == 2, process.err
+    message = " ".join(process.err.split())
+    assert "which has flops, parameters, peak_memory_bytes, " in message
+    assert "got 'val_accuracy'" in message
+    assert "units, val_loss" in message
+    process = nas(words, "--objective val_loss:max")
+    assert process.returncode == 2 and "must be 'min', as in" in " ".join(process.err.split())

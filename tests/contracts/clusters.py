@@ -1,25 +1,41 @@
-"""Clusters as `keras_nas_plugin.testing.run_cluster` makes them, of forked processes."""
+"""Clusters of `keras_nas_plugin.testing.run_cluster`, of forked processes."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
+import sys
+import threading
 import time
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from keras_nas_plugin.testing import cluster
 from tests.integration import forkserver
 
-_WORKERS = ("tuner0", "tuner1")
 
+class ForkedPopen:
+    """`subprocess.Popen` for ``python -m module arguments``, forked so that it imports nothing."""
 
-class Process:
-    """What `wait_for_cluster` uses of a `subprocess.Popen`."""
-
-    def __init__(self, child: forkserver.Child) -> None:
-        self._child = child
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str], stdout: Any, stderr: int
+    ) -> None:
+        python, option, module, *arguments = command
+        assert (python, option, stderr) == (sys.executable, "-m", subprocess.STDOUT)
+        log = Path(stdout.name)
+        self._child = forkserver.fork_server().start(
+            f"{__name__}:run_module",
+            cwd=log.parent,
+            # Processes that share few cores would wait for each other's threads.
+            environment={**env, "TF_NUM_INTRAOP_THREADS": "1"},
+            module=module,
+            arguments=arguments,
+            log=str(log),
+        )
 
     @property
     def returncode(self) -> int | None:
@@ -36,40 +52,21 @@ class Process:
         self._child.signal(signal.SIGKILL)
 
 
+_FORKING = types.SimpleNamespace(**{**vars(subprocess), "Popen": ForkedPopen})
+_patching = threading.Lock()
+
+
 def run_forked(target: str, folder: Path, *, trials: int, epochs: int = 1) -> cluster.Cluster:
-    """Search with a chief and two workers that import nothing anew."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        "KERASTUNER_ORACLE_IP": "127.0.0.1",
-        "KERASTUNER_ORACLE_PORT": str(port),
-        # Processes that share few cores wait for each other's threads.
-        "TF_NUM_INTRAOP_THREADS": "1",
-    }
-    processes = {
-        name: Process(
-            forkserver.fork_server().start(
-                f"{__name__}:node",
-                cwd=folder,
-                environment={**shared, "KERASTUNER_TUNER_ID": name},
-                target_of_oracle=target,
-                folder=str(folder),
-                trials=trials,
-                epochs=epochs,
-                log=str(folder / f"{name}.log"),
-            )
-        )
-        for name in ("chief", *_WORKERS)
-    }
+    """Search with a chief and two workers, as `run_cluster` does."""
+    # A lock, as several threads start clusters; other modules keep their `Popen`.
+    with _patching, mock.patch.object(cluster, "subprocess", _FORKING):
+        processes = cluster.start_cluster(target, folder, trials=trials, epochs=epochs)
     return cluster.wait_for_cluster(processes, folder)
 
 
-def node(target_of_oracle: str, folder: str, trials: int, epochs: int, log: str) -> None:
-    """One process of the cluster, with its output in a file."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+def run_module(module: str, arguments: list[str], log: str) -> None:
+    """``python -m module arguments``, with its output in a file."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
-    from keras_nas_plugin.testing.node import main
-
-    main(target_of_oracle, Path(folder), trials, epochs, _WORKERS)
+    forkserver.run_module(module, arguments)

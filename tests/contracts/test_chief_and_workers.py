@@ -32,17 +32,17 @@ def cluster(clusters, request):
     return clusters[request.param].result()
 
 
-def _everything(cluster):
+def _all_output(cluster):
     return "\n".join(f"---- {name}\n{text}" for name, text in cluster.output.items())
 
 
 @pytest.mark.parametrize("cluster", _TARGETS, indirect=True)
 def test_two_workers_share_a_search(cluster):
-    assert cluster.exit_codes == {"chief": 0, "tuner0": 0, "tuner1": 0}, _everything(cluster)
+    assert cluster.exit_codes == {"chief": 0, "tuner0": 0, "tuner1": 0}, _all_output(cluster)
     trials = cluster.report["trials"]
     ran = sorted(trial_id for ids in cluster.runs.values() for trial_id in ids)
     assert ran == sorted(trials) == [str(number) for number in range(_TRIALS)]
-    assert all(cluster.runs.values()), f"a worker had nothing to do: {cluster.runs}"
+    assert all(cluster.runs.values()), f"a worker ran no trial: {cluster.runs}"
     for trial_id, trial in trials.items():
         assert trial["problem"] is None, f"trial {trial_id}: {trial['problem']}"
         crashes = trial["values"].get("scale") == 2.0
@@ -54,7 +54,7 @@ def test_two_workers_share_a_search(cluster):
 
 
 @pytest.mark.parametrize("cluster", _TARGETS, indirect=True)
-def test_workers_leave_a_record_of_each_trial(cluster):
+def test_workers_write_a_record_of_each_trial(cluster):
     for trial_id, trial in cluster.report["trials"].items():
         path = cluster.folder / "search" / f"trial_{trial_id}" / "record.json"
         record = json.loads(path.read_text("utf-8"))
@@ -67,8 +67,8 @@ def test_workers_leave_a_record_of_each_trial(cluster):
 
 @pytest.mark.parametrize("cluster", [_FAULTY], indirect=True)
 def test_an_error_in_the_strategy_ends_all_processes(cluster):
-    assert cluster.exit_codes["chief"] == 1, _everything(cluster)
-    assert cluster.exit_codes["tuner0"] == cluster.exit_codes["tuner1"] == 0, _everything(cluster)
+    assert cluster.exit_codes["chief"] == 1, _all_output(cluster)
+    assert cluster.exit_codes["tuner0"] == cluster.exit_codes["tuner1"] == 0, _all_output(cluster)
     ran = sorted(trial_id for ids in cluster.runs.values() for trial_id in ids)
     assert ran == ["0", "1"]
 

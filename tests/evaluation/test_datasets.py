@@ -23,15 +23,15 @@ def images(rows=10):
     return np.arange(rows * 4, dtype="float32").reshape(rows, 2, 2)
 
 
-def test_the_digest_is_that_of_the_content():
+def test_the_digest_depends_on_the_content():
     assert digest(images()) == digest(images().copy()) == digest(images()[::-1][::-1])
     changed = images()
     changed[7, 1, 1] += 1
-    others = [changed, images(9), images().astype("float64"), images().reshape(10, 4)]
-    assert len({digest(data) for data in [images(), *others]}) == 5
+    variants = [changed, images(9), images().astype("float64"), images().reshape(10, 4)]
+    assert len({digest(data) for data in [images(), *variants]}) == 5
 
 
-def test_each_part_of_nested_data_counts():
+def test_the_digest_depends_on_each_part_of_nested_data():
     x, y = images(), np.arange(10)
     base = {"x": {"left": x, "right": x + 1}, "y": y}
     assert describe(base)["profile"] == {
@@ -50,7 +50,7 @@ def test_each_part_of_nested_data_counts():
     assert describe((x, y, None))["profile"] == describe((x, y))["profile"]
 
 
-def test_lists_and_strings_are_arrays():
+def test_lists_and_strings_are_digested_as_arrays():
     assert describe([1, 2, 3])["profile"]["shape"] == [3]
     assert digest([1, 2, 3]) != digest([1, 2, 4])
     words = np.array(["a", "bc"], dtype=object)
@@ -61,17 +61,17 @@ def test_large_arrays_are_hashed_by_blocks(monkeypatch):
     monkeypatch.setattr(datasets, "_HASHED_BYTES", 1024)
     data = np.arange(64 * 100, dtype="float32").reshape(6400 // 10, 10)
     assert data.nbytes > 1024
-    whole = digest(data)
-    assert whole == digest(data.copy())
+    original = digest(data)
+    assert original == digest(data.copy())
     for row in (0, len(data) - 1):
         changed = data.copy()
         changed[row, 0] += 1
-        assert digest(changed) != whole
-    assert digest(data[:-1]) != whole
-    assert digest(np.asfortranarray(data)) == whole
+        assert digest(changed) != original
+    assert digest(data[:-1]) != original
+    assert digest(np.asfortranarray(data)) == original
 
 
-def test_a_large_array_with_few_rows_is_hashed(monkeypatch):
+def test_a_large_array_with_few_rows_is_hashed_by_content(monkeypatch):
     monkeypatch.setattr(datasets, "_HASHED_BYTES", 256)
     for rows in (1, 3):
         data = np.zeros((rows, 1000), "float32")
@@ -80,7 +80,7 @@ def test_a_large_array_with_few_rows_is_hashed(monkeypatch):
         assert digest(changed) != digest(data)
 
 
-def test_datasets_of_tensorflow_are_described_and_not_consumed():
+def test_tf_datasets_are_described_without_consuming_them():
     tf = pytest.importorskip("tensorflow")
     x, y = images(), np.arange(10)
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
@@ -88,8 +88,8 @@ def test_datasets_of_tensorflow_are_described_and_not_consumed():
     assert profile["batches"] == 3 and "float32" in profile["elements"]
     assert digest(data) == digest(tf.data.Dataset.from_tensor_slices((x, y)).batch(4))
     assert digest(data) != digest(data.take(2))
-    endless = describe(data.repeat())
-    assert endless["profile"]["batches"] == -1
+    infinite = describe(data.repeat())
+    assert infinite["profile"]["batches"] == -1
     assert np.array_equal(sample_rows(data), x[:4])
     assert np.array_equal(sample_rows(data, 2), x[:2])
     named = tf.data.Dataset.from_tensor_slices(({"a": x, "b": x + 1}, y)).batch(4)
@@ -97,13 +97,13 @@ def test_datasets_of_tensorflow_are_described_and_not_consumed():
     assert describe(tf.constant(x))["profile"] == {"shape": [10, 2, 2], "dtype": "float32"}
 
 
-def test_unknown_data_is_described_by_its_type():
+def test_data_of_unknown_types_are_described_by_their_type():
     assert describe(iter(()))["profile"] == {"type": "tuple_iterator"}
     assert sample_rows(iter(())) is None
     assert sample_rows(None) is None
 
 
-def test_sequences_of_keras_give_their_first_batch():
+def test_a_sample_of_a_py_dataset_is_its_first_batch():
     keras = pytest.importorskip("keras")
 
     class Batches(keras.utils.PyDataset):

@@ -20,7 +20,7 @@ def model():
 
 @pytest.fixture
 def packages(tmp_path):
-    """A folder like Linux's, with two packages, a part of one, and something else."""
+    """A powercap folder as on Linux, with two packages, a subzone and another device."""
     for name, start in (
         ("intel-rapl:0", 900),
         ("intel-rapl:1", 50),
@@ -34,10 +34,12 @@ def packages(tmp_path):
     return tmp_path
 
 
-def test_packages_add_up_and_a_counter_that_began_anew_is_followed(packages):
+def test_rapl_packages_are_summed_and_overflows_corrected(packages):
     meter = energy.RaplMeter(packages)
     assert meter.millijoules() == 0.0
-    (packages / "intel-rapl:0" / "energy_uj").write_text("100\n")  # 100 to the end, 100 after
+    (packages / "intel-rapl:0" / "energy_uj").write_text(
+        "100\n"
+    )  # 100 before the overflow, 100 after it
     (packages / "intel-rapl:1" / "energy_uj").write_text("80\n")
     (packages / "intel-rapl:0:0" / "energy_uj").write_text("999\n")
     assert meter.millijoules() == pytest.approx(0.23)
@@ -46,14 +48,16 @@ def test_packages_add_up_and_a_counter_that_began_anew_is_followed(packages):
     assert meter.millijoules() == pytest.approx(0.24)
 
 
-def test_a_machine_without_counters_has_no_meter(tmp_path, packages, monkeypatch):
+def test_a_machine_without_readable_counters_has_no_meter(tmp_path, packages, monkeypatch):
     with pytest.raises(CostError, match="no RAPL counter"):
         energy.RaplMeter(tmp_path / "nowhere")
     (packages / "intel-rapl:0" / "energy_uj").unlink()
     with pytest.raises(CostError, match="cannot be read"):
         energy.RaplMeter(packages)
     monkeypatch.setattr(energy, "find_meter", lambda: None)
-    with pytest.raises(CostError, match="`energy_mj` needs a machine.*`energy_estimate_mj`"):
+    with pytest.raises(
+        CostError, match="`energy_mj` must be measured on a machine.*`energy_estimate_mj`"
+    ):
         required_meter()
 
 
@@ -77,12 +81,12 @@ class FakeNVML(types.ModuleType):
         return self.total
 
 
-def test_a_gpu_is_read_by_nvml(monkeypatch, model):
+def test_gpu_energy_is_read_from_nvml(monkeypatch, model):
     monkeypatch.setitem(sys.modules, "pynvml", FakeNVML())
     monkeypatch.setattr(energy, "_on_gpu", lambda: True)
     meter = energy.find_meter()
     assert meter.name == "NVML, GPU 0"
-    # 30 mJ between two readings, over as many runs as three seconds hold.
+    # 30 mJ between two readings, divided by the runs within three seconds.
     seconds = iter([0.0, 1.0, 2.0, 3.0]).__next__
     assert energy.measure_energy(model, meter, seconds=3.0, clock=seconds) == pytest.approx(10.0)
     assert measured_costs(model, ["energy_mj"]).keys() == {"energy_mj"}
@@ -93,9 +97,9 @@ def test_a_gpu_is_read_by_nvml(monkeypatch, model):
         energy.NvmlMeter()
 
 
-def test_the_estimate_follows_its_constants(model):
+def test_the_energy_estimate_follows_from_its_constants(model):
     multiply_adds, weights = 10 * 20 + 20 * 5, 10 * 20 + 20 + 20 * 5 + 5
-    # Each activation is written once and read once per use; nobody reads the last one.
+    # Each activation is written once and read once per use; the last one is not read.
     activations = 10 + 20 + 20 + 5
     for batch in (1, 4):
         picojoules = multiply_adds * batch * 4.6 + (weights + activations * batch) * 4 * 162.5

@@ -13,7 +13,7 @@ from keras_nas_plugin.evaluation.latency import inference
 
 
 class Watched(layers.Layer):
-    """Remembers the shapes it is called on; in a compiled function, once per trace."""
+    """Records the shapes that it is called with; in a compiled function, once per trace."""
 
     def __init__(self):
         super().__init__()
@@ -25,8 +25,8 @@ class Watched(layers.Layer):
 
 
 def ticks(*durations):
-    """A clock between whose pairs of readings these seconds pass."""
-    readings = [reading for one in durations for reading in (0.0, one)]
+    """A clock with these seconds between each pair of readings."""
+    readings = [reading for duration in durations for reading in (0.0, duration)]
     return iter(readings).__next__
 
 
@@ -35,33 +35,34 @@ def model():
     return keras.Sequential([keras.Input((3,)), Watched(), layers.Dense(2)])
 
 
-def test_percentiles_are_of_the_timed_runs_in_milliseconds(model):
+def test_percentiles_of_the_timed_runs_are_in_milliseconds(model):
     durations = [number / 1e3 for number in range(1, 22)]
-    found = measure_latency(model, runs=21, warm_up=3, clock=ticks(*durations))
-    assert found.p50_ms == pytest.approx(11.0)
-    assert found.p95_ms == pytest.approx(20.0)
-    assert (found.batch_size, found.runs) == (1, 21)
+    latency = measure_latency(model, runs=21, warm_up=3, clock=ticks(*durations))
+    assert latency.p50_ms == pytest.approx(11.0)
+    assert latency.p95_ms == pytest.approx(20.0)
+    assert (latency.batch_size, latency.runs) == (1, 21)
 
 
-def test_inference_is_compiled_once_and_does_not_train(model):
+def test_inference_is_compiled_once_in_inference_mode(model):
     seen = model.layers[0].seen
     seen.clear()
-    found = measure_latency(model, batch_size=5, runs=4)
-    # One trace, and no call of Python's after it.
+    latency = measure_latency(model, batch_size=5, runs=4)
+    # One trace, and no further call in Python.
     assert seen == [((5, 3), False)]
-    assert 0 < found.p50_ms <= found.p95_ms
+    assert 0 < latency.p50_ms <= latency.p95_ms
 
 
-def test_inputs_of_any_structure_are_made():
-    several = {name: keras.Input((size,), name=name) for name, size in (("b", 2), ("a", 3))}
-    joined = layers.Concatenate()([several["a"], several["b"]])
-    assert inference(keras.Model(several, joined), 2)().shape == (2, 5)
+def test_random_inputs_match_the_structure_of_the_model():
+    inputs = {name: keras.Input((size,), name=name) for name, size in (("b", 2), ("a", 3))}
+    joined = layers.Concatenate()([inputs["a"], inputs["b"]])
+    assert inference(keras.Model(inputs, joined), 2)().shape == (2, 5)
     pair = [keras.Input((2,), dtype="int32"), keras.Input((3,))]
     output = [layers.Embedding(4, 1)(pair[0]), pair[1]]
-    assert [one.shape for one in inference(keras.Model(pair, output), 4)()] == [(4, 2, 1), (4, 3)]
+    results = inference(keras.Model(pair, output), 4)()
+    assert [result.shape for result in results] == [(4, 2, 1), (4, 3)]
 
 
-def test_a_subclassed_model_is_run_on_what_it_was_built_on():
+def test_a_subclassed_model_is_measured_at_the_shape_it_was_built_with():
     class Own(keras.Model):
         def __init__(self):
             super().__init__()
@@ -71,13 +72,13 @@ def test_a_subclassed_model_is_run_on_what_it_was_built_on():
             return self.dense(x)
 
     model = Own()
-    with pytest.raises(CostError, match="know the shape of its input"):
+    with pytest.raises(CostError, match="must know the shape of its input"):
         measure_latency(model)
     model(np.zeros((1, 3), "float32"))
     assert inference(model, 6)().shape == (6, 2)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "runs", "warm_up"])
-def test_numbers_below_one_are_refused(model, name):
-    with pytest.raises(CostError, match=f"`{name}` needs at least 1; received 0"):
+def test_counts_below_one_are_rejected(model, name):
+    with pytest.raises(CostError, match=f"`{name}` must be at least 1; got 0"):
         measure_latency(model, **{name: 0})

@@ -1,7 +1,7 @@
 """Processes that start in milliseconds, forked from one that has imported everything.
 
 Importing TensorFlow, Keras and MLflow takes eight seconds. The server imports them and never
-runs an operation, so that TensorFlow starts its threads in the children only.
+runs an operation, so TensorFlow starts its threads in the children only.
 """
 
 from __future__ import annotations
@@ -14,19 +14,27 @@ import gc
 import importlib
 import json
 import os
-import shutil
+import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests import stores
+
 ROOT = Path(__file__).resolve().parents[2]
+#: Of all processes of the server.
+HASH_SEED = "1"
+#: oneDNN compiles kernels in each process, which takes longer than the trainings of tests.
+NUMERICS = {"TF_ENABLE_ONEDNN_OPTS": "0"}
+#: A target that runs a Python file: see `run_script`.
+SCRIPT = f"{__name__}:run_script"
 
 
 class Child:
@@ -71,10 +79,19 @@ class Child:
 
 
 class ForkServer:
-    """Starts functions of this package or of the tests in processes of their own."""
+    """Starts functions of this package or of the tests in new processes."""
 
     def __init__(self) -> None:
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "1"}
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("NAS_")},
+            "PYTHONHASHSEED": HASH_SEED,
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "MLFLOW_DISABLE_TELEMETRY": "1",
+            # Processes that share few cores would wait for each other's threads.
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            **NUMERICS,
+        }
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__],
             cwd=ROOT,
@@ -84,11 +101,11 @@ class ForkServer:
             text=True,
         )
         self._count = 0
-        self._asking = threading.Lock()
+        self._lock = threading.Lock()
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send one line, read one line."""
-        with self._asking:
+        """Send a request, and return the server's reply."""
+        with self._lock:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             return json.loads(self._process.stdout.readline())
@@ -105,11 +122,11 @@ class ForkServer:
         """Call a function in a new process.
 
         Args:
-            target: ``module:function``; what it returns is the exit code.
+            target: ``module:function``; its return value is the exit code.
             cwd: Working directory; output goes to files there.
-            tty: Name of a terminal that takes the place of the three streams.
+            tty: Name of a terminal that replaces the three standard streams.
             environment: Additional variables.
-            **arguments: JSON-able keyword arguments of the function.
+            **arguments: Keyword arguments of the function; must be JSON.
         """
         self._count += 1
         out, err = (cwd / f".process{self._count}.{name}" for name in ("out", "err"))
@@ -140,20 +157,16 @@ class ForkServer:
 
 @functools.cache
 def fork_server() -> ForkServer:
-    """The server of this test process."""
+    """The fork server of this test process, started on first use."""
     server = ForkServer()
     atexit.register(server.close)
     return server
 
 
-@functools.cache
-def _empty_store() -> Path:
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    target = f"{__name__}:create_store"
-    made = fork_server().run(target, cwd=folder, uri=f"sqlite:///{folder}/mlflow.db")
-    assert made.returncode == 0, made.err
-    return folder / "mlflow.db"
+def _create_in_child(uri: str) -> None:
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    child = fork_server().run(f"{__name__}:create_store", cwd=folder, uri=uri)
+    assert child.returncode == 0, child.err
 
 
 def new_store(folder: Path) -> str:
@@ -162,8 +175,7 @@ def new_store(folder: Path) -> str:
     Returns:
         Its URI.
     """
-    shutil.copy(_empty_store(), folder / "mlflow.db")
-    return f"sqlite:///{folder}/mlflow.db"
+    return stores.new_database(folder, _create_in_child)
 
 
 def command_line(words: list[str]) -> None:
@@ -172,6 +184,44 @@ def command_line(words: list[str]) -> None:
 
     sys.argv = ["keras-nas", *words]
     main()
+
+
+def run_module(module: str, arguments: list[str]) -> None:
+    """``python -m module arguments``."""
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def run_script(
+    file: str, arguments: Sequence[str] = (), path: Sequence[str] = (), without_us: bool = False
+) -> None:
+    """``python file arguments``.
+
+    Args:
+        file: Path of the script.
+        arguments: Its arguments.
+        path: Additional folders that it may import from.
+        without_us: Whether the package and its tests are not installed.
+    """
+    if without_us:
+        _remove_package()
+    sys.argv = [file, *arguments]
+    sys.path[:0] = [str(Path(file).parent), *path]
+    runpy.run_path(file, run_name="__main__")
+
+
+def _remove_package() -> None:
+    """Remove the package, its tests, and what they registered at Keras."""
+    import keras
+
+    ours = ("keras_nas_plugin", "tests")
+    for name in list(sys.modules):
+        if name.partition(".")[0] in ours:
+            sys.modules[name] = None  # so that importing it raises an error
+    objects = keras.saving.get_custom_objects()
+    for name, value in list(objects.items()):
+        if value.__module__.partition(".")[0] in ours:
+            del objects[name]
 
 
 def create_store(uri: str) -> None:
@@ -185,10 +235,10 @@ def _import_everything() -> None:
     for module in (
         "tensorflow keras keras_tuner mlflow mlflow.store.tracking.sqlalchemy_store "
         "mlflow.tensorflow sklearn.datasets h5py rich.live keras_nas_plugin.tuner "
-        "keras_nas_plugin.cli.main keras_nas_plugin.cli.progress keras_nas_plugin.cli.recipe "
+        "keras_nas_plugin.cli.main keras_nas_plugin.tracking.progress keras_nas_plugin.cli.recipe "
         "keras_nas_plugin.oracles.evolution keras_nas_plugin.oracles.random "
-        "keras_nas_plugin.tracking.mlflow_tracker keras_nas_plugin.registry "
-        "keras_nas_plugin.cli.reopening keras_nas_plugin.training.ended"
+        "keras_nas_plugin.tracking.mlflow.tracker keras_nas_plugin.registry "
+        "keras_nas_plugin.cli.finished_search keras_nas_plugin.retraining.read_only_oracle"
     ).split():
         importlib.import_module(module)
     # Frozen objects are not touched by the children's collections, so their pages stay shared.
@@ -242,8 +292,8 @@ def _run(request: dict[str, Any]) -> Any:
         streams = [terminal] * 3
     else:
         files = (request["out"], request["err"])
-        made = [os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in files]
-        streams = [os.open(os.devnull, os.O_RDONLY), *made]
+        outputs = [os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in files]
+        streams = [os.open(os.devnull, os.O_RDONLY), *outputs]
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     signal.signal(signal.SIGINT, signal.default_int_handler)

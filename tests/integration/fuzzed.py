@@ -1,4 +1,4 @@
-"""A small search in a process that others kill: alone, as a chief, or as a worker."""
+"""A small search that tests kill: as a single process, as a chief, or as a worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXPERIMENT, PROJECT, DONE = "fuzz", "fuzzed", "done"
 
 
 class Points(keras_tuner.HyperModel):
-    """Trials of a few epochs, every fourth of which fails."""
+    """Trials of a few epochs; one of the four kinds fails."""
 
     def __init__(self, epochs: int, pace: float) -> None:
         super().__init__()
@@ -46,13 +46,13 @@ class Points(keras_tuner.HyperModel):
 
 
 def search(*, store: str, max_trials: int, seed: int, epochs: int = 4, pace: float = 0.0) -> None:
-    """Search in the working directory; leaves the file `DONE` when it got through.
+    """Search in the working directory; creates the file `DONE` when it completes.
 
     Args:
         store: Where MLflow keeps runs.
         max_trials: How many trials to run.
-        seed: Of the proposals.
-        epochs: Of a trial.
+        seed: Seed of the proposals.
+        epochs: Epochs per trial.
         pace: Seconds per epoch.
     """
     oracle = RandomOracle(

@@ -1,4 +1,4 @@
-"""Searches whose processes and servers are killed at random, and what is wrong afterwards."""
+"""Kills processes and servers of searches at random, and audits the results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_nas_plugin.tracking.payload import points_of
-from keras_nas_plugin.tracking.records import SearchInfo, load_records
+from keras_nas_plugin.records.search import SearchInfo
+from keras_nas_plugin.records.trial import load_records
+from keras_nas_plugin.tracking.mlflow.payload import points_of
 from tests.integration.forkserver import Child, ForkServer, new_store
 from tests.integration.fuzzed import DONE, EXPERIMENT, PROJECT
 from tests.servers import Server, free_port, mlflow_server
@@ -22,25 +23,25 @@ COMMAND = "tests.integration.forkserver:command_line"
 FAULTS = ("duplicated", "lost", "repeated", "wrong", "running")
 
 _KILLS_PER_SEARCH = 5
-_LIMIT = 180.0  # seconds until a process hangs
-_LEAVES_WITHIN = 15.0  # of its chief
+_LIMIT = 180.0  # seconds after which a process counts as hanging
+_LEAVES_WITHIN = 15.0  # seconds in which a worker exits after its chief
 
 
 @dataclasses.dataclass
 class Tally:
-    """What came of some searches.
+    """The result of auditing one or more searches.
 
     Attributes:
-        kills: How often something was killed.
-        searches: How many there were.
-        expected: Runs that there should be: one per trial, one per search.
-        found: Those of them that are there.
-        duplicated: Runs that are there beside them.
-        points: Values of metrics that there should be.
-        lost: Those of them that are not there.
-        repeated: Values that are there twice, or should not be.
-        wrong: Runs whose status is not how the trial or the search ended.
-        running: Runs that are RUNNING.
+        kills: How many processes or servers were killed.
+        searches: How many searches were audited.
+        expected: Expected runs: one per trial and one per search.
+        found: Expected runs that exist.
+        duplicated: Additional runs of a trial or a search.
+        points: Expected values of metrics.
+        lost: Expected values that are missing.
+        repeated: Values that were logged twice or not expected.
+        wrong: Runs whose status differs from how the trial or the search ended.
+        running: Runs that are still RUNNING.
     """
 
     kills: int = 0
@@ -54,15 +55,15 @@ class Tally:
     wrong: int = 0
     running: int = 0
 
-    def __iadd__(self, other: Tally) -> Tally:
+    def __iadd__(self, tally: Tally) -> Tally:
         for field in dataclasses.fields(self):
-            mine, others = getattr(self, field.name), getattr(other, field.name)
-            setattr(self, field.name, mine + others)
+            own, added = getattr(self, field.name), getattr(tally, field.name)
+            setattr(self, field.name, own + added)
         return self
 
     @property
     def faults(self) -> dict[str, int]:
-        """Everything that should be 0."""
+        """The counts that must be 0."""
         return {name: getattr(self, name) for name in FAULTS} | {
             "missing": self.expected - self.found
         }
@@ -86,7 +87,7 @@ def audit(database: Path, project: Path, trials: int) -> Tally:
     tally.duplicated = len(children) - len(ids) + max(0, len(parents) - 1)
     tally.running = sum(run.info.status == "RUNNING" for run in runs)
     tally.wrong = sum(run.info.status != "FINISHED" for run in parents)
-    expected, there = Counter(), Counter()
+    expected, logged = Counter(), Counter()
     for trial_id, record in records.items():
         points, _ = points_of(record, search)
         expected.update((trial_id, p.key, p.step, p.value) for p in points)
@@ -96,17 +97,17 @@ def audit(database: Path, project: Path, trials: int) -> Tally:
         tally.wrong += run.data.tags["mlflow.parentRunId"] != parents[0].info.run_id
         for key in run.data.metrics:
             history = client.get_metric_history(run.info.run_id, key)
-            there.update((trial_id, key, p.step, p.value) for p in history)
-    # The curve of the search has a point for each trial that finished, and no step twice.
+            logged.update((trial_id, key, p.step, p.value) for p in history)
+    # The search's curve has one point per finished trial, each at its own step.
     best = client.get_metric_history(parents[0].info.run_id, "best_objective")
     scores = [record.score for record in records.values() if record.status == "FINISHED"]
     expected.update(("search", number) for number in range(len(scores)))
-    there.update(("search", number) for number in range(len({point.step for point in best})))
+    logged.update(("search", number) for number in range(len({point.step for point in best})))
     tally.repeated += len(best) - len({point.step for point in best})
     tally.wrong += max(best, key=lambda point: point.step).value != min(scores)
     tally.points = sum(expected.values())
-    tally.lost = sum((expected - there).values())
-    tally.repeated += sum((there - expected).values())
+    tally.lost = sum((expected - logged).values())
+    tally.repeated += sum((logged - expected).values())
     return tally
 
 
@@ -116,7 +117,7 @@ class Fuzz:
     Args:
         forks: Starts processes.
         root: An empty folder.
-        seed: Of the moments.
+        seed: Seed of the moments at which processes are killed.
         trials: Trials per search.
     """
 
@@ -139,26 +140,26 @@ class Fuzz:
         return mlflow_server(self.on_sqlite())
 
     def searches(self, kills: int, server: Server | None = None) -> Tally:
-        """Kill the search itself; each time it is started again."""
+        """Kill the process of the search, and restart it each time."""
         total = Tally()
         while total.kills < kills:
-            folder, store, database = self._place(server)
+            folder, store, database = self._new_search_store(server)
             seconds = self._lifetime(store)
             for number in range(_KILLS_PER_SEARCH + 1):
                 child = self._start(folder, store)
                 if number < _KILLS_PER_SEARCH and total.kills < kills:
                     time.sleep(self._rng.uniform(0, seconds))
-                    total.kills += _killed(child)
-                if _ended(child) == 0:
+                    total.kills += _kill_process(child)
+                if _exit_code(child) == 0:
                     break
             total += self._audit(folder, database)
         return total
 
     def workers(self, kills: int, server: Server | None = None) -> Tally:
-        """Kill one of two workers; each time it is started again under its name."""
+        """Kill one of two workers, and restart it under its name each time."""
         total = Tally()
         while total.kills < kills:
-            folder, store, database = self._place(server)
+            folder, store, database = self._new_search_store(server)
             seconds = self._lifetime(store)
             address = {
                 "KERASTUNER_ORACLE_IP": "127.0.0.1",
@@ -171,42 +172,42 @@ class Fuzz:
             for _ in range(_KILLS_PER_SEARCH):
                 time.sleep(self._rng.uniform(0, seconds))
                 name = f"tuner{self._rng.integers(2)}"
-                if total.kills < kills and _killed(processes[name]):
+                if total.kills < kills and _kill_process(processes[name]):
                     total.kills += 1
                     environment = {**address, "KERASTUNER_TUNER_ID": name}
                     processes[name] = self._start(folder, store, environment)
             chief = processes.pop("chief")
-            _check(chief, _ended(chief))
+            _check(chief, _exit_code(chief))
             for child in processes.values():
-                _leave(child)
+                _wait_for_worker(child)
             total += self._audit(folder, database)
         return total
 
     def servers(self, kills: int, server: Server) -> Tally:
-        """Kill the server; it comes back while the search runs, or after it."""
+        """Kill the server; it is restarted while the search runs, or after it."""
         return self._outages(kills, server, self._kill)
 
     def freezes(self, count: int, server: Server) -> Tally:
-        """Let the server hang until requests give up, and then carry out what it was sent."""
+        """Freeze the server until requests time out; it then carries out what it received."""
         return self._outages(count, server, self._freeze)
 
     def _outages(self, kills: int, server: Server, outage: Callable[[Server], None]) -> Tally:
         total = Tally()
         while total.kills < kills:
-            folder, store, database = self._place(server)
-            # Long enough for a server to come back while it runs.
+            folder, store, database = self._new_search_store(server)
+            # Long enough for the server to be restarted while the search runs.
             child = self._start(folder, store, {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}, pace=0.25)
             while child.poll() is None and total.kills < kills:
                 time.sleep(self._rng.uniform(0, 4))
                 if child.poll() is None:
                     outage(server)
                     total.kills += 1
-            _check(child, _ended(child))
+            _check(child, _exit_code(child))
             if not server.is_up():
                 server.start()
             words = ["sync", "--directory", "searches"]
-            done = self._forks.run(COMMAND, cwd=folder, words=words)
-            _check(done, done.returncode)
+            process = self._forks.run(COMMAND, cwd=folder, words=words)
+            _check(process, process.returncode)
             total += self._audit(folder, database)
         return total
 
@@ -221,7 +222,7 @@ class Fuzz:
         time.sleep(self._rng.uniform(0, 5))
         server.signal(signal.SIGCONT)
 
-    def _place(self, server: Server | None) -> tuple[Path, str, Path]:
+    def _new_search_store(self, server: Server | None) -> tuple[Path, str, Path]:
         """Folder of a new search, address of its store, and the database behind that."""
         if server is None:
             folder = self.on_sqlite()
@@ -252,14 +253,14 @@ class Fuzz:
         )
 
     def _lifetime(self, store: str) -> float:
-        """Seconds that a search takes when nobody disturbs it."""
+        """Seconds that an uninterrupted search takes."""
         kind = store.partition(":")[0]
         if kind not in self._seconds:
             folder = self.on_sqlite() if kind == "sqlite" else self._new_folder()
-            place = f"sqlite:///{folder}/mlflow.db" if kind == "sqlite" else store
+            store_uri = f"sqlite:///{folder}/mlflow.db" if kind == "sqlite" else store
             began = time.monotonic()
-            child = self._start(folder, place)
-            _check(child, _ended(child))
+            child = self._start(folder, store_uri)
+            _check(child, _exit_code(child))
             self._seconds[kind] = time.monotonic() - began
         return self._seconds[kind]
 
@@ -269,30 +270,30 @@ class Fuzz:
         return audit(database, folder / "searches" / PROJECT, self._trials)
 
 
-def _killed(child: Child) -> bool:
-    """Kill a process; False where it had ended."""
+def _kill_process(child: Child) -> bool:
+    """Kill a process; False if it had ended."""
     if child.poll() is not None:
         return False
     child.signal(signal.SIGKILL)
     return child.wait() == -signal.SIGKILL
 
 
-def _leave(worker: Child) -> None:
+def _wait_for_worker(worker: Child) -> None:
     """Wait for a worker whose chief has ended.
 
-    One that came back after the chief had left waits for it for ever (KerasTuner 1.4.8), and has
-    nothing to do; the chief stays for as long as a worker that it knows works.
+    A worker that restarts after the chief has exited waits for it forever (KerasTuner 1.4.8) and
+    is killed: it has nothing left to do, since the chief stays while a registered worker trains.
     """
     end = time.monotonic() + _LEAVES_WITHIN
     while worker.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
     if worker.poll() is None:
-        _killed(worker)
+        _kill_process(worker)
     else:
         _check(worker, worker.returncode)
 
 
-def _ended(child: Child) -> int:
+def _exit_code(child: Child) -> int:
     return child.wait(_LIMIT)
 
 

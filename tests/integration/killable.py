@@ -1,4 +1,4 @@
-"""A small search in a process that kills itself, or runs into a full disk, when it is told to."""
+"""A small search in a process that kills itself, or runs into a full disk, on request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.link", "sqlite3.connect"}
 
 
 class Moments:
-    """Counts what the process does that outlives it, and kills it at a given count."""
+    """Counts the lasting effects of the process, and kills it at a given count."""
 
     def __init__(self, kill_at: int | None) -> None:
         self.count = 0
@@ -65,7 +65,7 @@ class Moments:
 
 
 class Digits(keras_tuner.HyperModel):
-    """A conditional space, and a hyperparameter that only training asks for."""
+    """A conditional space, and a hyperparameter that only `fit` requests."""
 
     def __init__(self, attempt: int, moments: Moments) -> None:
         super().__init__()
@@ -86,8 +86,8 @@ class Digits(keras_tuner.HyperModel):
         model.optimizer.learning_rate = hp.Float("rate", 1e-3, 1e-1, sampling="log")
         self.moments.tick()
         logs = model.train_on_batch(x, y, return_dict=True)
-        seen = model.test_on_batch(*options["validation_data"], return_dict=True)
-        logs |= {f"val_{name}": value for name, value in seen.items()}
+        validation = model.test_on_batch(*options["validation_data"], return_dict=True)
+        logs |= {f"val_{name}": value for name, value in validation.items()}
         logs = {name: float(value) for name, value in logs.items()}
         for callback in options["callbacks"]:
             callback.set_model(model)
@@ -108,7 +108,7 @@ def search(
     full: str | None = None,
     kill_after: tuple[str, int] | None = None,
 ) -> None:
-    """Search in the working directory, and leave what it came to in a file.
+    """Search in the working directory, and write the result to a file.
 
     Args:
         attempt: How often the search was started before.
@@ -155,31 +155,31 @@ def search(
 
 
 def _kill_after(name: str, times: int) -> None:
-    """Kill the process right after a file was replaced for the given time."""
+    """Kill the process right after a file was replaced for the n-th time."""
     replace = os.replace
-    seen = 0
+    writes = 0
 
-    def last(source: Any, target: Any, **options: Any) -> None:
-        nonlocal seen
+    def replace_and_kill(source: Any, target: Any, **options: Any) -> None:
+        nonlocal writes
         replace(source, target, **options)
-        seen += Path(target).name == name
-        if seen == times:
+        writes += Path(target).name == name
+        if writes == times:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    os.replace = last
+    os.replace = replace_and_kill
 
 
 def _fill_disk(name: str) -> None:
-    """Let one replacement of a file fail as on a full disk."""
+    """Let one replacement of a file fail, as on a full disk."""
     replace = os.replace
-    seen = 0
+    writes = 0
 
-    def full(source: Any, target: Any, **options: Any) -> None:
-        nonlocal seen
-        seen += Path(target).name == name
-        if seen == (1 if name in ("search.json", "tuner0.json", "1.json") else 2):
-            seen += 1
+    def replace_or_fail(source: Any, target: Any, **options: Any) -> None:
+        nonlocal writes
+        writes += Path(target).name == name
+        if writes == (1 if name in ("search.json", "tuner0.json", "1.json") else 2):
+            writes += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
         replace(source, target, **options)
 
-    os.replace = full
+    os.replace = replace_or_fail

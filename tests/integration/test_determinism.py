@@ -1,4 +1,4 @@
-"""Same seed, same search: in another process, and whatever the order of Python's sets."""
+"""The same seed gives the same search, in another process and with other hash seeds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.integration.forkserver import HASH_SEED, NUMERICS
 
 TARGET = "tests.integration.forkserver:command_line"
 
@@ -39,15 +41,15 @@ def load_data():
 """
 
 
-def words(seed):
+def arguments(seed, trials=6):
     return (
-        f"search recipe.py --seed {seed} --deterministic --no-tracking --json --max-trials 6 "
-        "--epochs 2"
+        f"search recipe.py --seed {seed} --deterministic --no-tracking --json "
+        f"--max-trials {trials} --epochs 2"
     ).split()
 
 
 def outcome(text, folder):
-    """What has to be equal; how long it took need not be."""
+    """The results that must be equal, which excludes durations."""
     result = json.loads(text)
     trials = {}
     for path in sorted((folder / "searches" / "recipe").glob("trial_*/record.json")):
@@ -60,36 +62,37 @@ def outcome(text, folder):
 
 @pytest.fixture
 def folders(tmp_path):
-    made = [tmp_path / name for name in ("first", "second", "third")]
-    for folder in made:
+    paths = [tmp_path / name for name in ("first", "second", "third")]
+    for folder in paths:
         folder.mkdir()
         (folder / "recipe.py").write_text(RECIPE, encoding="utf-8")
-    return made
+    return paths
 
 
-def test_same_seed_same_search(folders, server):
-    # Real processes: those of one fork server would share the order of their sets.
-    script = Path(sys.executable).with_name("keras-nas")
-    processes = [
-        subprocess.Popen(
-            [script, *words(0)],
-            cwd=folder,
-            env={**os.environ, "PYTHONHASHSEED": seed, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for folder, seed in zip(folders[:2], "12", strict=True)
-    ]
-    other = server.run(TARGET, cwd=folders[2], words=words(1))
-    shown = [process.communicate(timeout=180) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], shown
-    assert other.returncode == 0, other.err
-    first, second = (outcome(out, dir_) for (out, _), dir_ in zip(shown, folders[:2], strict=True))
+def test_the_same_seed_gives_the_same_search_in_every_process(folders, server):
+    # A new interpreter: processes of the fork server share a hash seed and so the order of sets.
+    assert HASH_SEED != "2"
+    settings = {"PYTHONHASHSEED": "2", "TF_CPP_MIN_LOG_LEVEL": "3", **NUMERICS}
+    process = subprocess.run(
+        [Path(sys.executable).with_name("keras-nas"), *arguments(0)],
+        cwd=folders[0],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert process.returncode == 0, process.stderr
+    assert "\x1b" not in process.stderr and "\r" not in process.stderr, "plain when piped"
+    same, other_seed = (
+        server.run(TARGET, cwd=folder, words=words)
+        for folder, words in zip(folders[1:], (arguments(0), arguments(1, trials=2)), strict=True)
+    )
+    for child in (same, other_seed):
+        assert child.returncode == 0, child.err
+    first, second = outcome(process.stdout, folders[0]), outcome(same.out, folders[1])
     assert len(first["trials"]) == 6
     assert first == second
-    third = outcome(other.out, folders[2])
-    assert len(third["trials"]) == 6
-    assert [trial["values"] for trial in third["trials"].values()] != [
-        trial["values"] for trial in first["trials"].values()
-    ]
+    third = outcome(other_seed.out, folders[2])
+    assert len(third["trials"]) == 2
+    for trial_id, trial in third["trials"].items():
+        assert trial["values"] != first["trials"][trial_id]["values"]

@@ -22,26 +22,26 @@ def check(tally: Tally, kills: int) -> None:
     assert not any(tally.faults.values()), tally
 
 
-def test_killed_searches_leave_no_fault_in_sqlite(fuzz):
+def test_killed_searches_leave_no_errors_in_sqlite(fuzz):
     check(fuzz.searches(3), 3)
 
 
-def test_killed_workers_leave_no_fault_in_sqlite(fuzz):
+def test_killed_workers_leave_no_errors_in_sqlite(fuzz):
     check(fuzz.workers(3), 3)
 
 
-def test_killed_and_frozen_servers_leave_no_fault(fuzz):
+def test_killed_and_frozen_servers_leave_no_errors(fuzz):
     with fuzz.server().running() as server:
         check(fuzz.searches(2, server), 2)
         check(fuzz.servers(1, server), 1)
         check(fuzz.freezes(2, server), 2)
 
 
-def test_the_audit_finds_every_kind_of_fault(fuzz, tmp_path):
-    """A table of zeros says something only if it would not be zeros otherwise."""
+def test_the_audit_counts_every_kind_of_error(fuzz, tmp_path):
+    """Counts of zero are evidence only if the audit counts errors that exist."""
     from mlflow import MlflowClient
 
-    folder, store, database = fuzz._place(None)
+    folder, store, database = fuzz._new_search_store(None)
     child = fuzz._start(folder, store)
     assert child.wait() == 0, child.err
     project = folder / "searches" / PROJECT
@@ -61,7 +61,7 @@ def test_the_audit_finds_every_kind_of_fault(fuzz, tmp_path):
     changed = read_json(record)
     changed["curves"][0][0]["loss"] += 1
     write_json(record, changed)
-    found = audit(database, project, 5)
-    assert found.expected - found.found == 1
-    assert found.duplicated == found.running == 1
-    assert found.repeated >= 3 and found.lost >= 1 and found.wrong >= 2
+    audited = audit(database, project, 5)
+    assert audited.expected - audited.found == 1
+    assert audited.duplicated == audited.running == 1
+    assert audited.repeated >= 3 and audited.lost >= 1 and audited.wrong >= 2

@@ -1,4 +1,4 @@
-"""A search that is killed at any moment goes on as if nothing had happened."""
+"""A search that is killed at any moment resumes with the results of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from keras_nas_plugin.cli.main import cli
 from keras_nas_plugin.files import read_json
-from keras_nas_plugin.tracking.records import FINISHED, load_records
+from keras_nas_plugin.records.trial import FINISHED, load_records
 from tests.integration import harvest
 
 KILLS = 30
@@ -22,7 +22,7 @@ TARGET = "tests.integration.killable:search"
 
 @pytest.fixture(scope="module")
 def uninterrupted(server, new_store, tmp_path_factory):
-    """What the search comes to when nobody disturbs it, and how long its life is."""
+    """The result of the search without kills, and the number of its lasting effects."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     store = new_store(folder)
     before = time.monotonic()
@@ -32,13 +32,13 @@ def uninterrupted(server, new_store, tmp_path_factory):
     result["seconds"] = time.monotonic() - before
     result["runs"] = harvest.trial_runs(store, folder)
     assert len(result["trials"]) == len(result["runs"]) == TRIALS
-    late = {trial["values"]["rate"] for trial in result["trials"]}
-    assert len(late) > 1, "the late hyperparameter is searched too"
+    rates = {trial["values"]["rate"] for trial in result["trials"]}
+    assert len(rates) > 1, "the hyperparameter that only `fit` requests is searched too"
     return result
 
 
 class Searches:
-    """Searches one after the other, each killed until it gets through."""
+    """Runs one search after another, and restarts each one after a kill until it completes."""
 
     def __init__(self, server, new_store, root, reference):
         self.server, self.new_store, self.root = server, new_store, root
@@ -68,7 +68,7 @@ class Searches:
         )
 
     def ended(self, child):
-        """Check what a process left behind; the next one gets the same search."""
+        """Check what a process left behind; the next process resumes the same search."""
         code = child.wait()
         assert code in (0, -signal.SIGKILL), child.err
         self._check_no_second_training()
@@ -81,7 +81,7 @@ class Searches:
         self._note_finished()
 
     def _note_finished(self):
-        """Trials whose end is on the disk: no later process may train them again."""
+        """Note the trials whose records are on disk: no later process may train them again."""
         for record in load_records(self.folder / "searches" / "digits"):
             assert record.status == FINISHED
             values = json.dumps(dict(record.values), sort_keys=True)
@@ -94,7 +94,7 @@ class Searches:
             )
 
     def check_outcome(self):
-        """The search is what it would have been without the kills."""
+        """Check that the search equals the uninterrupted one."""
         result = read_json(self.folder / "result.json")
         assert result["trials"] == self.reference["trials"]
         assert result["best"] == self.reference["best"]
@@ -111,15 +111,15 @@ class Searches:
         assert set(completed) == {
             json.dumps(trial["values"], sort_keys=True) for trial in result["trials"]
         }
-        # A kill between the end of the training and its record costs that one training.
+        # A kill between the end of a training and its record loses that training.
         self.retrained += len(completed) - len(set(completed))
         assert len(completed) - len(set(completed)) <= self.attempt
         runs = harvest.trial_runs(self.store, self.folder)
         assert runs == self.reference["runs"]
 
 
-def test_thirty_kills_change_nothing(server, new_store, tmp_path, uninterrupted):
-    moments = np.random.default_rng(SEED)
+def test_thirty_kills_do_not_change_the_results(server, new_store, tmp_path, uninterrupted):
+    rng = np.random.default_rng(SEED)
     searches = Searches(server, new_store, tmp_path, uninterrupted)
     attempts = 0
     while searches.kills < KILLS:
@@ -127,17 +127,17 @@ def test_thirty_kills_change_nothing(server, new_store, tmp_path, uninterrupted)
         assert attempts < 3 * KILLS
         if attempts % 3:
             # At a write, a flush, a rename, or a statement to the database.
-            count = int(moments.integers(1, uninterrupted["changes"] // 2))
+            count = int(rng.integers(1, uninterrupted["changes"] // 2))
             searches.ended(searches.start(kill_at=count))
         else:
             child = searches.start()
-            time.sleep(moments.uniform(0, uninterrupted["seconds"] / 2))
+            time.sleep(rng.uniform(0, uninterrupted["seconds"] / 2))
             child.signal(signal.SIGKILL)
             searches.ended(child)
     if searches.attempt:
         searches.ended(searches.start())
     assert searches.kills == KILLS
-    # Each of them needs a kill in the few milliseconds between two files.
+    # A training is repeated only after a kill in the few milliseconds between two files.
     assert searches.retrained <= KILLS // 3
 
 
@@ -154,8 +154,8 @@ def test_a_killed_search_can_be_read(server, new_store, tmp_path, uninterrupted)
     )
     assert child.returncode == -signal.SIGKILL
     words = ["--directory", str(tmp_path / "searches"), "--json"]
-    shown = CliRunner().invoke(cli, ["trials", *words], catch_exceptions=False)
-    finished = json.loads(shown.stdout)
+    output = CliRunner().invoke(cli, ["trials", *words], catch_exceptions=False)
+    finished = json.loads(output.stdout)
     assert 2 <= len(finished) < TRIALS
     expected = {t["trial_id"]: t["score"] for t in uninterrupted["trials"]}
     assert {t["trial_id"]: t["score"] for t in finished}.items() <= expected.items()

@@ -1,4 +1,4 @@
-"""A full disk, or a kill between two files, loses nothing that finished."""
+"""A full disk, or a kill between the writing of two files, loses no finished trial."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from keras_nas_plugin.files import read_json
-from keras_nas_plugin.tracking.records import FINISHED, load_records
+from keras_nas_plugin.records.trial import FINISHED, load_records
 from tests.integration import harvest
 
 TRIALS = 4
@@ -38,8 +38,8 @@ def test_a_full_disk_loses_no_finished_trial(server, tmp_path, undisturbed, name
     assert child.returncode == 1
     assert "No space left on device" in child.err.splitlines()[-1]
     project = tmp_path / "searches" / "digits"
-    kept = list(load_records(project))
-    assert {record.status for record in kept} <= {FINISHED}
+    finished = list(load_records(project))
+    assert {record.status for record in finished} <= {FINISHED}
     before = len(harvest.completed(tmp_path))
     child = server.run(TARGET, cwd=tmp_path, attempt=1, max_trials=TRIALS)
     assert child.returncode == 0, child.err
@@ -47,13 +47,13 @@ def test_a_full_disk_loses_no_finished_trial(server, tmp_path, undisturbed, name
     assert result["trials"] == undisturbed["trials"]
     assert result["best"] == undisturbed["best"]
     after = len(harvest.completed(tmp_path)) - before
-    assert after == TRIALS - len(kept), "finished trials are not trained again"
+    assert after == TRIALS - len(finished), "finished trials are not trained again"
 
 
 @pytest.mark.parametrize(
-    ("name", "warning"), [("1.json", "Trial 1 cannot wait on disk"), ("run.json", "")]
+    ("name", "warning"), [("1.json", "Trial 1 cannot be saved to the outbox"), ("run.json", "")]
 )
-def test_a_disk_that_is_full_for_the_tracker_ends_no_search(
+def test_a_full_disk_for_files_of_the_tracker_does_not_end_the_search(
     server, new_store, tmp_path, undisturbed, name, warning
 ):
     store = new_store(tmp_path)
@@ -67,15 +67,17 @@ def test_a_disk_that_is_full_for_the_tracker_ends_no_search(
 @pytest.mark.parametrize(
     ("name", "times", "trained"),
     [
-        ("trial.json", 1, 0),  # proposed, and not counted
-        ("oracle.json", 2, 0),  # counted, and not started
-        ("checkpoint.weights.h5", 1, 0),  # trained, and its end not noted
-        ("record.json", 1, 1),  # ended, and the oracle was not told
-        ("trial.json", 2, 1),  # told, and the space that grew meanwhile was not saved
+        ("trial.json", 1, 0),  # proposed, but not in the oracle's file
+        ("oracle.json", 2, 0),  # in the oracle's file, but not started
+        ("checkpoint.weights.h5", 1, 0),  # trained, but without a record
+        ("record.json", 1, 1),  # recorded, but not reported to the oracle
+        ("trial.json", 2, 1),  # reported, but the enlarged space was not saved
         ("oracle.json", 3, 1),
     ],
 )
-def test_a_kill_between_two_files(server, tmp_path, undisturbed, name, times, trained):
+def test_a_kill_after_writing_a_file_loses_no_trial(
+    server, tmp_path, undisturbed, name, times, trained
+):
     options = {"cwd": tmp_path, "max_trials": TRIALS}
     child = server.run(TARGET, attempt=0, kill_after=[name, times], **options)
     assert child.returncode == -signal.SIGKILL, child.err

@@ -16,34 +16,34 @@ from keras_nas_plugin.oracles import NASOracle, RandomOracle, RegularizedEvoluti
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock
 from keras_nas_plugin.oracles.store import load_parents
-from keras_nas_plugin.strategies import RandomSearch
+from keras_nas_plugin.strategies import Proposal, RandomSearch
 from keras_nas_plugin.testing.driving import Search
 from keras_nas_plugin.testing.spaces import small_space
 
 
 class Fixed(RandomSearch):
-    """Proposes what it is told to."""
+    """Proposes the given values."""
 
     def __init__(self, values):
         super().__init__()
         self.values = values
 
     def ask(self, spec, rng, *, tried, pending):
-        return self.values
+        return Proposal(self.values)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"kind": "dense", "units": 9, "pool": True}, r"values\['units'\].*received 9"),
-        ({"kind": "dense", "units": 1}, "'pool'; received none"),
+        ({"kind": "dense", "units": 9, "pool": True}, r"values\['units'\].*got 9"),
+        ({"kind": "dense", "units": 1}, "'pool'; got none"),
         (
             {"kind": "dense", "units": 1, "pool": True, "bias": True},
-            "received 'bias', which is not",
+            "got 'bias', which is inactive",
         ),
     ],
 )
-def test_a_strategy_that_proposes_nonsense_is_named(tmp_path, values, message):
+def test_an_invalid_proposal_names_the_strategy(tmp_path, values, message):
     search = Search(
         lambda **options: NASOracle(Fixed(values), **options), tmp_path / "search", small_space
     )
@@ -51,7 +51,7 @@ def test_a_strategy_that_proposes_nonsense_is_named(tmp_path, values, message):
         search.start()
 
 
-def test_a_strategy_that_repeats_itself_is_named(tmp_path):
+def test_a_repeated_proposal_names_the_strategy(tmp_path):
     values = {"kind": "dense", "units": 1, "pool": True}
     search = Search(
         lambda **options: NASOracle(Fixed(values), **options), tmp_path / "search", small_space
@@ -61,21 +61,19 @@ def test_a_strategy_that_repeats_itself_is_named(tmp_path):
         search.start()
 
 
-def test_options_that_contradict_themselves_are_refused():
-    with pytest.raises(
-        SearchSpaceError, match="`max_trials` needs at least 1 or None; received 0"
-    ):
+def test_invalid_oracle_options_are_rejected():
+    with pytest.raises(SearchSpaceError, match="`max_trials` must be at least 1, or None; got 0"):
         RandomOracle("val_accuracy", max_trials=0)
     with pytest.raises(TypeError):
         RandomOracle("val_accuracy", sede=1)
 
 
-def test_no_seed_draws_one():
+def test_an_oracle_without_a_seed_draws_one():
     seeds = {RandomOracle("val_loss").seed for _ in range(5)}
     assert len(seeds) == 5
 
 
-def test_evolution_takes_its_sizes_from_the_budget():
+def test_default_evolution_sizes_depend_on_the_budget():
     for options, sizes in (
         ({"max_trials": 50}, (10, 3)),
         ({"max_trials": None}, (20, 5)),
@@ -86,14 +84,14 @@ def test_evolution_takes_its_sizes_from_the_budget():
         assert (strategy.population_size, strategy.tournament_size) == sizes
 
 
-def test_metrics_without_the_objective_are_refused(tmp_path):
+def test_metrics_without_the_objective_are_rejected(tmp_path):
     search = Search(RandomOracle, tmp_path / "search")
     trial = search.start()
-    with pytest.raises(ObjectiveError, match=r"needs \['score'\].*received \['accuracy'\]"):
+    with pytest.raises(ObjectiveError, match=r"of `objective`, \['score'\]; got \['accuracy'\]"):
         search.oracle.update_trial(trial.trial_id, {"accuracy": 1.0})
 
 
-def test_the_signed_sum_of_several_objectives_counts(tmp_path):
+def test_several_objectives_are_scored_by_their_signed_sum(tmp_path):
     objectives = [keras_tuner.Objective("acc", "max"), keras_tuner.Objective("size", "min")]
     search = Search(RandomOracle, tmp_path / "search", objective=objectives)
     for accuracy, size in ((0.5, 0.25), (0.75, 0.125), (1.0, 3.0)):
@@ -116,7 +114,7 @@ def test_the_message_of_the_last_failure_is_reported(tmp_path):
         search.oracle.end_trial(trial)
 
 
-def test_successes_in_between_reset_the_count_of_failures(tmp_path):
+def test_a_success_resets_the_count_of_consecutive_failures(tmp_path):
     search = Search(RandomOracle, tmp_path / "search", max_consecutive_failed_trials=2)
     for score in (None, 1.0, None, 1.0, None):
         search.finish(search.start(), score)
@@ -124,7 +122,7 @@ def test_successes_in_between_reset_the_count_of_failures(tmp_path):
         search.finish(search.start(), None)
 
 
-def test_a_chief_keeps_an_error_for_the_end_and_stops_the_workers(tmp_path, monkeypatch):
+def test_a_strategy_error_in_the_chief_stops_the_workers_and_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
     search = Search(
@@ -142,32 +140,32 @@ def test_a_chief_keeps_an_error_for_the_end_and_stops_the_workers(tmp_path, monk
         search.start("tuner1")
 
 
-def test_the_lock_opens_on_every_way_out_and_copies_as_a_fresh_one():
+def test_the_lock_is_released_after_an_error_and_its_copy_is_unlocked():
     lock = OracleLock()
     with pytest.raises(ZeroDivisionError), lock, lock:
         raise ZeroDivisionError
     with lock:
-        other = copy.deepcopy(lock)
-        taken = []
-        thread = threading.Thread(target=lambda: taken.append(other.__enter__()), daemon=True)
+        copied = copy.deepcopy(lock)
+        acquired = []
+        thread = threading.Thread(target=lambda: acquired.append(copied.__enter__()), daemon=True)
         thread.start()
         thread.join(10.0)
-    assert taken == [None], "the copy of a held lock is held"
+    assert acquired == [None], "the copy of a held lock must not be held"
 
 
 def test_a_ledger_ranks_finite_scores_in_both_directions():
     for maximise, expected in ((True, ["c", "a", "d"]), (False, ["a", "d", "c"])):
         ledger = Ledger()
         scores = {"a": 1.0, "b": None, "c": 2.0, "d": 1.0, "e": float("inf"), "f": float("nan")}
-        for place, (trial_id, score) in enumerate(scores.items()):
-            assert ledger.end(trial_id, score, maximise=maximise) == place
+        for position, (trial_id, score) in enumerate(scores.items()):
+            assert ledger.end(trial_id, score, maximise=maximise) == position
         assert ledger.end("c", 2.0, maximise=maximise) == 2
         assert list(ledger.best(10)) == expected
         assert list(ledger.best(1)) == expected[:1]
         assert ledger.ended("nobody") is None
 
 
-def test_a_ledger_forgets_the_former_configuration_of_a_trial():
+def test_a_ledger_replaces_the_configuration_of_a_trial():
     ledger = Ledger()
     ledger.record_key("0", "x")
     ledger.record_key("1", "x")
@@ -177,7 +175,7 @@ def test_a_ledger_forgets_the_former_configuration_of_a_trial():
     assert not ledger.tried("x") and ledger.tried("y") and not ledger.tried("z")
 
 
-def test_every_strategy_of_the_command_line_is_an_oracle():
+def test_every_named_strategy_is_an_exported_oracle():
     for name in oracles.STRATEGIES.values():
         assert issubclass(getattr(oracles, name), NASOracle)
         assert name in oracles.__all__
@@ -185,8 +183,8 @@ def test_every_strategy_of_the_command_line_is_an_oracle():
         oracles.Nobody  # noqa: B018
 
 
-def test_whose_child_a_trial_is_outlives_a_reload(tmp_path):
-    """In the trials' files, from where records take it."""
+def test_parents_of_trials_survive_a_reload(tmp_path):
+    """In the files of the trials, from which records read them."""
     search = Search(RegularizedEvolutionOracle, tmp_path / "search", population_size=4)
     for number in range(16):
         search.finish(search.start(), float(number % 7))

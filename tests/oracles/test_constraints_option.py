@@ -12,8 +12,8 @@ from keras_nas_plugin.testing.spaces import small_space
 LIMITS = [Constraint("size", max=100), Constraint("accuracy", min=0.5)]
 
 
-class Listening(RandomSearch):
-    """Remembers scores and violations by trial."""
+class RecordingStrategy(RandomSearch):
+    """Records scores and violations by trial."""
 
     def __init__(self, *, multi_objective=False):
         super().__init__()
@@ -26,7 +26,7 @@ class Listening(RandomSearch):
 
 def search_of(folder, *, multi_objective=False, constraints=LIMITS, **options):
     def make(**more):
-        return NASOracle(Listening(multi_objective=multi_objective), **more)
+        return NASOracle(RecordingStrategy(multi_objective=multi_objective), **more)
 
     return Search(make, folder / "search", small_space, constraints=constraints, **options)
 
@@ -48,16 +48,16 @@ TRIALS = [
 ]
 
 
-def test_a_trial_that_breaks_a_constraint_is_complete_but_never_best(tmp_path):
+def test_an_infeasible_trial_is_completed_but_never_best(tmp_path):
     search = search_of(tmp_path)
     ended = [report(search, metrics) for metrics in TRIALS]
     assert {trial.status for trial in ended} == {TrialStatus.COMPLETED}
     assert [trial.score for trial in ended] == [metrics["score"] for metrics in TRIALS]
-    # Both limits are allowed values themselves.
+    # The limits themselves are feasible values.
     assert search.best_ids() == ["00", "03"] == search.reopened().best_ids()
 
 
-def test_a_strategy_with_one_objective_hears_of_a_failure(tmp_path):
+def test_a_single_objective_strategy_is_told_that_infeasible_trials_failed(tmp_path):
     search = search_of(tmp_path)
     for metrics in TRIALS:
         report(search, metrics)
@@ -68,11 +68,11 @@ def test_a_strategy_with_one_objective_hears_of_a_failure(tmp_path):
         "03": ((0.4,), 0.0),
         "04": (None, float("inf")),
     }
-    for one in (search, search.reopened()):
-        assert one.oracle.strategy.heard == expected
+    for current in (search, search.reopened()):
+        assert current.oracle.strategy.heard == expected
 
 
-def test_a_strategy_with_several_objectives_hears_scores_and_violation(tmp_path):
+def test_a_multi_objective_strategy_is_told_scores_and_violation(tmp_path):
     objectives = [keras_tuner.Objective("score", "max"), keras_tuner.Objective("size", "min")]
     search = search_of(tmp_path, multi_objective=True, objective=objectives)
     for metrics in TRIALS[:3]:
@@ -84,7 +84,7 @@ def test_a_strategy_with_several_objectives_hears_scores_and_violation(tmp_path)
     }
 
 
-def test_the_metric_at_the_best_epoch_counts(tmp_path):
+def test_constraints_apply_to_metrics_at_the_best_epoch(tmp_path):
     search = search_of(tmp_path, constraints=[Constraint("size", max=100)])
     trial = search.start()
     for step, (score, size) in enumerate([(0.5, 300), (0.9, 90), (0.7, 200)]):
@@ -94,22 +94,22 @@ def test_the_metric_at_the_best_epoch_counts(tmp_path):
     assert search.best_ids() == ["00"]
 
 
-def test_a_metric_that_training_does_not_report_is_named(tmp_path):
+def test_a_missing_constraint_metric_is_named(tmp_path):
     search = search_of(tmp_path)
     trial = search.start()
-    with pytest.raises(ObjectiveError, match=r"`constraints` needs \['accuracy'\] among the"):
+    with pytest.raises(ObjectiveError, match=r"include those of `constraints`, \['accuracy'\]"):
         search.oracle.update_trial(trial.trial_id, {"score": 1.0, "size": 3})
     assert not search.oracle.get_trial(trial.trial_id).metrics.metrics
 
 
-def test_failed_trials_break_nothing(tmp_path):
+def test_failed_trials_have_no_violation(tmp_path):
     search = search_of(tmp_path)
     search.finish(search.start(), None)
     assert search.oracle.strategy.heard == {"00": (None, 0.0)}
     assert search.reopened().best_ids() == []
 
 
-def test_other_limits_count_for_trials_that_ended_before(tmp_path):
+def test_changed_limits_apply_to_ended_trials(tmp_path):
     search = search_of(tmp_path)
     for metrics in TRIALS:
         report(search, metrics)
@@ -119,7 +119,7 @@ def test_other_limits_count_for_trials_that_ended_before(tmp_path):
     assert search_of(tmp_path, constraints=()).best_ids() == ["01", "02", "04", "00", "03"]
 
 
-def test_evolution_breeds_from_those_that_keep_the_limits(tmp_path):
+def test_the_evolution_population_holds_only_feasible_trials(tmp_path):
     limits = [Constraint("size", max=1)]
     search = Search(
         RegularizedEvolutionOracle,
@@ -128,14 +128,14 @@ def test_evolution_breeds_from_those_that_keep_the_limits(tmp_path):
         constraints=limits,
         max_trials=None,
     )
-    kept = set()
+    feasible = set()
     while (trial := search.start()).status == TrialStatus.RUNNING:
         values = trial.hyperparameters.values
         size = 1 if values["kind"] == "dense" else 2
-        kept |= {trial.trial_id} if size == 1 else set()
+        feasible |= {trial.trial_id} if size == 1 else set()
         search.oracle.update_trial(trial.trial_id, {"score": 0.5 * size, "size": size})
         trial.status = TrialStatus.COMPLETED
         search.oracle.end_trial(trial)
-    assert len(search.oracle.trials) == 12 and len(kept) == 6
-    alive = {one.trial_id for one in search.oracle.strategy.population}
-    assert alive == kept == set(search.best_ids())
+    assert len(search.oracle.trials) == 12 and len(feasible) == 6
+    population = {member.trial_id for member in search.oracle.strategy.population}
+    assert population == feasible == set(search.best_ids())

@@ -1,4 +1,4 @@
-"""Candidates that are really built and scored, with `NASTuner` and without."""
+"""Candidates that are built and scored, with `NASTuner` and with a plain tuner."""
 
 import json
 import math
@@ -13,7 +13,8 @@ import pytest
 from keras_nas_plugin import GradientProxyOracle, MLflowTracker, NASTuner
 from keras_nas_plugin.errors import NASError, StrategyError
 from keras_nas_plugin.evaluation.constraints import Constraint
-from keras_nas_plugin.oracles.gradient_proxy import DEFAULT_PROXIES, default_pool
+from keras_nas_plugin.oracles.gradient_proxy import DEFAULT_PROXIES
+from keras_nas_plugin.records.trial import load_records
 from keras_nas_plugin.space import (
     Identity,
     Layer,
@@ -23,11 +24,10 @@ from keras_nas_plugin.space import (
     SpaceHyperModel,
     ValueChoice,
 )
-from keras_nas_plugin.tracking.records import load_records
 from tests.integration import forkserver
 
 NAMES = ["synflow", "naswot", "jacob_cov", "params", "flops"]
-PLACES = ["predicted_rank"]
+RANK_NAMES = ["predicted_rank"]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,8 @@ def build(hp):
     for layer in range(hp.Int("layers", 1, 3)):
         model.add(keras.layers.Dense(hp.Choice(f"units{layer}", [2, 8, 32]), "relu"))
     model.add(keras.layers.Dense(2, "softmax"))
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss = "sparse_categorical_crossentropy"
+    model.compile("sgd", loss, metrics=["accuracy"], run_eagerly=True)
     return model
 
 
@@ -59,9 +60,10 @@ def space():
         Sequential(Repeat(block, 1, 3), Layer("Dense", units=2, activation="softmax")),
         inputs=(6,),
         compile={
-            "optimizer": "adam",
+            "optimizer": "sgd",
             "loss": "sparse_categorical_crossentropy",
             "metrics": ["accuracy"],
+            "run_eagerly": True,
         },
     )
 
@@ -90,29 +92,31 @@ def lines(folder):
 
 
 @pytest.mark.parametrize("strategy", ["ranker", "gradient"])
-def test_a_search_is_scored_logged_and_calibrated(tmp_path, data, strategy):
+def test_proxies_are_recorded_logged_and_compared_with_scores(tmp_path, data, strategy):
     uri = forkserver.new_store(tmp_path)
     tracker = MLflowTracker(experiment="proxies", tracking_uri=uri)
     search = tuner(tmp_path, build, tracker=tracker, strategy=strategy)
     search.search(epochs=1, verbose=0, **data)
     records = list(load_records(search.project_dir))
-    assert [one.status for one in records] == ["FINISHED"] * 6
-    for number, one in enumerate(records):
-        # A network may be as bad as can be by a proxy; that is not a number to log.
-        assert {"params", "flops"} <= set(one.proxies) <= set(NAMES + PLACES), one.trial_id
-        assert ("predicted_rank" in one.proxies) == (number >= 3)
-        assert all(map(math.isfinite, one.proxies.values()))
-    # The pool, and what was scored for the proposals that the model made.
+    assert [record.status for record in records] == ["FINISHED"] * 6
+    for number, record in enumerate(records):
+        # The worst value of a proxy is infinite, and only finite values are recorded.
+        assert {"params", "flops"} <= set(record.proxies) <= set(NAMES + RANK_NAMES), (
+            record.trial_id
+        )
+        assert ("predicted_rank" in record.proxies) == (number >= 3)
+        assert all(map(math.isfinite, record.proxies.values()))
+    # The pool, and the candidates scored for proposals of the model.
     header, *scored = lines(tmp_path)
     assert header["proxies"] == NAMES
     architectures = [line["architecture"] for line in scored]
     assert len(set(architectures)) == len(architectures) >= 10
 
     client = mlflow.MlflowClient(uri)
-    runs = [client.get_run(tracker.run_id(one.trial_id)) for one in records]
-    for one, run in zip(records, runs, strict=True):
+    runs = [client.get_run(tracker.run_id(record.trial_id)) for record in records]
+    for record, run in zip(records, runs, strict=True):
         logged = run.data.metrics
-        for name, value in one.proxies.items():
+        for name, value in record.proxies.items():
             assert logged[f"proxy/{name}"] == pytest.approx(value)
         assert 1 <= logged["proxy/observed_rank"] <= 6
     parent = client.get_run(tracker.parent_run_id).data.metrics
@@ -122,53 +126,58 @@ def test_a_search_is_scored_logged_and_calibrated(tmp_path, data, strategy):
     assert [point.step for point in history] == [4, 5, 6]
 
 
-def test_the_best_by_their_proxies_come_first(tmp_path, data):
-    """With the number of parameters as the only proxy."""
+def test_the_first_trials_are_the_best_by_their_proxies(tmp_path, data):
+    """The number of parameters is the only proxy."""
     search = tuner(tmp_path, build, max_trials=3, proxies=["params"], pool_size=20)
     search.search(epochs=1, verbose=0, **data)
-    known = sorted((line["scores"]["params"] for line in lines(tmp_path)[1:]), reverse=True)
-    ran = [one.proxies["params"] for one in load_records(search.project_dir)]
-    # The second is a random one.
-    assert ran[0] == known[0] and ran[2] == next(one for one in known[1:] if one != ran[1])
-    assert ran == [one.costs["parameters"] for one in load_records(search.project_dir)]
+    parameters = sorted((line["scores"]["params"] for line in lines(tmp_path)[1:]), reverse=True)
+    trained = [record.proxies["params"] for record in load_records(search.project_dir)]
+    # The second trial is random.
+    assert trained[0] == parameters[0] and trained[2] == next(
+        count for count in parameters[1:] if count != trained[1]
+    )
+    assert trained == [record.costs["parameters"] for record in load_records(search.project_dir)]
 
 
-def test_a_resumed_search_scores_nothing_again_and_goes_on_the_same(tmp_path, data, monkeypatch):
-    straight = tuner(tmp_path / "straight", space())
+def test_a_resumed_search_reuses_scores_and_makes_the_same_proposals(tmp_path, data, monkeypatch):
+    few = {"proxies": ["naswot", "params"]}
+    straight = tuner(tmp_path / "straight", space(), **few)
     straight.search(epochs=1, verbose=0, **data)
-    first = tuner(tmp_path / "resumed", space(), max_trials=4)
+    first = tuner(tmp_path / "resumed", space(), max_trials=4, **few)
     first.search(epochs=1, verbose=0, **data)
     before = lines(tmp_path / "resumed")
-    # A process that was killed while it wrote.
+    # As if the process was killed while writing.
     with open(tmp_path / "resumed" / "search" / "proxies.jsonl", "a") as file:
         file.write('{"architecture": "ha')
-    second = tuner(tmp_path / "resumed", space(), resume=True)
+    second = tuner(tmp_path / "resumed", space(), resume=True, **few)
     built = []
     score = second.oracle.scores._compute
     monkeypatch.setattr(
-        second.oracle.scores, "_compute", lambda values: built.append(values) or score(values)
+        second.oracle.scores, "_compute", lambda *args: built.append(args) or score(*args)
     )
     second.search(epochs=1, verbose=0, **data)
     after = lines(tmp_path / "resumed")
     assert after[: len(before)] == before
     assert len(after) == len(before) + len(built)
     proposals = [
-        [one.values for one in load_records(search.project_dir)] for search in (straight, second)
+        [record.values for record in load_records(search.project_dir)]
+        for search in (straight, second)
     ]
     assert proposals[0] == proposals[1]
 
 
 def test_equal_architectures_are_scored_once(tmp_path, data):
     hypermodel = space()
-    search = tuner(tmp_path, hypermodel, max_trials=2, pool_size=40)
+    search = tuner(tmp_path, hypermodel, max_trials=2, pool_size=40, proxies=["params"])
     search.search(epochs=1, verbose=0, **data)
     pool = search.oracle.strategy.pool(search.oracle.spec)
     assert len(lines(tmp_path)) - 1 < len(pool.codes)
 
 
-def test_a_stock_tuner_takes_it_with_a_hypermodel_and_a_batch(tmp_path, data):
+def test_a_plain_keras_tuner_search_requires_a_hypermodel_and_a_batch(tmp_path, data):
     batch = (data["x"][:16], data["y"][:16])
     options = {"pool_size": 5, "initial_trials": 2, "seed": 0}
+    options["proxies"] = ["naswot", "params"]
     oracle = GradientProxyOracle("val_accuracy", 3, hypermodel=build, batch=batch, **options)
     search = keras_tuner.Tuner(oracle, build, directory=tmp_path, project_name="search")
     search.search(epochs=1, verbose=0, **data)
@@ -176,11 +185,14 @@ def test_a_stock_tuner_takes_it_with_a_hypermodel_and_a_batch(tmp_path, data):
     assert search.oracle.get_best_trials(1)[0].metrics.get_best_value("proxy/params") > 0
     bare = GradientProxyOracle("val_accuracy", 3, **options)
     search = keras_tuner.Tuner(bare, build, directory=tmp_path, project_name="other")
-    with pytest.raises(NASError, match="needs `hypermodel` and `batch`"):
+    with pytest.raises(
+        NASError,
+        match="`(hypermodel|batch)` must be set .* `NASTuner` sets `hypermodel` and `batch`",
+    ):
         search.search(epochs=1, verbose=0, **data)
 
 
-def test_data_sets_give_a_batch_and_generators_need_one(tmp_path, data):
+def test_datasets_provide_a_batch_and_generators_require_one(tmp_path, data):
     import tensorflow as tf
 
     dataset = tf.data.Dataset.from_tensor_slices((data["x"], data["y"])).batch(8)
@@ -193,49 +205,53 @@ def test_data_sets_give_a_batch_and_generators_need_one(tmp_path, data):
             yield data["x"][:8], data["y"][:8]
 
     search = tuner(tmp_path / "generator", build, max_trials=1)
-    with pytest.raises(NASError, match="received no `batch`"):
+    with pytest.raises(NASError, match="`batch` must be set"):
         search.search(
             rows(), steps_per_epoch=1, epochs=1, verbose=0, validation_data=data["validation_data"]
         )
 
 
-def test_what_cannot_be_built_or_scored_is_the_worst(tmp_path, data, caplog):
+def test_candidates_that_cannot_be_built_rank_worst(tmp_path, data, caplog):
     def fragile(hp):
         model = build(hp)
         if hp.get("layers") == 3:
             raise ValueError("three layers are too many")
         return model
 
-    search = tuner(tmp_path, fragile, max_trials=3, pool_size=20)
+    few = ["naswot", "params"]
+    search = tuner(tmp_path, fragile, max_trials=3, pool_size=20, proxies=few)
     search.search(epochs=1, verbose=0, **data)
     assert "counts as the worst: three layers are too many" in caplog.text
     scores = [line["scores"] for line in lines(tmp_path)[1:]]
-    lost = [one for one in scores if one["params"] is None]
-    assert 0 < len(lost) < len(scores) and all(set(one.values()) == {None} for one in lost)
-    assert all(one.values["layers"] < 3 for one in load_records(search.project_dir))
+    unscored = [proxies for proxies in scores if proxies["params"] is None]
+    assert 0 < len(unscored) < len(scores) and all(
+        set(proxies.values()) == {None} for proxies in unscored
+    )
+    assert all(record.values["layers"] < 3 for record in load_records(search.project_dir))
 
 
-def test_what_a_constraint_refuses_is_not_scored(tmp_path, data):
-    """And may be scored in the same search under another constraint."""
+def test_infeasible_candidates_are_not_scored(tmp_path, data):
+    """They are scored once the search is resumed without the constraint."""
     small = [Constraint("params", max=150)]
-    search = tuner(tmp_path, build, max_trials=4, constraints=small)
+    few = ["naswot", "params"]
+    search = tuner(tmp_path, build, max_trials=4, constraints=small, proxies=few)
     search.search(epochs=1, verbose=0, **data)
     scores = [line["scores"] for line in lines(tmp_path)[1:]]
-    known = [one["params"] for one in scores if one["params"] is not None]
-    assert 0 < len(known) < len(scores) and max(known) <= 150
+    feasible = [proxies["params"] for proxies in scores if proxies["params"] is not None]
+    assert 0 < len(feasible) < len(scores) and max(feasible) <= 150
     pool = search.oracle.strategy.pool(search.oracle.spec)
-    assert len(pool.codes) <= len(known)
-    ran = [one.costs["parameters"] for one in load_records(search.project_dir)]
-    assert len(ran) == 4 and max(ran) <= 150
+    assert len(pool.codes) <= len(feasible)
+    trained = [record.costs["parameters"] for record in load_records(search.project_dir)]
+    assert len(trained) == 4 and max(trained) <= 150
 
-    search = tuner(tmp_path, build, max_trials=8, resume=True, constraints=[])
+    search = tuner(tmp_path, build, max_trials=8, resume=True, constraints=[], proxies=few)
     search.search(epochs=1, verbose=0, **data)
     scores = [line["scores"] for line in lines(tmp_path)[1:]]
-    assert None not in [one["params"] for one in scores]
-    assert max(one["params"] for one in scores) > 150
+    assert None not in [proxies["params"] for proxies in scores]
+    assert max(proxies["params"] for proxies in scores) > 150
 
 
-def test_the_budget_ends_a_search_that_scores(tmp_path, data):
+def test_the_time_budget_stops_the_scoring_of_candidates(tmp_path, data):
     def slow(hp):
         time.sleep(0.3)
         return build(hp)
@@ -248,9 +264,9 @@ def test_the_budget_ends_a_search_that_scores(tmp_path, data):
     assert len(lines(tmp_path)) < 30
 
 
-def test_a_batch_that_suits_no_model_is_an_error(tmp_path, data):
+def test_a_batch_that_fits_no_candidate_is_an_error(tmp_path, data):
     wrong = (data["x"][:8, :3], data["y"][:8])
-    search = tuner(tmp_path, build, batch=wrong, pool_size=12)
+    search = tuner(tmp_path, build, batch=wrong, pool_size=12, proxies=["naswot"])
     with pytest.raises(NASError, match="none of the first 10 candidates can be scored"):
         search.search(epochs=1, verbose=0, **data)
 
@@ -258,24 +274,24 @@ def test_a_batch_that_suits_no_model_is_an_error(tmp_path, data):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"strategy": "bayes"}, "`strategy` needs one of ranker, gradient; received 'bayes'"),
-        ({"batch": np.zeros((3, 4))}, "`batch` needs a pair"),
-        ({"proxies": "synflow"}, "`proxies` needs a list"),
-        ({"proxies": []}, "`proxies` needs a list"),
-        ({"proxies": ["synfow"]}, "`proxies` needs .* received 'synfow'"),
-        ({"initialisations": 0}, "`initialisations` needs at least 1"),
-        ({"pool_size": 1}, "`pool_size` needs at least 2"),
-        ({"hypermodel": 3}, "`hypermodel` needs a function"),
+        ({"strategy": "bayes"}, "`strategy` must be one of ranker, gradient; got 'bayes'"),
+        ({"batch": np.zeros((3, 4))}, "`batch` must be a pair"),
+        ({"proxies": "synflow"}, "`proxies` must be a list"),
+        ({"proxies": []}, "`proxies` must be a list"),
+        ({"proxies": ["synfow"]}, "`proxies` must be .* got 'synfow'"),
+        ({"initialisations": 0}, "`initialisations` must be at least 1"),
+        ({"pool_size": 1}, "`pool_size` must be at least 2"),
+        ({"hypermodel": 3}, "`hypermodel` must be a function"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(options, message):
+def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(NASError, match=message):
         GradientProxyOracle("val_accuracy", **options)
 
 
-def test_defaults():
+def test_default_proxies_and_pool_sizes():
     oracle = GradientProxyOracle("val_accuracy")
     assert list(oracle.scores.names) == NAMES and len(DEFAULT_PROXIES) == 5
-    assert oracle.strategy.pool_size == default_pool(100) == 200
+    assert (oracle.strategy.pool_size, oracle.strategy.first_pool) == (200, 16)
     with pytest.raises(StrategyError):
         oracle.scores({"units": 3})

@@ -16,7 +16,7 @@ from keras_nas_plugin.oracles import (
     RegularizedEvolutionOracle,
     SuccessiveHalvingOracle,
 )
-from keras_nas_plugin.project import last_epoch_file
+from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.space.fidelity import configuration, fidelity_of
 from keras_nas_plugin.strategies import RandomSearch
 from keras_nas_plugin.testing import proxied
@@ -38,7 +38,7 @@ def halving(folder, *, make=SuccessiveHalvingOracle, **options):
 
 
 def run(search, outcome=lambda values: float(values["x"])):
-    """Run to the end with one worker; all trials in the order of their starts."""
+    """Run to the end with one worker; returns all trials in the order of their starts."""
     trials = []
     while (trial := search.start()).status == TrialStatus.RUNNING:
         search.finish(trial, outcome(trial.hyperparameters.values))
@@ -53,7 +53,7 @@ def levels(trials):
 # ---------------------------------------------------------------------- promotions
 
 
-def test_a_promotion_has_its_parents_values_and_says_how_far_it_trains(tmp_path):
+def test_a_promotion_has_the_values_of_its_parent_and_the_epochs_of_its_rung(tmp_path):
     trials = {t.trial_id: t for t in run(halving(tmp_path / "s"))}
     rungs = {0: (0, 1), 1: (1, 3), 2: (3, 9)}
     for trial in trials.values():
@@ -69,11 +69,11 @@ def test_a_promotion_has_its_parents_values_and_says_how_far_it_trains(tmp_path)
             assert parent["tuner/epochs"] == initial
 
 
-def test_max_trials_counts_configurations_and_the_best_is_trained_in_full(tmp_path):
+def test_max_trials_counts_configurations_and_the_best_reaches_the_top_rung(tmp_path):
     search = halving(tmp_path / "s", max_trials=27)
     trials = run(search)
     at = [levels(trials).count(rung) for rung in range(3)]
-    # A third of each rung at least; early ones were promoted when they still were the best.
+    # At least a third of each rung; early trials were promoted while they were the best.
     assert at[0] == 27 and 9 <= at[1] <= 18 and 3 <= at[2] <= at[1] // 2
     assert len(search.oracle.trials) == sum(at) and search.oracle.remaining_trials() == 0
     best = max(trial.hyperparameters.values["x"] for trial in trials)
@@ -82,43 +82,43 @@ def test_max_trials_counts_configurations_and_the_best_is_trained_in_full(tmp_pa
     assert values["x"] == best and values["tuner/epochs"] == 9
 
 
-def test_the_epochs_are_those_that_the_tuner_says_unless_they_are_given(tmp_path):
+def test_max_epochs_default_to_the_epochs_of_the_tuner(tmp_path):
     oracle = SuccessiveHalvingOracle("val_loss")
     assert oracle.train_in_rungs(27) == 27
     assert oracle.rungs.epochs == (3, 9, 27)
     oracle = SuccessiveHalvingOracle("val_loss", min_epochs=1, max_epochs=16, factor=4)
     assert oracle.train_in_rungs() == oracle.train_in_rungs(16) == 16
     assert oracle.rungs.epochs == (1, 4, 16)
-    with pytest.raises(StrategyError, match="`max_epochs` needs to be .* received 16 and 10"):
+    with pytest.raises(StrategyError, match="`max_epochs` must equal .* got 16 and 10"):
         oracle.train_in_rungs(10)
-    with pytest.raises(StrategyError, match="one of them not given; received None and None"):
+    with pytest.raises(StrategyError, match="only one of them may be given; got None and None"):
         SuccessiveHalvingOracle("val_loss").train_in_rungs()
-    with pytest.raises(StrategyError, match="`max_epochs` needs at least 20.* received 10"):
+    with pytest.raises(StrategyError, match="`max_epochs` must be at least 20.* got 10"):
         SuccessiveHalvingOracle("val_loss", min_epochs=20).train_in_rungs(10)
 
 
-def test_too_few_epochs_are_one_rung_and_said_so(tmp_path, caplog):
+def test_too_few_epochs_make_a_single_rung_with_a_warning(tmp_path, caplog):
     oracle = SuccessiveHalvingOracle("val_loss")
     assert oracle.train_in_rungs(2) == 2
     assert oracle.rungs.epochs == (2,) and "too few to halve" in caplog.text
 
 
-def test_a_tuner_that_does_not_say_so_trains_all_in_full(tmp_path, caplog):
+def test_without_a_tuner_that_trains_in_rungs_every_trial_is_trained_in_full(tmp_path, caplog):
     oracle = SuccessiveHalvingOracle(MAX, max_trials=5, hyperparameters=line(), seed=0)
     twin = RandomOracle(MAX, max_trials=5, hyperparameters=line(), seed=0)
-    for one in (oracle, twin):
-        one.verbose = 0
+    for current in (oracle, twin):
+        current.verbose = 0
     with caplog.at_level(logging.WARNING):
         values = [oracle.create_trial(f"t{n}").hyperparameters.values for n in range(5)]
     assert values == [twin.create_trial(f"t{n}").hyperparameters.values for n in range(5)]
     assert oracle.create_trial("t5").status == TrialStatus.STOPPED
     assert caplog.text.count("needs a tuner that trains `tuner/epochs`") == 1
     refusing = SuccessiveHalvingOracle(MAX, max_epochs=9, hyperparameters=line())
-    with pytest.raises(StrategyError, match="keras_tuner.Tuner.*received `max_epochs=9`"):
+    with pytest.raises(StrategyError, match="keras_tuner.Tuner.*got `max_epochs=9`"):
         refusing.create_trial("t0")
 
 
-def test_a_hyperparameter_found_meanwhile_keeps_the_default_that_its_parent_had(tmp_path):
+def test_a_promotion_has_the_default_of_a_hyperparameter_added_by_its_parent(tmp_path):
     search = halving(tmp_path / "s")
     trials = [search.start(f"t{n}") for n in range(4)]
     trials[0].hyperparameters.Boolean("late", default=True)
@@ -132,14 +132,14 @@ def test_a_hyperparameter_found_meanwhile_keeps_the_default_that_its_parent_had(
 # ---------------------------------------------------------------------- several workers
 
 
-def test_a_worker_waits_while_others_may_still_earn_a_promotion(tmp_path):
+def test_a_worker_is_idle_while_running_trials_may_earn_a_promotion(tmp_path):
     search = halving(tmp_path / "s", max_trials=4)
     trials = [search.start(f"t{number}") for number in range(4)]
     assert {trial.status for trial in trials} == {TrialStatus.RUNNING}
     assert search.start("t4").status == TrialStatus.IDLE
     for trial, score in zip(trials[:2], (0.5, 0.6), strict=True):
         search.finish(trial, score)
-    # Two ended: nobody is in the best third yet, and two still run.
+    # With two ended and two running, no trial is in the best third yet.
     assert search.start("t4").status == TrialStatus.IDLE
     search.finish(trials[2], 0.1)
     promoted = search.start("t4")
@@ -147,7 +147,7 @@ def test_a_worker_waits_while_others_may_still_earn_a_promotion(tmp_path):
     assert search.start("t5").status == TrialStatus.IDLE
     search.finish(trials[3], 0.2)
     search.finish(promoted, 0.9)
-    # Nothing runs: the best goes on to the end alone.
+    # Nothing runs: the best is promoted to the top rung.
     last = search.start("t5")
     assert last.hyperparameters.values["tuner/trial_id"] == promoted.trial_id
     assert search.start("t6").status == TrialStatus.IDLE
@@ -176,11 +176,11 @@ def test_a_retry_comes_before_a_promotion(tmp_path):
         search.finish(search.start(), score)
     promoted = search.start()
     search.finish(promoted, None)
-    again = search.start()
-    assert again.trial_id == promoted.trial_id
-    assert again.hyperparameters.values["tuner/trial_id"] == "02"
-    search.finish(again, None)
-    # It failed for good: its parent is its configuration's best trial again.
+    retried = search.start()
+    assert retried.trial_id == promoted.trial_id
+    assert retried.hyperparameters.values["tuner/trial_id"] == "02"
+    search.finish(retried, None)
+    # The promotion failed for good: its parent represents the configuration again.
     assert search.start().hyperparameters.values.get("tuner/trial_id") is None
     assert search.best_ids()[0] == "02"
 
@@ -188,9 +188,9 @@ def test_a_retry_comes_before_a_promotion(tmp_path):
 # ---------------------------------------------------------------------- ranking
 
 
-def test_longer_training_ranks_first_and_each_configuration_once(tmp_path):
+def test_trials_rank_by_rung_first_with_one_trial_per_configuration(tmp_path):
     search = halving(tmp_path / "s", max_trials=12)
-    # One that looks better after an epoch than any after nine.
+    # Two that score higher after one epoch than any trial after nine.
     lucky = []
 
     def outcome(values):
@@ -213,15 +213,15 @@ def test_longer_training_ranks_first_and_each_configuration_once(tmp_path):
     assert len(trials) > 12
 
 
-def test_failed_trials_take_the_last_places_of_their_rung(tmp_path):
+def test_failed_trials_count_towards_the_size_of_their_rung(tmp_path):
     search = halving(tmp_path / "s")
     for score in (None, None, 0.5):
         search.finish(search.start(), score)
     promoted = search.start().hyperparameters.values
-    assert promoted["tuner/trial_id"] == "02", "one of three, the failed ones count"
+    assert promoted["tuner/trial_id"] == "02", "the best of three is promoted, two of which failed"
 
 
-def test_a_broken_constraint_ranks_behind_kept_ones(tmp_path):
+def test_infeasible_trials_rank_behind_feasible_ones(tmp_path):
     search = halving(tmp_path / "s", constraints=[Constraint("loss", max=1.0)], max_trials=6)
     for score, loss in ((0.9, 3.0), (0.1, 0.5), (0.8, 2.0)):
         trial = search.start()
@@ -235,7 +235,7 @@ class _Pareto(RandomSearch):
     multi_objective = True
 
 
-def test_several_objectives_are_promoted_by_front(tmp_path):
+def test_trials_with_several_objectives_are_promoted_by_front(tmp_path):
     def make(**options):
         options["objective"] = [MAX, keras_tuner.Objective("loss", "min")]
         return SuccessiveHalvingOracle(source=_Pareto(), **options)
@@ -247,18 +247,18 @@ def test_several_objectives_are_promoted_by_front(tmp_path):
         search.oracle.update_trial(trial.trial_id, {"score": score, "loss": loss})
         trial.status = TrialStatus.COMPLETED
         search.oracle.end_trial(trial)
-    found = search.oracle.get_best_trials(6)
-    assert [trial.trial_id for trial in found] == ["00", "01", "04", "02", "03", "05"]
+    best = search.oracle.get_best_trials(6)
+    assert [trial.trial_id for trial in best] == ["00", "01", "04", "02", "03", "05"]
     search = search.reopened()
     promoted = [search.start(f"t{n}").hyperparameters.values for n in range(2)]
-    # The front's extremes; the two of six that a third leaves.
+    # A third of six trials: the two extremes of the front.
     assert [values["tuner/trial_id"] for values in promoted] == ["00", "04"]
 
 
 # ---------------------------------------------------------------------- the source
 
 
-def test_the_sources_settings_hold_unless_others_are_given():
+def test_settings_default_to_those_of_the_source():
     limits = [Constraint("loss", max=1.0)]
     source = RegularizedEvolutionOracle(
         "val_accuracy", 30, seed=7, constraints=limits, max_retries_per_trial=2, initial=[{"x": 3}]
@@ -271,10 +271,10 @@ def test_the_sources_settings_hold_unless_others_are_given():
     oracle.hyperparameters.Int("x", 1, 9)
     oracle.train_in_rungs(9)
     assert oracle.create_trial("t").hyperparameters.values["x"] == 3
-    other = SuccessiveHalvingOracle(
+    overridden = SuccessiveHalvingOracle(
         "val_accuracy", 50, source=RandomOracle("val_accuracy", 30, seed=7), seed=8, constraints=()
     )
-    assert (other.max_trials, other.seed, other.constraints) == (50, 8, ())
+    assert (overridden.max_trials, overridden.seed, overridden.constraints) == (50, 8, ())
     endless = SuccessiveHalvingOracle(source=RandomOracle("val_loss", None))
     assert endless.max_trials is None
     assert SuccessiveHalvingOracle("val_loss").max_trials == 100
@@ -318,28 +318,28 @@ def _running():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"factor": 1}, "`factor` needs at least 2; received 1"),
-        ({"min_epochs": 0}, "`min_epochs` needs at least 1 or None; received 0"),
-        ({"max_epochs": 0}, "`max_epochs` needs at least 1.* received 0"),
-        ({"min_epochs": 5, "max_epochs": 4}, "`max_epochs` needs at least 5.* received 4"),
-        ({"source": "evolution"}, "`source` needs an oracle of this package.* received str"),
+        ({"factor": 1}, "`factor` must be at least 2; got 1"),
+        ({"min_epochs": 0}, "`min_epochs` must be at least 1, or None; got 0"),
+        ({"max_epochs": 0}, "`max_epochs` must be at least 1.* got 0"),
+        ({"min_epochs": 5, "max_epochs": 4}, "`max_epochs` must be at least 5.* got 4"),
+        ({"source": "evolution"}, "`source` must be an oracle of this package.* got str"),
         ({"source": keras_tuner.oracles.RandomSearchOracle("val_loss")}, "RandomSearchOracle"),
-        ({"source": SuccessiveHalvingOracle(MAX)}, "received SuccessiveHalvingOracle"),
-        ({"source": _Overriding(MAX)}, "those of its strategy; received _Overriding"),
-        ({"source": _running()}, "this RandomOracle runs a search"),
+        ({"source": SuccessiveHalvingOracle(MAX)}, "got SuccessiveHalvingOracle"),
+        ({"source": _Overriding(MAX)}, "those of its strategy; got _Overriding"),
+        ({"source": _running()}, "runs no search itself; got a RandomOracle that does"),
         (
             {"source": RandomOracle("val_loss")},
-            r"`objective` needs to be the source's, val_loss \(min\).*received score \(max\)",
+            r"`objective` must be that of the source, val_loss \(min\).*got score \(max\)",
         ),
     ],
 )
-def test_what_cannot_work_is_refused(options, message):
+def test_invalid_options_are_rejected(options, message):
     with pytest.raises(StrategyError, match=message):
         SuccessiveHalvingOracle(MAX, **options)
 
 
 class Recorder(RandomSearch):
-    """Notes all that it is told and asked with."""
+    """Records its observations and the pending trials of every `ask`."""
 
     def __init__(self):
         super().__init__()
@@ -353,7 +353,7 @@ class Recorder(RandomSearch):
         self.observed.append(observation)
 
 
-def test_the_source_hears_of_promotions_and_never_of_epochs(tmp_path):
+def test_the_source_is_told_promotions_without_epochs(tmp_path):
     recorder = Recorder()
 
     def make(**options):
@@ -365,16 +365,16 @@ def test_the_source_hears_of_promotions_and_never_of_epochs(tmp_path):
     assert search.start().status == TrialStatus.IDLE
     search.finish(running, 0.0)
     assert recorder.pending and all(set(values) == {"x"} for values in recorder.pending)
-    assert all(set(one.values) == {"x"} for one in recorder.observed)
+    assert all(set(observation.values) == {"x"} for observation in recorder.observed)
     assert len(recorder.observed) == len(trials) + 1
-    by_id = {one.trial_id: one.values for one in recorder.observed}
+    by_id = {observation.trial_id: observation.values for observation in recorder.observed}
     for trial in trials:
         parent = trial.hyperparameters.values.get("tuner/trial_id")
         if parent is not None:
             assert by_id[trial.trial_id] == by_id[parent]
 
 
-def test_proposals_are_those_of_the_source_alone(tmp_path):
+def test_promotions_do_not_change_the_proposals_of_the_source(tmp_path):
     """Promotions draw no random numbers."""
     trials = run(halving(tmp_path / "s", max_trials=15))
     new = [t.hyperparameters.values for t in trials if levels([t]) == [0]]
@@ -391,7 +391,7 @@ def evolving(**options):
     return SuccessiveHalvingOracle(source=source, **options)
 
 
-def test_a_reload_at_any_step_changes_nothing(memory_folder):
+def test_a_search_reloaded_at_any_step_makes_the_same_proposals(memory_folder):
     reloads_change_nothing(evolving, memory_folder / "evolving")
 
 
@@ -401,26 +401,26 @@ def test_the_state_does_not_list_trials(tmp_path):
     for count in (20, 80):
         search.run(count, hashed_score)
         sizes.append(len(json.dumps(search.oracle.get_state())))
-    assert abs(sizes[1] - sizes[0]) < 20, "numbers gain digits, nothing else"
+    assert abs(sizes[1] - sizes[0]) < 20, "only the digits of numbers may grow"
 
 
-def test_a_resumed_search_has_the_same_rungs(tmp_path):
+def test_a_resumed_search_must_have_the_saved_rungs(tmp_path):
     search = halving(tmp_path / "s")
     search.run(5, mixed_outcome)
     for options in ({"factor": 2}, {"min_epochs": 3}):
-        with pytest.raises(StateError, match=r"the saved search's rungs, \(1, 3, 9\); received"):
+        with pytest.raises(StateError, match=r"rungs of the saved search, \(1, 3, 9\); got"):
             halving(tmp_path / "s", **options)
     oracle = SuccessiveHalvingOracle(MAX, 9)
     oracle._set_project_dir(str(tmp_path), "s")
     oracle.reload()
-    with pytest.raises(StateError, match=r"\(1, 3, 9\); received \(3, 9, 27\)"):
+    with pytest.raises(StateError, match=r"\(1, 3, 9\); got \(3, 9, 27\)"):
         oracle.train_in_rungs(27)
     assert oracle.train_in_rungs(9) == 9
 
 
 @pytest.mark.parametrize("stock_first", [False, True])
-def test_a_search_does_not_go_on_in_another_way(tmp_path, stock_first):
-    """Neither with the source alone, nor with a tuner that knows no rungs, nor back."""
+def test_a_halving_search_cannot_be_resumed_without_its_rungs(tmp_path, stock_first):
+    """Neither with the source alone nor without rungs, nor the other way round."""
     if not stock_first:
         halving(tmp_path / "s").run(2)
         with pytest.raises(StateError, match="successive halving of RandomSearch"):
@@ -430,29 +430,31 @@ def test_a_search_does_not_go_on_in_another_way(tmp_path, stock_first):
     oracle.verbose = 0
     oracle._set_project_dir(str(tmp_path), "s")
     oracle.create_trial("t")
-    with pytest.raises(StateError, match=r"the saved search's rungs, none; received \(1, 3, 9\)"):
+    with pytest.raises(StateError, match=r"rungs of the saved search, none; got \(1, 3, 9\)"):
         halving(tmp_path / "s")
 
 
-def test_more_trials_go_on_where_the_search_ended(tmp_path):
+def test_raising_max_trials_continues_the_search(tmp_path):
     straight = [t.hyperparameters.values["x"] for t in run(halving(tmp_path / "a"))]
     search = halving(tmp_path / "b", max_trials=6)
-    received = run(search)
-    assert levels(received).count(0) == 6
-    more = run(Search(SuccessiveHalvingOracle, tmp_path / "b", line, max_trials=9))
-    new = [t.hyperparameters.values["x"] for t in received + more if levels([t]) == [0]]
+    first_trials = run(search)
+    assert levels(first_trials).count(0) == 6
+    later_trials = run(Search(SuccessiveHalvingOracle, tmp_path / "b", line, max_trials=9))
+    new = [
+        t.hyperparameters.values["x"] for t in first_trials + later_trials if levels([t]) == [0]
+    ]
     assert new == list(dict.fromkeys(straight))
-    # Three more of them: nine at the lowest rung earn three promotions in all, or more.
-    assert levels(received + more).count(1) >= 3
+    # Nine trials at the lowest rung earn at least three promotions.
+    assert levels(first_trials + later_trials).count(1) >= 3
 
 
-def test_states_after_the_last_epoch_are_kept_while_somebody_may_go_on_from_them(tmp_path):
-    """As files in the trials' folders; afterwards none is left."""
+def test_last_epoch_states_are_kept_until_no_trial_can_resume_from_them(tmp_path):
+    """They are files in the folders of the trials; none remains after the search."""
     search = halving(tmp_path / "s", max_trials=18)
-    kept = []
+    state_counts = []
 
     def has_state(trial_id):
-        return last_epoch_file(tmp_path / "s" / f"trial_{trial_id}", 0).exists()
+        return ProjectLayout(tmp_path / "s").trial(trial_id).last_epoch(0).exists()
 
     while (trial := search.start()).status == TrialStatus.RUNNING:
         values = trial.hyperparameters.values
@@ -460,18 +462,18 @@ def test_states_after_the_last_epoch_are_kept_while_somebody_may_go_on_from_them
         assert parent is None or has_state(parent)
         if rung < 2:
             for execution in range(2):
-                file = last_epoch_file(tmp_path / "s" / f"trial_{trial.trial_id}", execution)
+                file = ProjectLayout(tmp_path / "s").trial(trial.trial_id).last_epoch(execution)
                 file.write_text("state")
         score = mixed_outcome({"x": values["x"]})
         if parent is not None and int(trial.trial_id) % 2:
-            # Killed: the trial runs again, and needs its parent's state again.
+            # The process was killed: the trial runs again from the state of its parent.
             search = search.reopened()
             trial = search.start()
             assert has_state(parent)
         search.finish(trial, score)
         assert parent is None or not has_state(parent)
         assert score is not None or not has_state(trial.trial_id)
-        kept.append(len(list(tmp_path.glob("s/trial_*/last_*"))))
-    # Two files each: for at most a third of the configurations, and one on its way.
-    assert max(kept) <= 2 * (18 // 3 + 3)
-    assert kept[-1] > 0 and not list(tmp_path.glob("s/trial_*/last_*"))
+        state_counts.append(len(list(tmp_path.glob("s/trial_*/last_*"))))
+    # Two files each for at most a third of the configurations and the running trial.
+    assert max(state_counts) <= 2 * (18 // 3 + 3)
+    assert state_counts[-1] > 0 and not list(tmp_path.glob("s/trial_*/last_*"))

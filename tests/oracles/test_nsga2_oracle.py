@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_nas_plugin import Constraint, NASTuner
+from keras_nas_plugin import Constraint, NASTuner, pareto
 from keras_nas_plugin.errors import ObjectiveError
 from keras_nas_plugin.oracles import NSGA2Oracle
 from keras_nas_plugin.oracles.objectives import ParetoObjective
-from keras_nas_plugin.strategies import pareto
+from keras_nas_plugin.records.trial import load_records
 from keras_nas_plugin.testing.driving import Search, hashed_score
-from keras_nas_plugin.tracking.records import load_records
 
 OBJECTIVES = [keras_tuner.Objective("accuracy", "max"), keras_tuner.Objective("params", "min")]
 
@@ -34,7 +33,7 @@ def report(search, metrics, tuner_id="tuner0"):
 
 
 def reported(folder, pairs, **options):
-    """A search whose trials had these pairs of accuracy and parameters."""
+    """A search whose trials reported these pairs of accuracy and parameters."""
     search = search_of(folder, **options)
     for pair in pairs:
         report(search, None if pair is None else {"accuracy": pair[0], "params": pair[1]})
@@ -59,22 +58,22 @@ PAIRS = [
 
 def test_the_front_and_the_ranking_of_a_small_search(tmp_path):
     search = reported(tmp_path, PAIRS)
-    for one in (search, search.reopened()):
-        assert ids(one.oracle.pareto_front()) == [1, 2, 6, 0]
+    for current in (search, search.reopened()):
+        assert ids(current.oracle.pareto_front()) == [1, 2, 6, 0]
         # Second front: 5 (beaten by 1 alone) and 4 (by 2 and 6); third: 7.
-        assert ids(one.oracle.get_best_trials(99)) == [1, 2, 6, 0, 5, 4, 7]
-        assert [ids(one.oracle.get_best_trials(n)) for n in (0, 1, 3)] == [[], [1], [1, 2, 6]]
-        assert ids(one.oracle.get_best_trials(5)) == [1, 2, 6, 0, 5]
+        assert ids(current.oracle.get_best_trials(99)) == [1, 2, 6, 0, 5, 4, 7]
+        assert [ids(current.oracle.get_best_trials(n)) for n in (0, 1, 3)] == [[], [1], [1, 2, 6]]
+        assert ids(current.oracle.get_best_trials(5)) == [1, 2, 6, 0, 5]
 
 
-def test_the_score_is_the_first_objective_and_no_sum(tmp_path):
+def test_the_score_is_the_first_objective(tmp_path):
     search = reported(tmp_path, PAIRS)
     scores = [search.oracle.get_trial(str(number)).score for number in range(len(PAIRS))]
     assert scores == [None if pair is None else pair[0] for pair in PAIRS]
     assert search.oracle.objective.direction == "max"
 
 
-def test_equal_in_the_first_objective_the_undominated_comes_first(tmp_path):
+def test_ties_in_the_first_objective_rank_non_dominated_trials_first(tmp_path):
     search = reported(tmp_path, [(0.9, 50.0), (0.9, 40.0), (0.9, 60.0)])
     assert ids(search.oracle.pareto_front()) == [1]
     assert ids(search.oracle.get_best_trials(1)) == [1]
@@ -82,57 +81,61 @@ def test_equal_in_the_first_objective_the_undominated_comes_first(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_the_ranking_is_that_of_its_rule_at_any_time(tmp_path, count):
-    """Against the definition, after each trial: fronts, first objective, order of ends."""
+def test_the_ranking_matches_its_definition_after_each_trial(tmp_path, count):
+    """By front, then by the first objective, then in the order in which trials ended."""
     directions = ["min", "max", "max"][:count]
-    objectives = [keras_tuner.Objective(f"m{i}", way) for i, way in enumerate(directions)]
+    objectives = [
+        keras_tuner.Objective(f"m{i}", direction) for i, direction in enumerate(directions)
+    ]
     limit = Constraint("cost", max=1.0)
     search = search_of(tmp_path, objective=objectives, constraints=[limit])
     rng = np.random.default_rng(count)
     counted = {}
     for number in range(50):
-        metrics = {one.name: float(rng.integers(0, 9)) for one in objectives}
+        metrics = {objective.name: float(rng.integers(0, 9)) for objective in objectives}
         metrics["cost"] = float(rng.choice([0.5, 1.0, 2.0], p=[0.4, 0.4, 0.2]))
         crashed = rng.random() < 0.1
         trial = report(search, None if crashed else metrics)
         if not crashed and metrics["cost"] <= 1.0:
-            values = [metrics[one.name] for one in objectives]
-            signs = [1.0 if one.direction == "max" else -1.0 for one in objectives]
+            values = [metrics[objective.name] for objective in objectives]
+            signs = [1.0 if objective.direction == "max" else -1.0 for objective in objectives]
             counted[trial.trial_id] = np.array(values) * signs
         if number == 25:
             search = search.reopened()
         expected = ranking(counted)
-        for wanted in (1, 4, len(counted) + 5):
-            best = [one.trial_id for one in search.oracle.get_best_trials(wanted)]
-            assert best == expected[:wanted]
-        front = [one.trial_id for one in search.oracle.pareto_front()]
+        for limit_of_best in (1, 4, len(counted) + 5):
+            best = [trial.trial_id for trial in search.oracle.get_best_trials(limit_of_best)]
+            assert best == expected[:limit_of_best]
+        front = [trial.trial_id for trial in search.oracle.pareto_front()]
         assert front == expected[: len(front)]
-        assert len(front) == sum(undominated(one, counted) for one in counted)
+        assert len(front) == sum(undominated(trial_id, counted) for trial_id in counted)
     assert 20 < len(counted) < 48
 
 
 def undominated(trial_id, scores):
-    own = scores[trial_id]
-    return not any((s >= own).all() and (s > own).any() for s in scores.values())
+    point = scores[trial_id]
+    return not any((s >= point).all() and (s > point).any() for s in scores.values())
 
 
 def ranking(scores):
-    """Ids by the rule, front by front."""
-    left, ranked = dict(scores), []
-    while left:
-        front = [trial_id for trial_id in left if undominated(trial_id, left)]
+    """Trial ids by definition, front by front."""
+    remaining, ranked = dict(scores), []
+    while remaining:
+        front = [trial_id for trial_id in remaining if undominated(trial_id, remaining)]
         # `sorted` is stable, and trials stand in the order of their ends.
         ranked += sorted(front, key=lambda trial_id: -scores[trial_id][0])
-        left = {trial_id: s for trial_id, s in left.items() if trial_id not in front}
+        remaining = {trial_id: s for trial_id, s in remaining.items() if trial_id not in front}
     return ranked
 
 
-def test_nothing_is_sorted_for_what_the_front_answers(tmp_path, monkeypatch):
+def test_the_best_trial_is_read_from_the_front_without_sorting(tmp_path, monkeypatch):
     """KerasTuner's display asks for the best trial after each one."""
     search, sorts = search_of(tmp_path), []
-    whole = pareto.non_dominated_ranks
+    non_dominated_ranks = pareto.non_dominated_ranks
     monkeypatch.setattr(
-        pareto, "non_dominated_ranks", lambda scores: sorts.append(len(scores)) or whole(scores)
+        pareto,
+        "non_dominated_ranks",
+        lambda scores: sorts.append(len(scores)) or non_dominated_ranks(scores),
     )
     for number in range(30):
         report(search, {"accuracy": float(number % 7), "params": float(number)})
@@ -145,18 +148,18 @@ def test_nothing_is_sorted_for_what_the_front_answers(tmp_path, monkeypatch):
     assert sorts == [30]
 
 
-# ------------------------------------------------------------------ what a front is worth
+# ------------------------------------------------------------------ hypervolume and compromise
 
 
 def test_the_hypervolume_of_a_front(tmp_path):
     search = reported(tmp_path, [(0.5, 10.0), (0.75, 20.0), None, (0.25, 40.0), (0.5, 30.0)])
     # Steps of the front above accuracy 0 and below 50 parameters: 0.75 * 30 + 0.5 * 10.
-    for one in (search, search.reopened()):
-        assert one.oracle.hypervolume([0.0, 50.0]) == pytest.approx(27.5)
-        assert one.oracle.hypervolume((0.5, 50.0)) == pytest.approx(0.25 * 30)
-        # By default the worst values that were seen: accuracy 0.25 and 40 parameters.
-        assert one.oracle.hypervolume() == pytest.approx(0.5 * 20 + 0.25 * 10)
-        assert one.oracle.hypervolume([1.0, 1.0]) == 0.0
+    for current in (search, search.reopened()):
+        assert current.oracle.hypervolume([0.0, 50.0]) == pytest.approx(27.5)
+        assert current.oracle.hypervolume((0.5, 50.0)) == pytest.approx(0.25 * 30)
+        # By default the worst reported values: accuracy 0.25 and 40 parameters.
+        assert current.oracle.hypervolume() == pytest.approx(0.5 * 20 + 0.25 * 10)
+        assert current.oracle.hypervolume([1.0, 1.0]) == 0.0
 
 
 def test_the_hypervolume_follows_the_direction_of_each_objective(tmp_path):
@@ -169,9 +172,9 @@ def test_the_hypervolume_follows_the_direction_of_each_objective(tmp_path):
 
 
 @pytest.mark.parametrize("reference", [[1.0], [1.0, 2.0, 3.0], []])
-def test_a_reference_of_another_length_is_refused(tmp_path, reference):
+def test_a_reference_of_the_wrong_length_is_rejected(tmp_path, reference):
     search = reported(tmp_path, PAIRS)
-    with pytest.raises(ObjectiveError, match="`reference` needs one value per objective, 2"):
+    with pytest.raises(ObjectiveError, match="`reference` must have one value per objective, 2"):
         search.oracle.hypervolume(reference)
 
 
@@ -184,8 +187,8 @@ def test_the_compromise_is_on_the_front_and_far_from_its_ends(tmp_path):
 
 def test_a_search_without_a_result_has_no_front(tmp_path):
     search = reported(tmp_path, [None, (float("nan"), 1.0), (0.5, float("inf"))])
-    for one in (search, search.reopened(), search_of(tmp_path / "new")):
-        oracle = one.oracle
+    for current in (search, search.reopened(), search_of(tmp_path / "new")):
+        oracle = current.oracle
         assert oracle.pareto_front() == [] == oracle.get_best_trials(3)
         assert oracle.compromise_trial() is None
         assert oracle.hypervolume() == 0.0 == oracle.hypervolume([0.0, 9.0])
@@ -193,21 +196,21 @@ def test_a_search_without_a_result_has_no_front(tmp_path):
     assert statuses == {TrialStatus.FAILED}
 
 
-def test_what_breaks_a_constraint_is_no_result(tmp_path):
+def test_infeasible_trials_are_not_ranked(tmp_path):
     limit = Constraint("params", max=1000)
     search = reported(tmp_path, [(0.9, 2000.0), (0.5, 1000.0), (0.6, 500.0)], constraints=[limit])
     assert ids(search.oracle.get_best_trials(9)) == [2, 1]
     assert ids(search.oracle.pareto_front()) == [2]
-    # Its parameters are not the worst of those that count.
+    # The reference ignores the parameters of the infeasible trial.
     assert search.oracle.hypervolume() == pytest.approx(0.1 * 500)
-    told = search.oracle.strategy.population
-    assert [one.violation for one in told] == [1.0, 0.0, 0.0]
+    population = search.oracle.strategy.population
+    assert [observation.violation for observation in population] == [1.0, 0.0, 0.0]
 
 
-# ------------------------------------------------------------------ what it is given
+# ------------------------------------------------------------------ arguments
 
 
-def test_several_objectives_show_the_first_and_need_all_to_be_finite():
+def test_a_pareto_objective_is_the_first_and_requires_all_to_be_finite():
     objective = ParetoObjective(OBJECTIVES[::-1])
     assert (objective.direction, objective.objectives) == ("min", OBJECTIVES[::-1])
     assert objective.get_value({"accuracy": 0.9, "params": 1e6, "loss": 3.0}) == 1e6
@@ -220,8 +223,8 @@ def test_several_objectives_show_the_first_and_need_all_to_be_finite():
 
 
 @pytest.mark.parametrize("objective", [[], ["val_loss", "val_loss"]])
-def test_objectives_have_to_be_there_and_each_once(objective):
-    with pytest.raises(ObjectiveError, match="`objective` needs at least one metric, and each"):
+def test_empty_or_repeated_objectives_are_rejected(objective):
+    with pytest.raises(ObjectiveError, match="`objective` must list at least one metric, and"):
         NSGA2Oracle(objective)
 
 
@@ -235,7 +238,7 @@ def test_a_list_of_one_objective_is_that_objective(tmp_path):
     assert search.oracle.hypervolume() == 0.5
 
 
-def test_sizes_come_from_the_budget_unless_given():
+def test_the_population_size_defaults_to_a_value_for_the_budget():
     for options, size in (({"max_trials": 400}, 20), ({}, 10), ({"population_size": 7}, 7)):
         assert NSGA2Oracle("val_loss", **options).strategy.population_size == size
     strategy = NSGA2Oracle("val_loss", crossover_probability=0.5).strategy
@@ -250,14 +253,14 @@ def test_warm_start_takes_one_score_per_objective(tmp_path):
     trial = report(search, {"accuracy": 0.9, "params": 5.0})
     assert trial.hyperparameters.values not in earlier
     assert search.oracle.warm_start_report.used == 3
-    told = {one.scores for one in search.oracle.strategy.population}
-    assert told == {(0.5, -10.0), (0.75, -20.0), (0.9, -5.0)}
-    # Results are this search's own.
+    scores = {observation.scores for observation in search.oracle.strategy.population}
+    assert scores == {(0.5, -10.0), (0.75, -20.0), (0.9, -5.0)}
+    # The front has trials of this search only.
     assert len(search.oracle.pareto_front()) == 1
 
 
-def test_workers_side_by_side_do_not_change_a_reloaded_search(tmp_path):
-    """Three trials run at a time and end in another order, with or without a reload."""
+def test_a_reloaded_search_with_three_workers_makes_the_same_proposals(tmp_path):
+    """Three trials run at a time and end in another order than they started."""
 
     def run(folder, *, reload):
         search, proposed = search_of(folder, population_size=4), []
@@ -272,11 +275,14 @@ def test_workers_side_by_side_do_not_change_a_reloaded_search(tmp_path):
             search.oracle.end_trial(trial)
             if reload:
                 search = search.reopened()
-                # Whoever asks first gets what ran first.
-                order = sorted((one for one in running if one is not trial), key=number_of)
-                for one in order:
-                    owner = f"tuner{running.index(one)}"
-                    assert search.start(owner).trial_id == one.trial_id
+                # The first worker to ask gets the trial that started first.
+                order = sorted(
+                    (other_trial for other_trial in running if other_trial is not trial),
+                    key=number_of,
+                )
+                for other_trial in order:
+                    owner = f"tuner{running.index(other_trial)}"
+                    assert search.start(owner).trial_id == other_trial.trial_id
             running[number * 2 % 3] = search.start(tuner_id)
         return proposed, ids(search.oracle.get_best_trials(99))
 
@@ -311,7 +317,7 @@ class Measured(keras_tuner.HyperModel):
 
 
 class Plain(Measured):
-    """Returns what Keras does."""
+    """Returns the history of Keras."""
 
     fit = keras_tuner.HyperModel.fit
 
@@ -356,10 +362,10 @@ def test_a_tuner_reads_all_objectives_at_the_best_epoch_of_the_first(tmp_path):
     assert accuracy == pytest.approx(best.score)
 
 
-def test_a_constraint_that_earlier_trials_know_nothing_of_is_named(tmp_path):
+def test_a_constraint_on_a_metric_that_ended_trials_lack_is_named(tmp_path):
     search = reported(tmp_path, PAIRS)
     with pytest.raises(
-        ObjectiveError, match="`constraints` needs .* on 'size', which trial 0 did"
+        ObjectiveError, match="`constraints` must be on .*; got 'size', which trial 0 did"
     ):
         search_of(tmp_path, constraints=[Constraint("size", max=1.0)])
     assert len(search.reopened().oracle.pareto_front()) == 4

@@ -1,4 +1,4 @@
-"""Strategies by name, with those of other distributions."""
+"""Strategies by name, including those of other distributions."""
 
 import textwrap
 
@@ -53,7 +53,7 @@ ENTRIES = {
 
 
 def install(folder, distribution, entries):
-    """What an installed distribution leaves in ``site-packages``."""
+    """Create the metadata of an installed distribution, as in ``site-packages``."""
     info = folder / f"{distribution.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
@@ -72,7 +72,7 @@ def site(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_names_are_those_of_all_sources(site):
+def test_strategy_names_include_built_in_stock_and_entry_point_strategies(site):
     expected = {*oracles.STRATEGIES, "bayesian", "grid", "hyperband", *ENTRIES}
     assert set(strategy_names()) == expected
     assert list(strategy_names()) == sorted(strategy_names())
@@ -80,7 +80,7 @@ def test_the_names_are_those_of_all_sources(site):
 
 
 @pytest.mark.parametrize("name", sorted({*oracles.STRATEGIES, *registry.STOCK}))
-def test_each_is_made_with_what_it_takes(name):
+def test_every_strategy_is_created_with_the_options_that_it_accepts(name):
     oracle = make_oracle(name, "val_accuracy", 7, seed=5, epochs=9)
     assert oracle.objective == keras_tuner.Objective("val_accuracy", "max")
     assert oracle.seed == 5
@@ -98,41 +98,41 @@ def test_each_is_made_with_what_it_takes(name):
     assert isinstance(oracle, NASOracle) == (name in oracles.STRATEGIES)
 
 
-def test_without_epochs_the_default_of_the_class_holds():
+def test_max_epochs_default_to_those_of_the_class():
     assert make_oracle("hyperband", "val_loss").max_epochs == 100
     assert make_oracle("hyperband", "val_loss", epochs=9, max_epochs=4).max_epochs == 4
 
 
-def test_options_reach_the_class():
+def test_options_are_passed_to_the_class():
     oracle = make_oracle("evolution", "val_loss", 50, population_size=6)
     assert oracle.strategy.population_size == 6
     assert make_oracle("bayesian", "val_loss", 9, beta=1.5).beta == 1.5
 
 
-def test_several_objectives_and_none_are_taken():
-    both = make_oracle("bayesian", ["val_loss", keras_tuner.Objective("size", "min")], 3)
-    assert [one.name for one in both.objective.objectives] == ["val_loss", "size"]
+def test_several_objectives_and_no_objective_are_accepted():
+    oracle = make_oracle("bayesian", ["val_loss", keras_tuner.Objective("size", "min")], 3)
+    assert [objective.name for objective in oracle.objective.objectives] == ["val_loss", "size"]
     assert make_oracle("random").objective.name == "default_objective"
 
 
 @pytest.mark.parametrize("name", ["bayesian", "grid", "hyperband", "plain"])
-def test_seed_zero_is_one_that_keras_tuner_knows(site, name):
+def test_seed_zero_is_replaced_for_oracles_of_keras_tuner(site, name):
     assert make_oracle(name, "val_loss", 3, seed=0).seed == 2**31 - 1
     assert make_oracle(name, "val_loss", 3, seed=3).seed == 3
     assert make_oracle(name, "val_loss", 3).seed > 0
 
 
-def test_seed_zero_stays_zero_where_it_is_a_seed(site):
+def test_seed_zero_is_passed_to_other_oracles(site):
     for name in ("random", "mine", "factory"):
         assert make_oracle(name, "val_loss", 3, seed=0).seed == 0
 
 
-def test_halving_takes_its_source_by_name():
+def test_halving_accepts_its_source_by_name():
     oracle = make_oracle("halving", "val_loss", 30, seed=5, epochs=9, source="evolution")
-    alone = RegularizedEvolutionOracle("val_loss", 30).strategy
-    assert oracle.strategy.population_size == alone.population_size
+    source_strategy = RegularizedEvolutionOracle("val_loss", 30).strategy
+    assert oracle.strategy.population_size == source_strategy.population_size
     assert (oracle.max_trials, oracle.seed, oracle.max_epochs) == (30, 5, 9)
-    with pytest.raises(StrategyError, match="`source` needs an oracle of this package"):
+    with pytest.raises(StrategyError, match="`source` must be an oracle of this package"):
         make_oracle("halving", "val_loss", 30, source="grid")
 
 
@@ -149,26 +149,26 @@ def test_halving_takes_its_source_by_name():
         ("factory", "max_trials seed temperature"),
     ],
 )
-def test_what_a_strategy_takes_is_known(site, name, takes):
-    asked = "warm_start constraints max_trials max_epochs source seed population_size beta"
-    asked = [*asked.split(), "factor", "temperature", "anything"]
-    assert {option for option in asked if accepts(name, option)} == set(takes.split())
-    assert all(accepts("greedy", option) for option in asked)
+def test_accepts_reports_the_options_of_a_strategy(site, name, takes):
+    options = "warm_start constraints max_trials max_epochs source seed population_size beta"
+    options = [*options.split(), "factor", "temperature", "anything"]
+    assert {option for option in options if accepts(name, option)} == set(takes.split())
+    assert all(accepts("greedy", option) for option in options)
 
 
-def test_an_option_that_a_strategy_does_not_take_is_named():
-    with pytest.raises(StrategyError, match="'grid' takes no `warm_start`; received \\[\\]"):
+def test_an_option_that_a_strategy_does_not_accept_is_named():
+    with pytest.raises(StrategyError, match="'grid' has no argument `warm_start`; got \\[\\]"):
         make_oracle("grid", "val_loss", 3, warm_start=[])
 
 
-def test_an_unknown_name_lists_those_that_are_known(site):
-    with pytest.raises(StrategyError, match="needs one of bayesian, evolution, .*; received 'bo'"):
+def test_an_unknown_name_lists_the_valid_names(site):
+    with pytest.raises(StrategyError, match="must be one of bayesian, evolution, .*; got 'bo'"):
         make_oracle("bo", "val_loss", 3)
     with pytest.raises(StrategyError, match="mine"):
         accepts("bo", "seed")
 
 
-def test_a_class_and_a_function_of_another_distribution_are_made(site):
+def test_entry_points_may_be_classes_or_functions(site):
     assert type(make_oracle("mine", "val_loss", 3, seed=1)).__name__ == "Mine"
     made = make_oracle("factory", "val_loss", 3, seed=1, epochs=9, temperature=0.5)
     assert (made.max_trials, made.seed, made.temperature) == (3, 1, 0.5)
@@ -181,8 +181,8 @@ def test_a_class_and_a_function_of_another_distribution_are_made(site):
     ("name", "problem"),
     [
         ("fails", "raised ZeroDivisionError: no luck"),
-        ("nothing", "received NoneType"),
-        ("number", "received int"),
+        ("nothing", "got NoneType"),
+        ("number", "got int"),
         ("gone", "loading it raised AttributeError"),
         ("no-module", "loading it raised ModuleNotFoundError"),
     ],
@@ -194,14 +194,14 @@ def test_a_broken_entry_point_names_its_distribution(site, name, problem):
     assert problem in str(raised.value) and ENTRIES[name] in str(raised.value)
 
 
-def test_arguments_that_are_wrong_are_the_users_not_the_distributions(site):
+def test_invalid_arguments_are_not_blamed_on_the_distribution(site):
     with pytest.raises(ObjectiveError, match="val_f1_score"):
         make_oracle("factory", "val_f1_score", 3)
-    with pytest.raises(NASError, match="`max_trials` needs at least 1"):
+    with pytest.raises(NASError, match="`max_trials` must be at least 1"):
         make_oracle("factory", "val_loss", 0)
 
 
-def test_of_two_with_one_name_the_built_in_counts_then_the_first(site, caplog):
+def test_built_in_names_take_precedence_then_the_first_distribution(site, caplog):
     install(
         site, "also-of-others", {"evolution": "third_party:Mine", "factory": "third_party:Mine"}
     )
@@ -209,18 +209,18 @@ def test_of_two_with_one_name_the_built_in_counts_then_the_first(site, caplog):
     assert type(make_oracle("evolution", "val_loss", 3)) is RegularizedEvolutionOracle
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    for part in ("'evolution' is the built-in one", "third_party:Mine", "'also-of-others'"):
+    for part in ("'evolution' is the built-in strategy", "third_party:Mine", "'also-of-others'"):
         assert part in record.getMessage()
     caplog.clear()
-    # The distributions in alphabetical order, whatever the file system says.
+    # The first distribution in alphabetical order, not in that of the file system.
     assert type(make_oracle("factory", "val_loss", 3)).__name__ == "Mine"
     assert "that of distribution 'also-of-others', not third_party:factory" in caplog.text
 
 
-def test_a_checkout_that_is_listed_twice_is_no_duplicate(site, tmp_path, monkeypatch, caplog):
-    other = tmp_path / "other"
-    other.mkdir()
-    install(other, "nas-of-others", ENTRIES)
-    monkeypatch.syspath_prepend(other)
+def test_a_distribution_listed_twice_is_no_duplicate(site, tmp_path, monkeypatch, caplog):
+    second_site = tmp_path / "other"
+    second_site.mkdir()
+    install(second_site, "nas-of-others", ENTRIES)
+    monkeypatch.syspath_prepend(second_site)
     make_oracle("factory", "val_loss", 3)
     assert not caplog.records

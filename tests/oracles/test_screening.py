@@ -1,4 +1,4 @@
-"""Candidates that a screen refuses: no trial, no budget, and no trace lost."""
+"""Candidates that a screen rejects use no trial and no budget, and are logged."""
 
 import json
 import logging
@@ -23,8 +23,8 @@ from keras_nas_plugin.testing.spaces import small_space, wide_space
 LIMIT = Constraint("params", max=100)
 
 
-class Listening(RandomSearch):
-    """Remembers what it is told, in order."""
+class RecordingStrategy(RandomSearch):
+    """Records its observations in order."""
 
     def __init__(self):
         super().__init__()
@@ -35,11 +35,11 @@ class Listening(RandomSearch):
 
 
 def listening(**options):
-    return NASOracle(Listening(), **options)
+    return NASOracle(RecordingStrategy(), **options)
 
 
 def size_of(values):
-    """Feasible, at most 100, for the dense half of the small space; 100 to 300 else."""
+    """50 (feasible) for the dense half of the small space, more than 100 for the conv half."""
     return 50.0 if values["kind"] == "dense" else 100.0 + values["units"]
 
 
@@ -65,39 +65,39 @@ def start_all(search):
     return trials
 
 
-def test_a_refused_candidate_is_told_and_written_down_and_is_no_trial(tmp_path):
+def test_an_infeasible_candidate_is_reported_and_logged_but_is_no_trial(tmp_path):
     search = search_of(tmp_path)
     trials = start_all(search)
     assert [trial.trial_id for trial in trials] == ["00", "01", "02", "03", "04", "05"]
     assert {trial.hyperparameters.get("kind") for trial in trials} == {"dense"}
     lines = (tmp_path / "search" / "infeasible.jsonl").read_text().splitlines()
     lines = [json.loads(line) for line in lines]
-    # The other six of the twelve configurations, each once.
+    # The six infeasible ones of the twelve configurations, each once.
     assert len({json.dumps(line["values"]) for line in lines}) == len(lines) == 6
     heard = search.oracle.strategy.heard
-    refused = [one for one in heard if one[0].startswith("infeasible-")]
-    assert refused == [
+    infeasible = [observation for observation in heard if observation[0].startswith("infeasible-")]
+    assert infeasible == [
         (f"infeasible-{number}", None, LIMIT.violation(size_of(line["values"])))
         for number, line in enumerate(lines)
     ]
-    assert search.oracle.refusals.by_limit == {"params": 6}
-    again = search_of(tmp_path)
-    assert again.oracle.strategy.heard == heard
-    assert again.oracle.refusals.state() == search.oracle.refusals.state()
-    assert again.start().status == TrialStatus.STOPPED
+    assert search.oracle.infeasible.by_constraint == {"params": 6}
+    resumed = search_of(tmp_path)
+    assert resumed.oracle.strategy.heard == heard
+    assert resumed.oracle.infeasible.state() == search.oracle.infeasible.state()
+    assert resumed.start().status == TrialStatus.STOPPED
 
 
-def test_what_the_screen_found_becomes_a_metric_and_survives(tmp_path):
+def test_screened_costs_become_metrics_and_survive_a_reload(tmp_path):
     search = search_of(tmp_path)
     trial = search.start()
-    # Measured anew while it trained, it would break the limit: what was checked counts.
+    # The screened cost counts, not the one measured during training.
     search.oracle.update_trial(trial.trial_id, {"score": 1.0, "parameters": 900.0})
     search = search_of(tmp_path)
     assert search.oracle.screened_metrics(trial.trial_id) == {"parameters": 50.0}
     trial = search.start()
     search.finish(trial, 0.5)
-    known = search.oracle.get_trial(trial.trial_id)
-    assert known.metrics.get_history("parameters")[-1].mean() == 50.0
+    saved = search.oracle.get_trial(trial.trial_id)
+    assert saved.metrics.get_history("parameters")[-1].mean() == 50.0
     assert search.best_ids() == [trial.trial_id] == search_of(tmp_path).best_ids()
 
 
@@ -106,7 +106,7 @@ def test_what_the_screen_found_becomes_a_metric_and_survives(tmp_path):
 )
 def test_a_small_feasible_region_is_found(tmp_path, make):
     def rare(hp):
-        # One in two hundred, wherever it lies.
+        # One configuration in two hundred, at random.
         share = hashed_score({"lucky": sorted(hp.values.items())})
         return Screening(max(0.0, share - 0.005))
 
@@ -114,7 +114,7 @@ def test_a_small_feasible_region_is_found(tmp_path, make):
     trials = start_all(search)
     started = {hashed_score({"lucky": sorted(_own(t).items())}) for t in trials}
     assert len(started) == 4 and max(started) <= 0.005
-    assert search.oracle.refusals.count > 100
+    assert search.oracle.infeasible.count > 100
 
 
 def _own(trial):
@@ -129,31 +129,31 @@ def refuse_all(hp):
     )
 
 
-def test_a_search_without_a_feasible_candidate_says_what_was_nearest(tmp_path):
+def test_a_search_without_a_feasible_candidate_reports_the_nearest_one(tmp_path):
     options = {"judge": refuse_all, "space": wide_space}
     search = search_of(tmp_path, max_consecutive_infeasible=40, **options)
     message = (
         r"^40 candidates in a row broke a constraint before training; the nearest: params 101. "
-        r"Candidates refused so far, by constraint: params \(40\). `max_consecutive_infeasible`"
+        r"Infeasible candidates so far, by constraint: params \(40\). `max_consecutive_infeasible`"
     )
-    for one in (search, search_of(tmp_path, max_consecutive_infeasible=40, **options)):
+    for current in (search, search_of(tmp_path, max_consecutive_infeasible=40, **options)):
         with pytest.raises(InfeasibleError, match=message):
-            one.start()
-    assert search.oracle.refusals.count == 40
-    # The same program with more patience goes on where it gave up.
+            current.start()
+    assert search.oracle.infeasible.count == 40
+    # With a higher limit the search resumes where it stopped.
     more = search_of(tmp_path, max_consecutive_infeasible=50, **options)
     with pytest.raises(InfeasibleError, match=r"^50 candidates in a row"):
         more.start()
-    # And with another limit it begins to count anew.
-    other = search_of(
+    # With another constraint it counts from zero.
+    tighter = search_of(
         tmp_path,
         constraints=[Constraint("params", max=99)],
         max_consecutive_infeasible=50,
         **options,
     )
-    assert other.oracle.refusals.in_a_row == 0
+    assert tighter.oracle.infeasible.consecutive == 0
     with pytest.raises(InfeasibleError, match=r"^50 candidates in a row.*params \(100\)"):
-        other.start()
+        tighter.start()
 
 
 def test_a_search_with_trials_ends_without_an_error(tmp_path, caplog):
@@ -165,10 +165,10 @@ def test_a_search_with_trials_ends_without_an_error(tmp_path, caplog):
         for _ in range(2):
             assert search.start().status == TrialStatus.STOPPED
     assert search.oracle.stop_reason.startswith("30 candidates in a row broke a constraint")
-    assert [one.message for one in caplog.records if "The search ends" in one.message] == [
-        f"The search ends: {search.oracle.stop_reason}"
-    ]
-    assert search.oracle.refusals.count == 30
+    assert [
+        record.message for record in caplog.records if "The search ends" in record.message
+    ] == [f"The search ends: {search.oracle.stop_reason}"]
+    assert search.oracle.infeasible.count == 30
 
 
 def test_a_space_without_a_feasible_configuration_is_an_error(tmp_path):
@@ -177,7 +177,7 @@ def test_a_space_without_a_feasible_configuration_is_an_error(tmp_path):
         search.start()
 
 
-def test_limits_that_changed_are_applied_to_what_was_refused(tmp_path):
+def test_changed_limits_make_rejected_candidates_available(tmp_path):
     search = search_of(tmp_path)
     start_all(search)
     # 116 parameters are allowed now, 132 are not.
@@ -194,20 +194,20 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", ["append", "save"])
-def test_a_process_that_dies_while_it_refuses_changes_nothing(tmp_path, monkeypatch, moment):
+def test_a_search_killed_while_screening_makes_the_same_proposals(tmp_path, monkeypatch, moment):
     expected = [t.hyperparameters.values for t in start_all(search_of(tmp_path / "straight"))]
     received, deaths = [], 0
     for attempt in range(100):
         search = search_of(tmp_path / "killed")
         target, name = {
-            "append": (search.oracle.refusals, "_write"),
+            "append": (search.oracle.infeasible, "_write"),
             "save": (search.oracle, "save"),
         }[moment]
         original = getattr(target, name)
         calls = iter(range(attempt % 2, -1, -1))
 
         def dying(*arguments, original=original, calls=calls):
-            # Every other life is longer by one; a line may be written and not counted.
+            # Every second process lives for one more call; a line may be written but not counted.
             if next(calls, 0) == 0:
                 raise Killed
             original(*arguments)
@@ -227,31 +227,31 @@ def test_a_process_that_dies_while_it_refuses_changes_nothing(tmp_path, monkeypa
     assert deaths >= 3
 
 
-def test_half_a_line_is_cut_off(tmp_path):
+def test_an_incomplete_last_line_is_removed(tmp_path):
     search = search_of(tmp_path)
-    while not search.oracle.refusals.count:
+    while not search.oracle.infeasible.count:
         search.finish(search.start(), 0.5)
-    count, path = search.oracle.refusals.count, tmp_path / "search" / "infeasible.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"values": {"kind"')
-    again = search_of(tmp_path)
-    assert path.read_bytes() == whole and again.oracle.refusals.count == count
-    path.write_bytes(whole[:-1])
-    with pytest.raises(StateError, match="`infeasible.jsonl` needs"):
+    count, path = search.oracle.infeasible.count, tmp_path / "search" / "infeasible.jsonl"
+    content = path.read_bytes()
+    path.write_bytes(content + b'{"values": {"kind"')
+    resumed = search_of(tmp_path)
+    assert path.read_bytes() == content and resumed.oracle.infeasible.count == count
+    path.write_bytes(content[:-1])
+    with pytest.raises(StateError, match="`infeasible.jsonl` must have"):
         search_of(tmp_path)
 
 
-def test_a_full_disk_loses_no_proposal(tmp_path, monkeypatch):
+def test_a_write_error_loses_no_proposal(tmp_path, monkeypatch):
     expected = [t.hyperparameters.values for t in start_all(search_of(tmp_path / "straight"))]
     search, received = search_of(tmp_path / "full"), []
-    original = search.oracle.refusals._write
+    original = search.oracle.infeasible._write
 
     def full(project, line):
-        monkeypatch.setattr(search.oracle.refusals, "_write", original)
+        monkeypatch.setattr(search.oracle.infeasible, "_write", original)
         (project / "infeasible.jsonl").open("a").write(line[:9])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(search.oracle.refusals, "_write", full)
+    monkeypatch.setattr(search.oracle.infeasible, "_write", full)
     failed = 0
     while True:
         try:
@@ -264,7 +264,7 @@ def test_a_full_disk_loses_no_proposal(tmp_path, monkeypatch):
         received.append(trial.hyperparameters.values)
         search.finish(trial, hashed_score(trial.hyperparameters.values))
     assert received == expected and failed == 1
-    assert search_of(tmp_path / "full").oracle.refusals.count == 6
+    assert search_of(tmp_path / "full").oracle.infeasible.count == 6
 
 
 def test_a_screen_that_raises_loses_no_proposal(tmp_path):
@@ -281,61 +281,61 @@ def test_a_screen_that_raises_loses_no_proposal(tmp_path):
     assert search.start().hyperparameters.values == expected
 
 
-def test_hyperparameters_that_screening_finds_join_the_space(tmp_path):
+def test_hyperparameters_declared_during_screening_join_the_space(tmp_path):
     def growing(hp):
         if hp.get("kind") == "conv":
             hp.Int("late", 1, 4, default=2)
         return screen(hp)
 
     def run(folder, *, reload):
-        search, found = search_of(folder, judge=growing, max_trials=14), []
+        search, proposed = search_of(folder, judge=growing, max_trials=14), []
         while (trial := search.start()).status == TrialStatus.RUNNING:
-            found.append(dict(trial.hyperparameters.values))
-            search.finish(trial, hashed_score(found[-1]))
+            proposed.append(dict(trial.hyperparameters.values))
+            search.finish(trial, hashed_score(proposed[-1]))
             search = search_of(folder, judge=growing, max_trials=14) if reload else search
-        return found, search
+        return proposed, search
 
-    found, search = run(tmp_path / "straight", reload=False)
-    assert len(found) == 14
+    proposed, search = run(tmp_path / "straight", reload=False)
+    assert len(proposed) == 14
     assert "late" in {item.name for item in search.oracle.get_space().space}
-    # Refused before anybody could choose it, then searched like any other.
-    assert {values["late"] for values in found if "late" in values} == {1, 2, 3, 4}
-    assert run(tmp_path / "reloaded", reload=True)[0] == found
+    # First declared by infeasible candidates, then searched like any decision.
+    assert {values["late"] for values in proposed if "late" in values} == {1, 2, 3, 4}
+    assert run(tmp_path / "reloaded", reload=True)[0] == proposed
     fixed = search_of(tmp_path / "fixed", judge=growing, allow_new_entries=False)
     assert len(start_all(fixed)) == 6
     assert "late" not in {item.name for item in fixed.oracle.get_space().space}
 
 
-def test_configurations_to_try_first_are_screened_as_well(tmp_path):
+def test_initial_configurations_are_screened(tmp_path):
     initial = [
         {"kind": "conv", "units": 16, "pool": True},
         {"kind": "dense", "units": 2, "pool": True},
     ]
     search = search_of(tmp_path, initial=initial)
     assert search.start().hyperparameters.values == initial[1]
-    assert search.oracle.refusals.count == 1
+    assert search.oracle.infeasible.count == 1
 
 
-def test_a_promotion_keeps_what_was_found_of_its_configuration(tmp_path):
+def test_a_promotion_has_the_screened_metrics_of_its_configuration(tmp_path):
     search = search_of(tmp_path, SuccessiveHalvingOracle, max_trials=6)
     trials = start_all(search)
     promoted = [t for t in trials if t.hyperparameters.values.get("tuner/trial_id")]
     assert promoted
-    for one in (search, search_of(tmp_path, SuccessiveHalvingOracle, max_trials=6)):
-        found = {str(one.oracle.screened_metrics(trial.trial_id)) for trial in trials}
-        assert found == {str({"parameters": 50.0})}
+    for current in (search, search_of(tmp_path, SuccessiveHalvingOracle, max_trials=6)):
+        metrics = {str(current.oracle.screened_metrics(trial.trial_id)) for trial in trials}
+        assert metrics == {str({"parameters": 50.0})}
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_the_limit_needs_to_be_positive(limit):
-    with pytest.raises(SearchSpaceError, match="`max_consecutive_infeasible` needs at least 1"):
+def test_max_consecutive_infeasible_must_be_positive(limit):
+    with pytest.raises(SearchSpaceError, match="`max_consecutive_infeasible` must be at least 1"):
         RandomOracle("val_loss", max_consecutive_infeasible=limit)
-    assert RandomOracle("val_loss", max_consecutive_infeasible=None).refusals.limit is None
+    assert RandomOracle("val_loss", max_consecutive_infeasible=None).infeasible.limit is None
 
 
-def test_an_objective_that_is_a_cost_is_minimised():
+def test_cost_objectives_are_minimised():
     oracle = RandomOracle(["val_accuracy", "latency", "parameters"])
-    assert [(one.name, one.direction) for one in oracle.objectives] == [
+    assert [(objective.name, objective.direction) for objective in oracle.objectives] == [
         ("val_accuracy", "max"),
         ("latency_ms", "min"),
         ("parameters", "min"),

@@ -1,4 +1,4 @@
-"""KerasTuner's own oracles go on after a kill and a stop as if nothing had happened."""
+"""KerasTuner's own oracles resume unchanged after a stop or a kill."""
 
 import os
 
@@ -8,7 +8,12 @@ import pytest
 import scipy.optimize
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_nas_plugin.errors import ObjectiveError, StateError, TooManyFailuresError
+from keras_nas_plugin.errors import (
+    ObjectiveError,
+    SearchSpaceError,
+    StateError,
+    TooManyFailuresError,
+)
 from keras_nas_plugin.oracles import RandomOracle, stock
 from keras_nas_plugin.testing.driving import SCORE, Search, hashed_score, mixed_outcome
 
@@ -24,10 +29,10 @@ TRIALS = {"bayesian": 7, "grid": 15, "hyperband": 15}
 
 
 @pytest.fixture(autouse=True)
-def one_guess(monkeypatch):
-    """KerasTuner climbs from 50 points of a Gaussian process, which takes seconds a trial.
+def single_acquisition_guess(monkeypatch):
+    """Skip the optimisation of the acquisition from 50 points, which takes seconds per trial.
 
-    The points themselves, which its generator draws, tell as much here.
+    The points themselves, drawn by KerasTuner's generator, are enough for these tests.
     """
     climb = scipy.optimize.minimize
 
@@ -40,7 +45,7 @@ def one_guess(monkeypatch):
 
 
 def space():
-    """24 configurations, some conditional; KerasTuner mixes up names that stand twice."""
+    """24 configurations, some conditional, without repeated names, which KerasTuner confuses."""
     hp = keras_tuner.HyperParameters()
     hp.Choice("kind", ["dense", "conv"])
     with hp.conditional_scope("kind", ["conv"]):
@@ -66,7 +71,7 @@ def straight(tmp_path, name):
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
-def test_a_resumed_search_proposes_what_it_would_have(tmp_path, name, straight, killed):
+def test_a_resumed_search_makes_the_same_proposals(tmp_path, name, straight, killed):
     search = search_of(tmp_path, name)
     resumed = []
     for number in range(TRIALS[name]):
@@ -74,15 +79,15 @@ def test_a_resumed_search_proposes_what_it_would_have(tmp_path, name, straight, 
         trial = search.start()
         if killed and number % 2:
             search = search.reopened()
-            again = search.start()
-            assert again.trial_id == trial.trial_id and again.status == TrialStatus.RUNNING
-            trial = again
+            repeated = search.start()
+            assert repeated.trial_id == trial.trial_id and repeated.status == TrialStatus.RUNNING
+            trial = repeated
         resumed.append(dict(trial.hyperparameters.values))
         search.finish(trial, mixed_outcome(trial.hyperparameters.values))
     assert resumed == straight and len(straight) == TRIALS[name]
 
 
-def test_a_trial_that_no_saved_state_knows_is_proposed_again(
+def test_a_trial_missing_in_the_saved_state_is_proposed_again(
     tmp_path, name, straight, monkeypatch
 ):
     search = search_of(tmp_path, name)
@@ -97,12 +102,12 @@ def test_a_trial_that_no_saved_state_knows_is_proposed_again(
             search.start()
     search = search.reopened()
     assert search.run(2, mixed_outcome) == straight[-2:]
-    known = sorted(search.oracle.trials)
-    assert known == sorted(search.oracle.start_order) and len(known) == TRIALS[name]
+    trial_ids = sorted(search.oracle.trials)
+    assert trial_ids == sorted(search.oracle.start_order) and len(trial_ids) == TRIALS[name]
     assert TrialStatus.RUNNING not in {trial.status for trial in search.oracle.trials.values()}
 
 
-def test_a_write_that_fails_leaves_the_state_before_it(tmp_path, name, monkeypatch):
+def test_a_failed_write_leaves_the_previous_state(tmp_path, name, monkeypatch):
     search = search_of(tmp_path, name)
     search.run(2, hashed_score)
     trial = search.start()
@@ -117,15 +122,15 @@ def test_a_write_that_fails_leaves_the_state_before_it(tmp_path, name, monkeypat
         with pytest.raises(OSError, match="no space"):
             search.oracle.end_trial(trial)
     search = search.reopened()
-    again = search.start()
-    assert again.trial_id == trial.trial_id
-    assert again.hyperparameters.values == trial.hyperparameters.values
-    # The attempt whose end was not written is not averaged in.
-    search.finish(again, 0.25)
-    assert search.oracle.get_trial(again.trial_id).score == 0.25
+    repeated = search.start()
+    assert repeated.trial_id == trial.trial_id
+    assert repeated.hyperparameters.values == trial.hyperparameters.values
+    # The score of the unsaved attempt is not averaged in.
+    search.finish(repeated, 0.25)
+    assert search.oracle.get_trial(repeated.trial_id).score == 0.25
 
 
-def test_seed_zero_is_a_seed(tmp_path, name):
+def test_seed_zero_is_reproducible(tmp_path, name):
     def run(folder, seed):
         return search_of(tmp_path / folder, name, seed=seed).run(4, hashed_score)
 
@@ -150,35 +155,35 @@ def test_three_failures_in_a_row_end_the_search_once(tmp_path, name):
         search.run(1, lambda values: None)
 
 
-def test_no_limit_on_failures_is_none(tmp_path, name):
+def test_zero_means_no_limit_on_consecutive_failures(tmp_path, name):
     search = search_of(tmp_path, name, max_consecutive_failed_trials=0)
     assert len(search.run(5, lambda values: None)) == 5
 
 
-def test_the_files_of_another_search_are_refused(tmp_path, name):
+def test_the_files_of_another_search_are_rejected(tmp_path, name):
     search = search_of(tmp_path, name)
     search.run(1, hashed_score)
-    with pytest.raises(StateError, match=r"for score \(max\), and `oracle` is .* score \(min\)"):
+    with pytest.raises(StateError, match=r"for score \(max\); got .* score \(min\)"):
         search_of(tmp_path, name, objective=keras_tuner.Objective(SCORE, "min"))
-    other = {"grid": "hyperband", "hyperband": "bayesian", "bayesian": "grid"}[name]
-    with pytest.raises(StateError, match="the saved search is .* Choose another `project_name`"):
-        Search(MAKERS[other], search.folder, space)
+    other_name = {"grid": "hyperband", "hyperband": "bayesian", "bayesian": "grid"}[name]
+    with pytest.raises(StateError, match="the saved search, .* Choose another `project_name`"):
+        Search(MAKERS[other_name], search.folder, space)
 
 
-def test_the_files_of_plain_keras_tuner_and_of_this_package_are_refused(tmp_path, name):
+def test_the_files_of_keras_tuner_and_of_package_oracles_are_rejected(tmp_path, name):
     plain = keras_tuner.oracles.RandomSearchOracle
     search = Search(plain, tmp_path / "plain", space, max_consecutive_failed_trials=3)
     search.run(1, hashed_score)
     ours = Search(RandomOracle, tmp_path / "ours", space)
     ours.run(1, hashed_score)
     for folder in (search.folder, ours.folder):
-        with pytest.raises(StateError, match="the saved search is of another oracle or version"):
+        with pytest.raises(StateError, match="the saved search, one of another oracle or version"):
             Search(MAKERS[name], folder, space)
 
 
 @pytest.mark.parametrize("file", ["oracle.json", "trial_{}/trial.json"])
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"trial_id"'])
-def test_files_that_cannot_be_read_are_named(tmp_path, file, text):
+def test_unreadable_files_are_rejected(tmp_path, file, text):
     search = search_of(tmp_path, "grid")
     search.run(2, hashed_score)
     (search.folder / file.format(search.oracle.start_order[0])).write_text(text)
@@ -186,19 +191,19 @@ def test_files_that_cannot_be_read_are_named(tmp_path, file, text):
         search.reopened()
 
 
-def test_objectives_are_checked_as_everywhere(name):
+def test_misread_objectives_are_rejected(name):
     with pytest.raises(ObjectiveError, match=r'Objective\("val_f1_score", direction="max"\)'):
         MAKERS[name](objective="val_f1_score", max_trials=3)
 
 
-def test_a_grid_lists_the_space_also_when_it_was_stopped(tmp_path):
+def test_a_resumed_grid_covers_the_space_once(tmp_path):
     search = search_of(tmp_path, "grid", max_trials=10)
     first = search.run(30, hashed_score)
     assert len(first) == 10
     search = search_of(tmp_path, "grid", max_trials=100)
-    rest = search.run(30, hashed_score)
-    keys = {tuple(sorted(values.items())) for values in first + rest}
-    assert len(first + rest) == len(keys) == 24
+    remaining = search.run(30, hashed_score)
+    keys = {tuple(sorted(values.items())) for values in first + remaining}
+    assert len(first + remaining) == len(keys) == 24
     assert search.reopened().start().status == TrialStatus.STOPPED
 
 
@@ -214,3 +219,18 @@ def test_hyperband_promotes_across_a_resume(tmp_path):
         search.finish(trial, hashed_score(values))
         search = search.reopened()
     assert promoted
+
+
+@pytest.mark.parametrize("kind", ["Float", "Int"])
+def test_a_grid_whose_values_cannot_be_listed_is_refused(tmp_path, kind):
+    hyperparameters = keras_tuner.HyperParameters()
+    if kind == "Float":
+        hyperparameters.Float("x", 0.0, 1.0, step=1e-9)
+    else:
+        hyperparameters.Int("x", 0, 10**12)
+    hyperparameters.Float("without a step", 0.0, 1.0)  # of which ten values are tried
+    objective = keras_tuner.Objective(SCORE, "max")
+    oracle = stock.GridSearchOracle(objective, max_trials=3, hyperparameters=hyperparameters)
+    oracle._set_project_dir(str(tmp_path), "grid")
+    with pytest.raises(SearchSpaceError, match="`x` must have at most 100,000 values for a grid"):
+        oracle.create_trial("tuner0")

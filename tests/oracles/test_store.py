@@ -1,4 +1,4 @@
-"""What a process that is killed at any moment leaves, and what goes on from there."""
+"""Files of a process that is killed at any moment, and how a search resumes from them."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ def run_with_late_hyperparameters(search):
 
 
 def outline(search):
-    """All that a search came to, in the order of its trials."""
+    """Id, values, status and score of every trial, in order."""
     return [
         (trial_id, trial.hyperparameters.values, trial.status, trial.score)
         for trial_id, trial in sorted(search.oracle.trials.items())
@@ -48,7 +48,7 @@ def make_search(make_oracle, folder):
 
 
 @pytest.mark.parametrize("make_oracle", [RandomOracle, evolution])
-def test_a_search_killed_at_any_write_goes_on_as_if_nothing_had_happened(
+def test_a_search_killed_at_any_write_resumes_with_the_same_result(
     make_oracle, memory_folder, monkeypatch
 ):
     folder = memory_folder / make_oracle.__name__
@@ -64,11 +64,11 @@ def test_a_search_killed_at_any_write_goes_on_as_if_nothing_had_happened(
         def half_written(temporary):
             write(temporary)
             with open(temporary, "rb+") as file:
-                whole = file.read()
-                file.truncate(len(whole) // 2)
+                content = file.read()
+                file.truncate(len(content) // 2)
             copy()
             with open(temporary, "wb") as file:
-                file.write(whole)
+                file.write(content)
 
         write_atomic(path, half_written)
         copy()
@@ -79,16 +79,16 @@ def test_a_search_killed_at_any_write_goes_on_as_if_nothing_had_happened(
     assert len(expected) == _TRIALS
     assert {status for _, _, status, _ in expected} == {"COMPLETED", "FAILED"}
     assert {f"late{first}" for first in _LATE} <= set(expected[-1][1])
-    # The process that wrote the half files stands in for one that was killed.
-    monkeypatch.setattr(files, "_alive", lambda process: False)
+    # Treat the process that wrote the partial files as one that was killed.
+    monkeypatch.setattr(files, "_is_running", lambda process: False)
     # Two files, each half and whole, at the start and at the end of each attempt.
     assert len(snapshots) > 8 * _TRIALS
     for number, snapshot in enumerate(snapshots):
         counted = (snapshot / "oracle.json").exists()
         search = make_search(make_oracle, snapshot)
-        known = {trial_id for trial_id, *_ in outline(search)}
+        saved = {trial_id for trial_id, *_ in outline(search)}
         received = run_with_late_hyperparameters(search)
-        assert received == expected, f"killed at write {number}, when {sorted(known)} were known"
+        assert received == expected, f"killed at write {number}, when {sorted(saved)} were saved"
         if counted:
             assert not list(snapshot.glob(f"**/{files.TEMPORARY_PREFIX}*"))
         assert sorted(search.oracle.end_order) == [trial_id for trial_id, *_ in expected]
@@ -101,10 +101,10 @@ def test_ended_trials_survive_a_kill_before_the_state_is_written(tmp_path):
     trial = search.start()
     search.finish(trial, 0.5)
     (search.folder / "oracle.json").write_text(before)
-    # Not even the start of the trial was counted: it is proposed again, with its values.
-    again = search.reopened()
-    assert trial.trial_id not in again.oracle.trials
-    repeated = again.start()
+    # The saved state does not have the trial at all: it is proposed again, with its values.
+    resumed = search.reopened()
+    assert trial.trial_id not in resumed.oracle.trials
+    repeated = resumed.start()
     assert repeated.trial_id == trial.trial_id
     assert repeated.hyperparameters.values == trial.hyperparameters.values
 
@@ -112,14 +112,14 @@ def test_ended_trials_survive_a_kill_before_the_state_is_written(tmp_path):
 def test_best_trials_and_orders_survive_a_reload(tmp_path):
     search = Search(RandomOracle, tmp_path / "search")
     search.run(20)
-    again = search.reopened()
-    assert again.best_ids() == search.best_ids() != []
-    assert again.oracle.end_order == search.oracle.end_order
-    assert again.oracle.start_order == search.oracle.start_order
-    assert outline(again) == outline(search)
+    resumed = search.reopened()
+    assert resumed.best_ids() == search.best_ids() != []
+    assert resumed.oracle.end_order == search.oracle.end_order
+    assert resumed.oracle.start_order == search.oracle.start_order
+    assert outline(resumed) == outline(search)
 
 
-def test_a_search_can_be_enlarged(tmp_path):
+def test_raising_max_trials_continues_the_search(tmp_path):
     search = Search(RandomOracle, tmp_path / "search", max_trials=9)
     first = search.run(20)
     larger = Search(RandomOracle, tmp_path / "search", max_trials=12)
@@ -129,12 +129,12 @@ def test_a_search_can_be_enlarged(tmp_path):
     assert list(larger.oracle.trials)[-3:] == ["9", "10", "11"]
 
 
-def test_a_file_that_is_no_json_is_named(tmp_path):
+def test_an_invalid_trial_file_is_named(tmp_path):
     search = Search(RandomOracle, tmp_path / "search")
     search.run(2)
     path = search.folder / "trial_00" / "trial.json"
     path.write_text("")
-    with pytest.raises(StateError, match=r"trial_00/trial\.json.*received 0 bytes"):
+    with pytest.raises(StateError, match=r"trial_00/trial\.json.*got 0 bytes"):
         search.reopened()
 
 
@@ -142,30 +142,30 @@ def test_a_trial_without_its_file_is_named(tmp_path):
     search = Search(RandomOracle, tmp_path / "search")
     search.run(2)
     shutil.rmtree(search.folder / "trial_01")
-    with pytest.raises(StateError, match=r"received none for \['01'\]"):
+    with pytest.raises(StateError, match=r"there is none for \['01'\]"):
         search.reopened()
 
 
-def test_another_strategy_or_objective_is_refused(tmp_path):
+def test_resuming_with_another_strategy_or_objective_is_rejected(tmp_path):
     search = Search(RandomOracle, tmp_path / "search")
     search.run(2)
-    with pytest.raises(StateError, match="RandomSearch.*`oracle` is RegularizedEvolution"):
+    with pytest.raises(StateError, match="saved search, RandomSearch.*; got RegularizedEvolution"):
         Search(RegularizedEvolutionOracle, tmp_path / "search")
     smaller = keras_tuner.Objective("score", "min")
-    with pytest.raises(StateError, match=r"\(max\).*`oracle` is.*\(min\)"):
+    with pytest.raises(StateError, match=r"saved search.*\(max\); got.*\(min\)"):
         Search(RandomOracle, tmp_path / "search", objective=smaller)
 
 
-def test_the_state_of_another_oracle_is_refused(tmp_path):
+def test_the_state_of_another_oracle_is_rejected(tmp_path):
     search = Search(RandomOracle, tmp_path / "search")
     search.run(2)
     state = json.loads((search.folder / "oracle.json").read_text())
     (search.folder / "oracle.json").write_text(json.dumps({**state, "format": None}))
-    with pytest.raises(StateError, match="needs format 1; received None"):
+    with pytest.raises(StateError, match="must have format 1; got None"):
         search.reopened()
 
 
-def test_a_folder_with_nothing_in_it_starts_a_search(tmp_path):
+def test_an_empty_folder_starts_a_new_search(tmp_path):
     search = Search(RandomOracle, tmp_path / "search")
     search.oracle.reload()
     assert search.start().trial_id == "00"

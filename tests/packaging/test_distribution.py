@@ -1,4 +1,4 @@
-"""The sdist and the wheel, built from a copy of the tree and installed, without a network."""
+"""The sdist and the wheel, built from a copy of the checkout and installed, without a network."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ VERSION = re.search(
     re.MULTILINE,
 ).group(1)
 
-# On PYTHONPATH a folder lends its modules, while its own editable installs stay out.
+# Folders on PYTHONPATH provide their modules, without the editable installs in them.
 DEPENDENCIES = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
-    """Run a command, and give its standard output or fail with everything that it wrote."""
-    done = subprocess.run(
+    """Run a command and return its standard output; fails with all output of the command."""
+    process = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": "", **environment},
@@ -38,8 +38,8 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert process.returncode == 0, f"{command}\n{process.stdout}\n{process.stderr}"
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file in ROOT.iterdir():
         if file.is_file() and (not file.name.startswith(".") and ".db" not in file.name):
             shutil.copy(file, copy)
-    # What a careless build would take along.
+    # Files that a build without exclusions would include.
     (copy / "recipes" / "__pycache__").mkdir(exist_ok=True)
     (copy / "recipes" / "__pycache__" / "image_classification.cpython-311.pyc").touch()
     return copy
@@ -61,7 +61,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sdist(tree: Path) -> Path:
-    """The sdist; the wheel that the same call builds *from it* lies beside it."""
+    """The sdist; the same command builds a wheel from it, in the same folder."""
     run(sys.executable, "-m", "build", "--no-isolation", ".", cwd=tree)
     (archive,) = (tree / "dist").glob("*.tar.gz")
     return archive
@@ -75,7 +75,7 @@ def wheel(sdist: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds the wheel and sees this one's dependencies."""
+    """The interpreter of an environment in which only the wheel is installed."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=False, symlinks=True)
     (python,) = (folder / "bin").glob("python")
@@ -97,7 +97,7 @@ def files_of(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
-def test_wheel_holds_package_and_recipes_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_the_package_and_recipes_and_nothing_else(wheel: Path) -> None:
     names = files_of(wheel)
     assert wheel.name == f"keras_nas_plugin-{VERSION}-py3-none-any.whl"
     assert {name.split("/")[0] for name in names} == {
@@ -111,7 +111,7 @@ def test_wheel_holds_package_and_recipes_and_nothing_else(wheel: Path) -> None:
     assert [name for name in names if name.endswith("LICENSE")]
 
 
-def test_wheel_metadata(wheel: Path) -> None:
+def test_the_wheel_declares_version_dependencies_and_command(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         folder = f"keras_nas_plugin-{VERSION}.dist-info"
         metadata = archive.read(f"{folder}/METADATA").decode()
@@ -124,7 +124,7 @@ def test_wheel_metadata(wheel: Path) -> None:
     assert not [name for name in required if name.startswith("tensorflow")]
 
 
-def test_sdist_holds_what_a_packager_needs(sdist: Path) -> None:
+def test_the_sdist_contains_build_files_recipes_and_tests(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     for file in ("setup.py", "pyproject.toml", "constraints.txt", "LICENSE", "Makefile"):
@@ -134,21 +134,23 @@ def test_sdist_holds_what_a_packager_needs(sdist: Path) -> None:
     assert not [name for name in names if "pycache" in name or name.endswith(".pyc")]
 
 
-def test_wheel_from_tree_equals_wheel_from_sdist(tree: Path, wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_from_the_checkout_equals_the_wheel_from_the_sdist(
+    tree: Path, wheel: Path, tmp_path: Path
+) -> None:
     run(
         *(sys.executable, "-m", "build", "--no-isolation", "--wheel"),
         *("--outdir", tmp_path, "."),
         cwd=tree,
     )
     (direct,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(direct) as one, zipfile.ZipFile(wheel) as other:
-        assert set(one.namelist()) == set(other.namelist())
-        for name in one.namelist():
+    with zipfile.ZipFile(direct) as direct_archive, zipfile.ZipFile(wheel) as sdist_archive:
+        assert set(direct_archive.namelist()) == set(sdist_archive.namelist())
+        for name in direct_archive.namelist():
             if not name.endswith("RECORD"):
-                assert one.read(name) == other.read(name), name
+                assert direct_archive.read(name) == sdist_archive.read(name), name
 
 
-def test_installed_wheel_finds_its_recipes(installed: Path) -> None:
+def test_an_installed_wheel_finds_its_recipes(installed: Path) -> None:
     out = run(
         *(installed, "-c"),
         "import importlib.resources, keras_nas_plugin\n"
@@ -167,7 +169,7 @@ def test_installed_wheel_finds_its_recipes(installed: Path) -> None:
 
 
 @pytest.mark.slow
-def test_installed_command_searches_a_shipped_recipe(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_command_searches_a_packaged_recipe(installed: Path, tmp_path: Path) -> None:
     out = run(
         *(installed.parent / "keras-nas", "search", "recipes/image_classification.py"),
         *("--max-trials", 1, "--epochs", 1, "--no-tracking", "--json"),
@@ -179,7 +181,7 @@ def test_installed_command_searches_a_shipped_recipe(installed: Path, tmp_path: 
     assert json.loads(out)["trials"]["finished"] == 1
 
 
-def test_editable_install_finds_the_recipes_of_the_checkout(tree: Path, tmp_path: Path) -> None:
+def test_an_editable_install_finds_the_recipes_of_the_checkout(tree: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
     python = tmp_path / "venv" / "bin" / "python"
     run(

@@ -1,4 +1,4 @@
-"""Small networks that several tests share."""
+"""Small networks shared by several tests."""
 
 import keras
 import numpy as np
@@ -46,7 +46,7 @@ def context_of(model, x, y=None, proxies=(), **options):
 
 
 def values(model):
-    return [array(one) for one in model.variables]
+    return [array(variable) for variable in model.variables]
 
 
 def array(variable):

@@ -1,4 +1,4 @@
-"""Where blocks end, and the proxies of AZ-NAS on them."""
+"""Where blocks end, and the proxies of AZ-NAS computed on them."""
 
 import keras
 import numpy as np
@@ -30,13 +30,13 @@ def test_blocks_of_a_chain_end_before_the_next_kernel():
     assert ends_of_blocks(nodes) == [2, 4]
 
 
-def test_blocks_end_where_paths_meet_and_part():
+def test_blocks_end_where_paths_merge_and_branch():
     nodes = [
         node([0], 1, kernel=True),
-        node([1], 2),  # norm: paths part
+        node([1], 2),  # norm: paths branch
         node([2], 3, kernel=True),
         node([3], 4, kernel=True),  # inside of a branch: no end
-        node([2, 4], 5),  # paths meet
+        node([2, 4], 5),  # paths merge
         node([5, 5], 6),
         node([6], 7, rank=2),
         node([7], 8, kernel=True, rank=2),
@@ -58,58 +58,60 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def found(network):
+def context_and_blocks(network):
     context = networks.context_of(network, networks.images(64)[0])
     return context, blocks_of(context)
 
 
-def test_features_are_those_of_a_model_with_more_outputs(network, found):
-    context, blocks = found
-    adds = [one for one in network.layers if isinstance(one, L.Add)]
-    stem = next(one for one in network.layers if isinstance(one, L.Conv2D))
-    view = keras.Model(network.inputs, [stem.output, *(one.output for one in adds)])
+def test_block_features_equal_the_outputs_of_an_extended_model(network, context_and_blocks):
+    context, blocks = context_and_blocks
+    adds = [layer for layer in network.layers if isinstance(layer, L.Add)]
+    stem = next(layer for layer in network.layers if isinstance(layer, L.Conv2D))
+    view = keras.Model(network.inputs, [stem.output, *(add.output for add in adds)])
     noise = context.noise(context.rng(2))
     before = networks.values(network)
     expected = view(noise, training=True)
     for variable, value in zip(network.variables, before, strict=True):
         variable.assign(value)
     assert len(blocks.features) == 3
-    for one, other in zip(blocks.features, expected, strict=True):
-        np.testing.assert_allclose(one, keras.ops.convert_to_numpy(other), rtol=1e-9, atol=1e-12)
+    for feature, output in zip(blocks.features, expected, strict=True):
+        np.testing.assert_allclose(
+            feature, keras.ops.convert_to_numpy(output), rtol=1e-9, atol=1e-12
+        )
 
 
-def test_what_comes_out_is_the_gradient_of_the_block_alone(network, found):
+def test_block_gradients_agree_with_finite_differences(network, context_and_blocks):
     """By a central difference along one direction, batch norm on the batch included."""
-    _, blocks = found
-    adds = [one for one in network.layers if isinstance(one, L.Add)]
+    _, blocks = context_and_blocks
+    adds = [layer for layer in network.layers if isinstance(layer, L.Add)]
     block = keras.Model(adds[0].output, adds[1].output)
     rng = np.random.default_rng(0)
     direction = rng.standard_normal(blocks.features[1].shape)
     step = 1e-6
     moved = [blocks.features[1] + sign * step * direction for sign in (1, -1)]
-    moved = [keras.ops.convert_to_tensor(one, dtype="float64") for one in moved]
+    moved = [keras.ops.convert_to_tensor(point, dtype="float64") for point in moved]
     before = networks.values(network)
-    ends = [keras.ops.convert_to_numpy(block(one, training=True)) for one in moved]
+    ends = [keras.ops.convert_to_numpy(block(point, training=True)) for point in moved]
     for variable, value in zip(network.variables, before, strict=True):
         variable.assign(value)
     slope = np.sum((ends[0] - ends[1]) / (2 * step) * blocks.into[1])
     assert np.sum(blocks.out[1] * direction) == pytest.approx(slope, rel=1e-5)
 
 
-def test_the_scores_are_those_of_the_blocks(network, found):
-    context, blocks = found
+def test_az_nas_scores_follow_from_the_block_features(network, context_and_blocks):
+    context, blocks = context_and_blocks
     x = networks.images(64)[0]
     names = ("expressivity", "progressivity", "trainability")
     scores = score(network, x, None, names)
-    entropies = [entropy(one) for one in blocks_of(_again(network, x)).features]
+    entropies = [entropy(feature) for feature in blocks_of(_context_of_score(network, x)).features]
     assert scores["expressivity"] == pytest.approx(sum(entropies))
     assert scores["progressivity"] == pytest.approx(np.diff(entropies).min())
-    again = blocks_of(_again(network, x))
-    pairs = zip(again.into, again.out, strict=True)
-    assert scores["trainability"] == pytest.approx(np.mean([block_score(*one) for one in pairs]))
+    recomputed = blocks_of(_context_of_score(network, x))
+    pairs = zip(recomputed.into, recomputed.out, strict=True)
+    assert scores["trainability"] == pytest.approx(np.mean([block_score(*pair) for pair in pairs]))
 
 
-def _again(network, x):
+def _context_of_score(network, x):
     """A context with the seed that `score` gives by default."""
     return networks.context_of(network, x, seed=(0, 0, 1))
 
@@ -140,8 +142,8 @@ def test_block_score_of_a_known_matrix():
     assert np.isnan(block_score(SIGNS, SIGNS * np.nan))
 
 
-def test_a_stride_makes_positions_to_channels():
-    """Two positions of one channel come from one position of two channels: all is the identity."""
+def test_a_stride_moves_positions_to_channels():
+    """Two positions of one channel are one position of two channels: the map is twice identity."""
     into = SIGNS.reshape(4, 1, 2)
     out = 2 * SIGNS.reshape(4, 2, 1)
     assert block_score(into, out) == pytest.approx(-2 - 1 / (2 + 1e-6) + 2)

@@ -1,4 +1,4 @@
-"""Every proxy on a network so small that numpy can work it out, in float64."""
+"""Every proxy against NumPy, in float64 on a small network."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ EXACT = 1e-10
 
 @pytest.fixture(scope="module")
 def case():
-    """Dense 3 -> 4 (ReLU) -> 2, mean squared error; and all that follows from it by hand."""
+    """Dense 3 -> 4 (ReLU) -> 2 with mean squared error, data, and both kernels."""
     model = networks.two_layers()
     rng = np.random.default_rng(3)
     first, second = rng.standard_normal((3, 4)), rng.standard_normal((4, 2))
@@ -36,12 +36,12 @@ def gradients_by_hand(x, y, first, second):
     return hidden, output, d_hidden, d_output, x.T @ d_hidden, active.T @ d_output
 
 
-def one(name, model, x, y, **options):
+def proxy_value(name, model, x, y, **options):
     return score(model, x, y, (name,), loss="mse", **options)[name]
 
 
-def test_the_gradients_by_hand_are_those_of_finite_differences(case):
-    """The anchor of the tests below, and of the proxies that are gradients."""
+def test_gradients_by_hand_agree_with_finite_differences(case):
+    """The tests below rely on these gradients."""
     _, x, y, first, second = case
     *_, d_first, d_second = gradients_by_hand(x, y, first, second)
     step = 1e-6
@@ -59,18 +59,18 @@ def test_the_gradients_by_hand_are_those_of_finite_differences(case):
         assert (up - down) / (2 * step) == pytest.approx(d_second[i], abs=1e-8)
 
 
-def test_grad_norm(case):
+def test_grad_norm_is_the_sum_of_gradient_norms(case):
     model, x, y, *weights = case
     *_, d_first, d_second = gradients_by_hand(x, y, *weights)
     expected = np.linalg.norm(d_first) + np.linalg.norm(d_second)
-    assert one("grad_norm", model, x, y) == pytest.approx(expected, rel=EXACT)
+    assert proxy_value("grad_norm", model, x, y) == pytest.approx(expected, rel=EXACT)
 
 
-def test_snip(case):
+def test_snip_is_the_sum_of_weight_times_gradient(case):
     model, x, y, first, second = case
     *_, d_first, d_second = gradients_by_hand(x, y, first, second)
     expected = np.abs(first * d_first).sum() + np.abs(second * d_second).sum()
-    assert one("snip", model, x, y) == pytest.approx(expected, rel=EXACT)
+    assert proxy_value("snip", model, x, y) == pytest.approx(expected, rel=EXACT)
 
 
 def test_grasp_is_the_change_of_the_gradient_along_itself(case):
@@ -82,18 +82,18 @@ def test_grasp_is_the_change_of_the_gradient_along_itself(case):
     down = gradients_by_hand(x, y, first - step * d_first, second - step * d_second)[-2:]
     product = [(a - b) / (2 * step) for a, b in zip(up, down, strict=True)]
     expected = -(first * product[0]).sum() - (second * product[1]).sum()
-    assert one("grasp", model, x, y) == pytest.approx(expected, rel=1e-6)
+    assert proxy_value("grasp", model, x, y) == pytest.approx(expected, rel=1e-6)
 
 
-def test_fisher_sees_what_comes_before_the_activation(case):
+def test_fisher_uses_outputs_before_the_activation(case):
     model, x, y, *weights = case
     hidden, output, d_hidden, d_output, *_ = gradients_by_hand(x, y, *weights)
     expected = sum(((a * d) ** 2).mean(axis=0).sum() / 2 for a, d in
                    ((hidden, d_hidden), (output, d_output)))  # fmt: skip
-    assert one("fisher", model, x, y) == pytest.approx(expected, rel=EXACT)
+    assert proxy_value("fisher", model, x, y) == pytest.approx(expected, rel=EXACT)
 
 
-def test_fisher_adds_positions_before_it_squares():
+def test_fisher_sums_positions_before_squaring():
     model = keras.Sequential(
         [keras.Input((4, 1), dtype="float64"), L.Conv1D(2, 1, use_bias=False, dtype="float64")]
     )
@@ -104,39 +104,39 @@ def test_fisher_adds_positions_before_it_squares():
     output = x * kernel[0]
     effect = (output * 2 * (output - y) / output.size).sum(axis=1)
     expected = (effect**2).mean(axis=0).sum() / 2
-    assert one("fisher", model, x, y) == pytest.approx(expected, rel=EXACT)
+    assert proxy_value("fisher", model, x, y) == pytest.approx(expected, rel=EXACT)
 
 
-def test_jacob_cov(case):
+def test_jacob_cov_agrees_with_numpy(case):
     model, x, y, first, second = case
     jacobian = ((x @ first > 0) * second.sum(axis=1)) @ first.T
     eigenvalues = np.linalg.eigvalsh(np.corrcoef(jacobian))
     shifted = np.clip(eigenvalues, 0, None) + 1e-5
     expected = -np.sum(np.log(shifted) + 1 / shifted)
     # Eigenvalues near zero, of which 1 / (0 + 1e-5) is taken, are exact to about 1e-15.
-    assert one("jacob_cov", model, x, y) == pytest.approx(expected, rel=1e-8)
+    assert proxy_value("jacob_cov", model, x, y) == pytest.approx(expected, rel=1e-8)
 
 
-def test_naswot(case):
+def test_naswot_is_the_log_determinant_of_the_agreement_kernel(case):
     model, x, y, first, _ = case
     codes = (x @ first > 0).astype(int)
     agreement = (codes[:, None, :] == codes[None, :, :]).sum(axis=2)
     sign, expected = np.linalg.slogdet(agreement.astype(float))
-    found = one("naswot", model, x, y)
+    measured = proxy_value("naswot", model, x, y)
     if sign > 0:
-        assert found == pytest.approx(expected, rel=EXACT)
+        assert measured == pytest.approx(expected, rel=EXACT)
     else:
-        assert found == -np.inf
+        assert measured == -np.inf
 
 
-def test_naswot_adds_layers_and_knows_activations_as_layers_and_as_arguments():
+def test_naswot_sums_over_activation_layers_and_arguments():
     rng = np.random.default_rng(5)
     inputs = keras.Input((3,), dtype="float64")
     x = L.Dense(16, use_bias=False, activation="gelu", dtype="float64")(inputs)
     x = L.LeakyReLU(dtype="float64")(L.Dense(16, use_bias=False, dtype="float64")(x))
     model = keras.Model(inputs, L.Dense(1, activation="sigmoid", dtype="float64")(x))
     data = rng.standard_normal((4, 3))
-    first, second = (networks.array(one) for one in model.weights[:2])
+    first, second = (networks.array(weight) for weight in model.weights[:2])
     hidden = data @ first
     after = keras.ops.convert_to_numpy(keras.activations.gelu(hidden)) @ second
     kernel = np.zeros((4, 4))
@@ -148,31 +148,31 @@ def test_naswot_adds_layers_and_knows_activations_as_layers_and_as_arguments():
     assert score(model, data, None, ("naswot",))["naswot"] == pytest.approx(expected, rel=EXACT)
 
 
-def test_zico(case):
+def test_zico_agrees_with_numpy(case):
     model, x, y, *weights = case
     halves = [gradients_by_hand(x[i : i + 3], y[i : i + 3], *weights)[-2:] for i in (0, 3)]
     expected = 0.0
     for parts in zip(*halves, strict=True):
         spread = np.std(parts, axis=0)
-        kept = spread > 0
-        expected += np.log(np.sum(np.mean(np.abs(parts), axis=0)[kept] / spread[kept]))
-    assert one("zico", model, x, y) == pytest.approx(expected, rel=1e-8)
+        varies = spread > 0
+        expected += np.log(np.sum(np.mean(np.abs(parts), axis=0)[varies] / spread[varies]))
+    assert proxy_value("zico", model, x, y) == pytest.approx(expected, rel=1e-8)
 
 
-def test_synflow_is_the_flow_over_all_paths(case):
+def test_synflow_is_the_log_of_the_flow_over_all_paths(case):
     model, x, y, first, second = case
     first, second = np.abs(first), np.abs(second)
-    # Every path has one weight of each of the two kernels, which see the whole flow each.
+    # Every path has one weight of each kernel, so that each kernel carries the total flow.
     flow = np.ones(3) @ first @ second @ np.ones(2)
-    assert one("synflow", model, x, y) == pytest.approx(np.log(2 * flow), rel=EXACT)
+    assert proxy_value("synflow", model, x, y) == pytest.approx(np.log(2 * flow), rel=EXACT)
 
 
-def test_params_are_those_that_train(case):
+def test_params_counts_trainable_weights(case):
     model, x, y, *_ = case
-    assert one("params", model, x, y) == 3 * 4 + 4 * 2
+    assert proxy_value("params", model, x, y) == 3 * 4 + 4 * 2
 
 
-def test_meco():
+def test_meco_is_the_smallest_eigenvalue_of_channel_correlations():
     model = keras.Sequential(
         [keras.Input((5, 2), dtype="float64"), L.Conv1D(3, 1, use_bias=False, dtype="float64")]
     )
@@ -190,7 +190,7 @@ def test_meco():
     assert score(model, x, None, ("meco",))["meco"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_zen():
+def test_zen_agrees_with_numpy():
     """Convolution 1x1, batch norm, ReLU, pooling, dense; with the noise that the proxy draws."""
     model = keras.Sequential(
         [
@@ -221,15 +221,15 @@ def test_zen():
     assert table.get("zen").compute(context) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_final_softmax_is_left_out_of_jacob_cov(case):
-    """The sum of a softmax is constant: with it in, there would be no gradient at all."""
+def test_jacob_cov_ignores_a_final_softmax(case):
+    """The sum of a softmax is constant, so that its gradient would vanish."""
     model, x, y, first, second = case
-    other = keras.Sequential([*networks.two_layers().layers, L.Softmax(dtype="float64")])
-    other.build((None, 3))
-    other.set_weights([first, second])
+    separate = keras.Sequential([*networks.two_layers().layers, L.Softmax(dtype="float64")])
+    separate.build((None, 3))
+    separate.set_weights([first, second])
     fused = networks.two_layers()
     fused.layers[-1].activation = keras.activations.softmax
     fused.set_weights([first, second])
-    expected = one("jacob_cov", model, x, y)
-    for network in (other, fused):
-        assert one("jacob_cov", network, x, y) == pytest.approx(expected, rel=1e-8)
+    expected = proxy_value("jacob_cov", model, x, y)
+    for network in (separate, fused):
+        assert proxy_value("jacob_cov", network, x, y) == pytest.approx(expected, rel=1e-8)

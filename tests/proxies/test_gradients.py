@@ -12,14 +12,14 @@ W, V, X = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]), np.array([0.5, -
 
 @pytest.fixture
 def variables():
-    return [keras.Variable(one, dtype="float32") for one in (W, V)]
+    return [keras.Variable(initial, dtype="float32") for initial in (W, V)]
 
 
 def plain(tensors):
-    return [keras.ops.convert_to_numpy(one) for one in tensors]
+    return [keras.ops.convert_to_numpy(tensor) for tensor in tensors]
 
 
-def test_several_targets_of_one_pass(variables):
+def test_one_recording_has_gradients_of_several_targets(variables):
     w, v = variables
 
     def compute(watch):
@@ -34,12 +34,12 @@ def test_several_targets_of_one_pass(variables):
     np.testing.assert_allclose(plain(by_variable)[1], 0 * V)  # not connected
     np.testing.assert_allclose(*plain([by_tensor["hidden"]]), 2 * W * X)
     np.testing.assert_allclose(*plain([by_tensor["x"]]), 2 * W * W * X)
-    none, by_tensor = recording.pull("parts", variables=False, watched=["x"])
-    assert len(none) == 0
+    no_gradients, by_tensor = recording.pull("parts", variables=False, watched=["x"])
+    assert len(no_gradients) == 0
     np.testing.assert_allclose(*plain([by_tensor["x"]]), W + 2 * X)
 
 
-def test_what_stops_a_gradient_can_be_watched_behind_it(variables):
+def test_tensors_after_stop_gradient_can_be_watched(variables):
     w, _ = variables
 
     def compute(watch):
@@ -54,7 +54,7 @@ def test_what_stops_a_gradient_can_be_watched_behind_it(variables):
     np.testing.assert_allclose(*plain([by_tensor[0]]), 3 * W**4)
 
 
-def test_the_product_of_hessian_and_gradient(variables):
+def test_hessian_product_agrees_with_closed_form(variables):
     """f = sum w^3 v: g = (3 w^2 v, w^3); H is made of 6 w v and 3 w^2."""
     w, v = variables
 
@@ -63,15 +63,15 @@ def test_the_product_of_hessian_and_gradient(variables):
 
     gradient, product = gradients.of_backend().hessian_product(compute, variables)
     expected = [3 * W**2 * V, W**3]
-    for one, other in zip(plain(gradient), expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6)
+    for measured, exact in zip(plain(gradient), expected, strict=True):
+        np.testing.assert_allclose(measured, exact, rtol=1e-6)
     np.testing.assert_allclose(
         plain(product)[0], 6 * W * V * expected[0] + 3 * W**2 * expected[1], rtol=1e-6
     )
     np.testing.assert_allclose(plain(product)[1], 3 * W**2 * expected[0], rtol=1e-6)
 
 
-def test_a_backend_without_gradients(monkeypatch):
+def test_a_backend_without_gradients_is_rejected(monkeypatch):
     monkeypatch.setattr(keras.config, "backend", lambda: "numpy")
-    with pytest.raises(BackendError, match="tensorflow, jax, torch; received 'numpy'"):
+    with pytest.raises(BackendError, match="tensorflow, jax, torch; got 'numpy'"):
         gradients.of_backend()

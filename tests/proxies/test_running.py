@@ -1,4 +1,4 @@
-"""A run with someone looking on: what is told, what is replaced, and that nothing stays."""
+"""Observed forward passes: events, replaced tensors, and restored layers."""
 
 import keras
 import numpy as np
@@ -9,13 +9,13 @@ from tests.proxies.networks import L
 
 
 def events_of(model, x):
-    seen = []
+    events = []
 
-    def look(event):
-        seen.append((event.kind, type(event.operation).__name__, event.name, event.graph))
+    def observe(event):
+        events.append((event.kind, type(event.operation).__name__, event.name, event.graph))
 
-    Run(model, look)(x)
-    return seen
+    Run(model, observe)(x)
+    return events
 
 
 def test_events_of_a_layer_with_an_activation():
@@ -30,7 +30,7 @@ def test_events_of_a_layer_with_an_activation():
     ]
 
 
-def test_layers_in_layers_are_seen_and_known_to_be_hidden():
+def test_nested_layers_are_observed_as_outside_the_graph():
     inner = keras.Sequential([keras.Input((3,)), L.Dense(3)])
     model = keras.Sequential([keras.Input((3,)), inner, networks.Block(4)])
     outputs = [(name, graph) for kind, name, _, graph in events_of(model, np.ones((2, 3)))
@@ -43,32 +43,32 @@ def test_layers_in_layers_are_seen_and_known_to_be_hidden():
     ]
 
 
-def test_operations_without_layers_are_seen():
+def test_operations_outside_layers_are_observed():
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.ops.relu(inputs + 1.0))
     kinds = [(kind, name) for kind, _, name, _ in events_of(model, np.ones((1, 3), "float32"))]
     assert ("activation", "relu") in kinds
 
 
-def test_what_is_returned_takes_the_place():
+def test_tensors_returned_by_the_observer_replace_the_originals():
     model = keras.Sequential([keras.Input((2,)), L.Dense(2, use_bias=False), L.Identity()])
     model.set_weights([np.eye(2)])
 
-    def look(event):
+    def observe(event):
         return event.tensor * 10 if event.kind == "linear" else None
 
-    outputs, _ = Run(model, look)(np.ones((1, 2), "float32"))
+    outputs, _ = Run(model, observe)(np.ones((1, 2), "float32"))
     np.testing.assert_allclose(keras.ops.convert_to_numpy(outputs), 100)
 
 
-def test_batch_norm_uses_the_batch_and_dropout_nothing():
+def test_batch_norm_uses_the_batch_and_dropout_is_off():
     model = keras.Sequential([keras.Input((2,)), L.BatchNormalization(epsilon=0), L.Dropout(0.9)])
     x = np.array([[1.0, 5.0], [3.0, 9.0]], "float32")
     outputs, _ = Run(model)(x)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(outputs), [[-1, -1], [1, 1]], atol=1e-6)
 
 
-def test_logits_of_every_way_to_write_a_softmax():
+def test_logits_are_found_for_every_form_of_final_activation():
     inputs = keras.Input((2,))
     identity = L.Dense(2, use_bias=False, kernel_initializer="identity")
     logits = identity(inputs)
@@ -81,12 +81,12 @@ def test_logits_of_every_way_to_write_a_softmax():
         logits,
     ]
     x = np.array([[1.0, 2.0]], "float32")
-    _, found = Run(keras.Model(inputs, outputs))(x)
-    for one in found:
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(one), x)
+    _, logits_found = Run(keras.Model(inputs, outputs))(x)
+    for tensor in logits_found:
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(tensor), x)
 
 
-def test_an_activation_that_is_a_layer_belongs_to_its_layer():
+def test_an_activation_layer_argument_is_reported_for_its_layer():
     model = keras.Sequential([keras.Input((3,)), L.Dense(2, activation=L.LeakyReLU())])
     assert events_of(model, np.ones((1, 3), "float32"))[:2] == [
         ("linear", "Dense", "", True),
@@ -94,7 +94,7 @@ def test_an_activation_that_is_a_layer_belongs_to_its_layer():
     ]
 
 
-def test_what_a_user_put_in_place_of_call_comes_back():
+def test_a_patched_call_is_used_and_restored():
     layer = L.Dense(2)
     model = keras.Sequential([keras.Input((3,)), layer])
     calls = []

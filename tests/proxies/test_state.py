@@ -1,4 +1,4 @@
-"""Weights drawn anew in place."""
+"""Weights redrawn in place."""
 
 import keras
 import numpy as np
@@ -15,21 +15,23 @@ def drawn(model, seed):
     return networks.values(model)
 
 
-def test_a_seed_decides():
+def test_redrawn_weights_are_determined_by_the_seed():
     model = networks.residual()
-    first, other, again = drawn(model, 0), drawn(model, 1), drawn(model, 0)
-    for one, two, three, variable in zip(first, other, again, model.variables, strict=True):
-        np.testing.assert_array_equal(one, three)
-        assert np.array_equal(one, two) == (len(variable.shape) < 2)
+    first, other_seed, repeated = drawn(model, 0), drawn(model, 1), drawn(model, 0)
+    for values, other_values, repeated_values, variable in zip(
+        first, other_seed, repeated, model.variables, strict=True
+    ):
+        np.testing.assert_array_equal(values, repeated_values)
+        assert np.array_equal(values, other_values) == (len(variable.shape) < 2)
 
 
 def test_kernels_of_one_shape_differ_even_when_their_initializers_have_a_seed():
     layers = [L.Dense(4, kernel_initializer=keras.initializers.HeNormal(seed=3)) for _ in "ab"]
     model = keras.Sequential([keras.Input((4,)), *layers])
-    first, second = (networks.array(one.kernel) for one in layers)
-    np.testing.assert_array_equal(first, second)  # what the seed does
+    first, second = (networks.array(layer.kernel) for layer in layers)
+    np.testing.assert_array_equal(first, second)  # as their initializers have equal seeds
     redraw(model, np.random.default_rng(0))
-    first, second = (networks.array(one.kernel) for one in layers)
+    first, second = (networks.array(layer.kernel) for layer in layers)
     assert not np.array_equal(first, second)
 
 
@@ -43,15 +45,15 @@ def test_kernels_of_one_shape_differ_even_when_their_initializers_have_a_seed():
         (networks.Block(64), (64,)),
     ],
 )
-def test_the_distribution_is_that_of_the_first_weights(layer, shape):
-    """Kolmogorov and Smirnov cannot tell them apart, for every kernel."""
+def test_redrawn_weights_follow_the_distribution_of_their_initializer(layer, shape):
+    """A Kolmogorov-Smirnov test finds no difference for any kernel."""
     model = keras.Sequential([keras.Input(shape), layer])
-    before = [one for one in networks.values(model) if one.ndim > 1]
-    after = [one for one in drawn(model, 0) if one.ndim > 1]
+    before = [kernel for kernel in networks.values(model) if kernel.ndim > 1]
+    after = [kernel for kernel in drawn(model, 0) if kernel.ndim > 1]
     assert len(before) >= 1
-    for one, other in zip(before, after, strict=True):
-        assert not np.array_equal(one, other)
-        assert stats.ks_2samp(one.ravel(), other.ravel()).pvalue > 0.001
+    for initial, redrawn in zip(before, after, strict=True):
+        assert not np.array_equal(initial, redrawn)
+        assert stats.ks_2samp(initial.ravel(), redrawn.ravel()).pvalue > 0.001
 
 
 def test_orthogonal_weights_stay_orthogonal():
@@ -60,7 +62,7 @@ def test_orthogonal_weights_stay_orthogonal():
     np.testing.assert_allclose(kernel @ kernel.T, np.eye(4), atol=1e-5)
 
 
-def test_weights_with_one_axis_and_those_that_do_not_train_stay():
+def test_vectors_and_frozen_weights_are_not_redrawn():
     model = networks.residual()
     model.layers[1].trainable = False
     frozen = networks.array(model.layers[1].kernel)

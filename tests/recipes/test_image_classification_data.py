@@ -1,4 +1,4 @@
-"""`load_data` of the image recipe: its splits, its file formats, and what it says of bad files."""
+"""`load_data` of the image recipe: its splits, file formats and error messages."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def rows(split: recipe.Split) -> set[bytes]:
     return {image.tobytes() for image in split[0]}
 
 
-def test_digits_is_the_default_and_scaled() -> None:
+def test_digits_are_the_default_and_are_scaled() -> None:
     splits = recipe.load_data()
     assert [len(x) for x, _ in splits] == [1149, 288, 360]
     for x, y in splits:
@@ -56,7 +56,7 @@ def test_digits_is_the_default_and_scaled() -> None:
         assert x.dtype == np.float32
         assert (x.min(), x.max()) == (0, 1)
         assert y.shape == (len(x),)
-        # Every class in proportion: 10% each, give or take what rounding and the data do.
+        # Splits are stratified: each class has about 10% of the rows.
         assert np.all(np.abs(np.bincount(y) / len(y) - 0.1) < 0.01)
     assert recipe.image_shape_and_classes() == ((8, 8, 1), 10)
 
@@ -70,24 +70,24 @@ def test_splits_share_no_image() -> None:
 
 def test_splits_are_the_same_every_time() -> None:
     first = recipe.load_data()
-    assert recipe.load_data() is first  # `build_model` asks often
+    assert recipe.load_data() is first  # `build_model` calls it for every trial
     recipe._load.cache_clear()
     for (x, y), (x_again, y_again) in zip(first, recipe.load_data(), strict=True):
         np.testing.assert_array_equal(x, x_again)
         np.testing.assert_array_equal(y, y_again)
 
 
-def test_limit_keeps_a_part_of_every_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = recipe.load_data()
+def test_the_limit_reduces_every_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    complete = recipe.load_data()
     monkeypatch.setenv("NAS_LIMIT", "100")
     part = recipe.load_data()
     assert [len(y) for _, y in part] == [100, 100, 100]
-    for few, all_of_them in zip(part, whole, strict=True):
-        assert rows(few) <= rows(all_of_them)
-        assert len(np.unique(few[1])) == 10
+    for limited, all_rows in zip(part, complete, strict=True):
+        assert rows(limited) <= rows(all_rows)
+        assert len(np.unique(limited[1])) == 10
 
 
-def test_npz_with_every_split(load_npz: Callable) -> None:
+def test_an_npz_file_may_contain_every_split(load_npz: Callable) -> None:
     train, validation, test = load_npz(
         x_train=images(30, 6, 7, 3),
         y_train=labels(30),
@@ -101,7 +101,9 @@ def test_npz_with_every_split(load_npz: Callable) -> None:
     assert train[0].max() <= 1
 
 
-def test_npz_lacking_splits_takes_them_from_the_training_images(load_npz: Callable) -> None:
+def test_missing_splits_of_an_npz_file_are_taken_from_the_training_images(
+    load_npz: Callable,
+) -> None:
     train, validation, test = load_npz(x=images(100, 5, 5), y=labels(100))
     assert [len(y) for _, y in (train, validation, test)] == [64, 16, 20]
     assert not rows(train) & rows(test)
@@ -111,7 +113,7 @@ def test_npz_lacking_splits_takes_them_from_the_training_images(load_npz: Callab
     assert [len(y) for _, y in (train, validation, test)] == [80, 20, 7]
 
 
-def test_npz_labels_may_be_one_hot_or_a_column_or_whole_floats(load_npz: Callable) -> None:
+def test_npz_labels_may_be_one_hot_a_column_or_floats_without_fraction(load_npz: Callable) -> None:
     x, y = images(50, 4, 4), labels(50)
     _, _, (_, plain) = load_npz(x=x, y=y)
     for same in (np.eye(5)[y], y[:, np.newaxis], y.astype("float32"), y.astype("uint8")):
@@ -120,7 +122,7 @@ def test_npz_labels_may_be_one_hot_or_a_column_or_whole_floats(load_npz: Callabl
         assert loaded.dtype == np.int64
 
 
-def test_npz_floats_are_left_as_they_are(load_npz: Callable) -> None:
+def test_npz_floats_are_not_scaled(load_npz: Callable) -> None:
     x = np.linspace(-3, 9, 50 * 16).reshape(50, 4, 4)
     splits = load_npz(x=x, y=labels(50))
     assert min(part.min() for part, _ in splits) == -3
@@ -128,19 +130,19 @@ def test_npz_floats_are_left_as_they_are(load_npz: Callable) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "says"),
+    ("arrays", "message"),
     [
-        ({"images": images(9, 4, 4)}, r"lacks x_train and y_train; it holds \['images'\]"),
-        ({"x": images(9, 4, 4)}, r"lacks y; it holds \['x'\]"),
+        ({"images": images(9, 4, 4)}, r"must have x_train and y_train; got \['images'\]"),
+        ({"x": images(9, 4, 4)}, r"must have y; got \['x'\]"),
         (
             {"x_train": images(9, 4, 4), "y_train": labels(9), "x_test": images(9, 4, 4)},
-            "lacks y_test",
+            "must have y_test",
         ),
-        ({"x": images(9, 16), "y": labels(9)}, r"train: `x` needs .*; received \(9, 16\)"),
-        ({"x": images(0, 4, 4), "y": labels(0)}, r"received \(0, 4, 4, 1\)"),
+        ({"x": images(9, 16), "y": labels(9)}, r"train: `x` must have .*; got \(9, 16\)"),
+        ({"x": images(0, 4, 4), "y": labels(0)}, r"got \(0, 4, 4, 1\)"),
         (
             {"x": images(9, 4, 4), "y": labels(8)},
-            r"one label for each of 9 .*received shape \(8,\)",
+            r"one label for each of 9 .*got shape \(8,\)",
         ),
         ({"x": images(9, 4, 4), "y": labels(9) - 1}, "integer labels from 0"),
         ({"x": images(9, 4, 4), "y": labels(9) / 2}, "integer labels from 0"),
@@ -151,7 +153,7 @@ def test_npz_floats_are_left_as_they_are(load_npz: Callable) -> None:
         ({"x": images(9, 4, 4), "y": np.ones((9, 3))}, "one-hot"),
         (
             {"x": images(9, 4, 4), "y": np.array([{}] * 9, dtype=object)},
-            "no .npz file of plain arrays",
+            "must be an .npz file of plain arrays",
         ),
         (
             {
@@ -160,35 +162,37 @@ def test_npz_floats_are_left_as_they_are(load_npz: Callable) -> None:
                 "x_test": images(9, 5, 4),
                 "y_test": labels(9),
             },
-            r"one shape; received \[\(4, 4, 1\), \(5, 4, 1\)\]",
+            r"one shape; got \[\(4, 4, 1\), \(5, 4, 1\)\]",
         ),
     ],
 )
-def test_npz_errors_name_what_is_wrong(
-    arrays: dict[str, np.ndarray], says: str, load_npz: Callable
+def test_errors_of_npz_files_name_the_problem(
+    arrays: dict[str, np.ndarray], message: str, load_npz: Callable
 ) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         load_npz(**arrays)
 
 
-def test_file_that_is_no_npz(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_npz_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "images.npz"
     monkeypatch.setenv("NAS_DATASET", str(path))
     with pytest.raises(FileNotFoundError, match=r"images\.npz"):
         recipe.load_data()
     for content in (b"", b"no archive", b"PK\x03\x04 cut off"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"images\.npz is no \.npz file"):
+        with pytest.raises(ValueError, match=r"images\.npz must be an \.npz file"):
             recipe.load_data()
     with path.open("wb") as file:
         np.save(file, labels(3))
-    with pytest.raises(ValueError, match=r"images\.npz is no \.npz file"):
+    with pytest.raises(ValueError, match=r"images\.npz must be an \.npz file"):
         recipe.load_data()
 
 
-def test_unknown_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_dataset_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAS_DATASET", "mnits")
-    with pytest.raises(ValueError, match="needs digits, fashion_mnist.*received 'mnits'"):
+    with pytest.raises(ValueError, match="must be digits, fashion_mnist.*got 'mnits'"):
         recipe.load_data()
 
 
@@ -212,7 +216,7 @@ def write_fashion(folder: Path, *, compress: bool) -> None:
 
 @pytest.mark.parametrize("compress", [True, False])
 @pytest.mark.parametrize("dataset", ["fashion_mnist", "folder"])
-def test_idx_folder(
+def test_idx_files_are_read_from_a_folder(
     compress: bool, dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_fashion(tmp_path, compress=compress)
@@ -230,25 +234,25 @@ def test_idx_folder(
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"", "unsigned bytes"),
         (b"\0\0\x0d\1\0\0\0\1\0\0\0\0", "unsigned bytes"),  # floats
         (b"\0\0\x08\3\0\0\0\1", "unsigned bytes"),  # sizes cut off
-        (idx(labels(50))[:-1], r"needs 50 values of shape \(50,\); received 49"),
+        (idx(labels(50))[:-1], r"must have 50 values of shape \(50,\); got 49"),
     ],
 )
-def test_idx_errors(
-    content: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_errors_of_idx_files_name_the_problem(
+    content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_fashion(tmp_path, compress=False)
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(content)
     monkeypatch.setenv("NAS_DATASET", str(tmp_path))
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=message):
         recipe.load_data()
 
 
-def test_idx_folder_lacking_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_idx_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_fashion(tmp_path, compress=True)
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     monkeypatch.setenv("NAS_DATASET", str(tmp_path))

@@ -1,38 +1,30 @@
-"""The image recipe as a program: what a reader gets who runs the file."""
+"""The image recipe as a program."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from recipes import image_classification as recipe
+from tests.integration import forkserver
 
 FILE = Path(recipe.__file__)
 
 
 def run(*arguments: str, cwd: Path) -> str:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("NAS_")}
-    environment["PYTHONPATH"] = str(FILE.parents[1])
-    done = subprocess.run(
-        [sys.executable, str(FILE), *arguments],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
+    process = forkserver.fork_server().run(
+        forkserver.SCRIPT, cwd=cwd, timeout=240, file=str(FILE), arguments=list(arguments)
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.out + process.err
+    return process.out
 
 
 @pytest.mark.slow
-def test_smoke_searches_registers_loads_back_and_leaves_nothing(tmp_path: Path) -> None:
+def test_the_smoke_test_searches_registers_and_loads_a_model_and_leaves_no_files(
+    tmp_path: Path,
+) -> None:
     out = run("--smoke", cwd=tmp_path)
     last = out.strip().splitlines()[-1]
     assert re.fullmatch(
@@ -40,10 +32,10 @@ def test_smoke_searches_registers_loads_back_and_leaves_nothing(tmp_path: Path) 
         r"\(the search never saw them\)",
         last,
     )
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.iterdir() if not path.name.startswith(".process")] == []
 
 
-def test_help_names_every_source_of_data(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_every_dataset_and_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         recipe.main(["--help"])
     out = capsys.readouterr().out
@@ -51,10 +43,10 @@ def test_help_names_every_source_of_data(capsys: pytest.CaptureFixture[str]) -> 
         assert word in out
 
 
-def test_command_line_reaches_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_the_command_line_select_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAS_DATASET", "digits")
     monkeypatch.setenv("NAS_LIMIT", "0")
-    seen = []
-    monkeypatch.setattr(recipe, "search", lambda options: seen.append(recipe.load_data()))
+    loaded = []
+    monkeypatch.setattr(recipe, "search", lambda options: loaded.append(recipe.load_data()))
     recipe.main(["--dataset", "digits", "--limit", "70"])
-    assert [len(y) for _, y in seen[0]] == [70, 70, 70]
+    assert [len(y) for _, y in loaded[0]] == [70, 70, 70]

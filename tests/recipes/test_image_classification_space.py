@@ -1,4 +1,4 @@
-"""The image recipe's search space: every configuration builds, and some of each kind train."""
+"""The search space of the image recipe: random configurations build, and some train."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def space() -> keras_tuner.HyperParameters:
 
 
 def sample(hp: keras_tuner.HyperParameters, rng: np.random.Generator):
-    drawn = hp.copy()
+    sampled = hp.copy()
     for parameter in hp.space:
-        drawn.values[parameter.name] = parameter.random_sample(int(rng.integers(2**31)))
-    return drawn
+        sampled.values[parameter.name] = parameter.random_sample(int(rng.integers(2**31)))
+    return sampled
 
 
-def test_one_build_shows_the_whole_space() -> None:
+def test_one_build_declares_the_complete_space() -> None:
     hp = space()
     names = {parameter.name for parameter in hp.space}
     hp.values["stages"] = 3
@@ -59,6 +59,7 @@ def test_fifty_random_configurations_build_and_five_train() -> None:
         assert model.output_shape == (None, 10)
         shapes.add(tuple(layer.name.rstrip("_0123456789") for layer in model.layers))
         if number % 10 == 0:
+            model.run_eagerly = True  # one step: tracing a graph takes longer
             assert np.isfinite(model.train_on_batch(x[:32], y[:32])[0])
     assert len(shapes) > 40  # architectures, not learning rates alone
 
@@ -66,17 +67,19 @@ def test_fifty_random_configurations_build_and_five_train() -> None:
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (2, 9, 1), (3, 3, 3), (8, 8, 1), (28, 28, 1), (33, 50, 3)]
 )
-def test_images_of_every_size_keep_two_pixels(
+def test_feature_maps_have_at_least_two_pixels_for_images_of_every_size(
     shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipe, "image_shape_and_classes", lambda: (shape, 3))
     hp = space()
-    most = next(p for p in hp.space if p.name == "stages").max_value
-    assert 1 <= most <= 4
+    max_stages = next(p for p in hp.space if p.name == "stages").max_value
+    assert 1 <= max_stages <= 4
     for pooling in ("max", "average", "strided"):
         for head in ("average", "flatten"):
-            hp.values.update({f"stage{stage}_pooling": pooling for stage in range(2, most + 1)})
-            hp.values.update(stages=most, head_pooling=head)
+            hp.values.update(
+                {f"stage{stage}_pooling": pooling for stage in range(2, max_stages + 1)}
+            )
+            hp.values.update(stages=max_stages, head_pooling=head)
             hp.ensure_active_values()
             model = recipe.build_model(hp)
             sides = [
@@ -86,7 +89,7 @@ def test_images_of_every_size_keep_two_pixels(
             assert model(np.zeros((2, *shape), "float32")).shape == (2, 3)
 
 
-def test_output_stays_float32_in_mixed_precision() -> None:
+def test_the_output_is_float32_in_mixed_precision() -> None:
     before = keras.mixed_precision.dtype_policy()
     try:
         keras.mixed_precision.set_dtype_policy("mixed_bfloat16")

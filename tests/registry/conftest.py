@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-import shutil
-
 import pytest
+
+from tests import stores
 
 
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
+def empty_store():
     """An SQLite file with MLflow's tables, which take seconds to create."""
-    from keras_nas_plugin.tracking.connection import connect
-
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path
+    return stores.empty_database()
 
 
 @pytest.fixture
-def database(tmp_path, monkeypatch, empty_store):
-    """URI of a fresh SQLite store; artifacts land beside it."""
+def database(tmp_path, monkeypatch):
+    """URI of a new SQLite store; artifacts are written beside it."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return stores.new_database(tmp_path)

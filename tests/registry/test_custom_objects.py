@@ -1,4 +1,4 @@
-"""Finding what a saved model needs from its author."""
+"""Finding the custom objects of a model, and storing their code with it."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def dense(**arguments):
         (lambda: sequential(Scale()), {"Scale"}),
     ],
 )
-def test_parts_of_a_layer_are_found(layer, names):
+def test_custom_objects_in_a_layer_are_found(layer, names):
     inputs = keras.Input((3, 3))
     model = keras.Model(inputs, layer()(inputs))
     assert set(find_custom_objects(model)) == names
@@ -134,18 +134,18 @@ def test_parts_of_a_layer_are_found(layer, names):
         ({"loss": "mse", "optimizer": keras.optimizers.SGD(MySchedule())}, {"MySchedule"}),
     ],
 )
-def test_parts_of_compiling_are_found(compiled, names):
+def test_custom_arguments_of_compile_are_found(compiled, names):
     model = sequential(dense())
     model.compile(**compiled)
     assert set(find_custom_objects(model)) == names
 
 
-def test_a_subclassed_model_and_what_hangs_in_its_containers():
-    found = find_custom_objects(MyModel(Scale()))
-    assert found == {"MyModel": MyModel, "Scale": Scale}
+def test_a_subclassed_model_and_the_layers_in_its_containers_are_found():
+    objects = find_custom_objects(MyModel(Scale()))
+    assert objects == {"MyModel": MyModel, "Scale": Scale}
 
 
-def test_a_trained_model_holds_no_more_than_an_untrained_one():
+def test_training_adds_no_custom_objects():
     import numpy as np
 
     model = sequential(Scale(), dense())
@@ -154,17 +154,17 @@ def test_a_trained_model_holds_no_more_than_an_untrained_one():
     assert set(find_custom_objects(model)) == {"Scale", "my_loss"}
 
 
-def test_two_classes_of_one_name_cannot_be_told_apart():
-    other = type("Scale", (Scale,), {})
+def test_two_classes_with_the_same_name_are_an_error():
+    namesake = type("Scale", (Scale,), {})
     with pytest.raises(TrackingError, match="'Scale'"):
-        find_custom_objects(sequential(Scale(), other()))
+        find_custom_objects(sequential(Scale(), namesake()))
 
 
-def test_a_lambda_is_pointed_out(caplog):
+def test_a_lambda_logs_a_warning(caplog):
     with caplog.at_level(logging.WARNING, logger="keras_nas_plugin"):
-        found = find_custom_objects(sequential(keras.layers.Lambda(lambda x: x)))
-    assert found == {}
-    assert "give the function a name" in caplog.text
+        objects = find_custom_objects(sequential(keras.layers.Lambda(lambda x: x)))
+    assert objects == {}
+    assert "replace it by a named function" in caplog.text
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def module(tmp_path, monkeypatch):
     return loaded
 
 
-def test_code_that_is_not_installed_is_pickled_whole(module):
+def test_code_that_is_not_installed_is_pickled_by_value(module):
     distributions = importlib.metadata.packages_distributions()
     with pickled_by_value([module.use], distributions):
         assert b"helper" in cloudpickle.dumps(module.use)
@@ -192,10 +192,10 @@ def test_code_that_is_copied_with_the_model_is_pickled_by_name(module, tmp_path)
         assert b"helper" not in cloudpickle.dumps(module.use)
 
 
-def test_what_the_user_registered_stays_registered(module):
+def test_modules_that_the_user_registered_stay_registered(module):
     cloudpickle.register_pickle_by_value(module)
     try:
-        with pickled_by_value([module.use], {}):
+        with pickled_by_value([module.use], importlib.metadata.packages_distributions()):
             pass
         assert "users_file" in cloudpickle.list_registry_pickle_by_value()
     finally:
@@ -206,11 +206,11 @@ def test_what_the_user_registered_stays_registered(module):
     ("name", "installed"),
     [("keras.layers", True), ("json", True), ("users_file", False), ("no_such_module", False)],
 )
-def test_what_counts_as_installed(module, name, installed):
+def test_installed_modules_are_recognised(module, name, installed):
     assert is_installed(name, importlib.metadata.packages_distributions()) is installed
 
 
-def test_the_registry_of_keras_is_empty_inside_and_as_before_after():
+def test_the_custom_objects_of_keras_are_empty_inside_the_block_and_restored_after_it():
     before = dict(keras.saving.get_custom_objects())
     assert "mine>Registered" in before
     with pytest.raises(KeyError), no_registered_objects():
@@ -219,7 +219,7 @@ def test_the_registry_of_keras_is_empty_inside_and_as_before_after():
     assert keras.saving.get_custom_objects() == before
 
 
-def test_requirements_are_what_is_installed():
+def test_requirements_are_the_installed_versions():
     distributions = importlib.metadata.packages_distributions()
     plain = dict(r.split("==") for r in pinned_requirements([], distributions))
     assert plain["keras"] == importlib.metadata.version("keras")

@@ -16,43 +16,45 @@ OPTIONS = {"alpha": 0.05, "resamples": 499}
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (5, 5), (9, 1), (30, 12), (0, 7)])
 def test_mcnemar_is_the_exact_binomial_test(wins, losses):
     exact = sum(math.comb(wins + losses, k) for k in range(wins, wins + losses + 1))
-    found = paired.mcnemar(wins, losses, rows=100)
-    assert found.p_value == pytest.approx(exact / 2 ** (wins + losses))
-    assert found.improvement == pytest.approx((wins - losses) / 100)
+    outcome = paired.mcnemar(wins, losses, rows=100)
+    assert outcome.p_value == pytest.approx(exact / 2 ** (wins + losses))
+    assert outcome.improvement == pytest.approx((wins - losses) / 100)
     if wins + losses:
         same = stats.binomtest(wins, wins + losses, alternative="greater").pvalue
-        assert found.p_value == pytest.approx(same)
+        assert outcome.p_value == pytest.approx(same)
 
 
 @pytest.mark.parametrize("margin", [-0.1, -0.02, 0.0, 0.03])
 @pytest.mark.parametrize(("wins", "losses"), [(12, 30), (30, 12), (1, 0), (0, 3), (7, 7)])
-def test_the_score_test_estimates_the_nuisance_by_maximum_likelihood(wins, losses, margin):
+def test_the_score_test_estimates_the_nuisance_parameter_by_maximum_likelihood(
+    wins, losses, margin
+):
     rows, same = 200, 200 - wins - losses
 
-    def surprise(lost):
+    def negative_log_likelihood(lost):
         shares = np.array([lost + margin, lost, 1 - 2 * lost - margin])
         counts = np.array([wins, losses, same])
-        seen = counts > 0  # 0 log 0 is 0
-        return -np.sum(counts[seen] * np.log(np.clip(shares[seen], 1e-300, None)))
+        observed = counts > 0  # 0 log 0 is 0
+        return -np.sum(counts[observed] * np.log(np.clip(shares[observed], 1e-300, None)))
 
     bounds = (max(0.0, -margin), (1 - margin) / 2)
-    lost = optimize.minimize_scalar(surprise, bounds=bounds, method="bounded").x
+    lost = optimize.minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded").x
     variance = rows * (2 * lost + margin - margin**2)
     expected = (wins - losses - rows * margin) / math.sqrt(variance)
-    found = paired.score_test(wins, losses, rows, margin)
-    # The search for the minimum stops some 1e-5 from it, which weighs where it is at zero.
-    assert found.numbers["statistic"] == pytest.approx(expected, rel=2e-3, abs=1e-9)
-    assert found.p_value == pytest.approx(stats.norm.sf(found.numbers["statistic"]))
+    outcome = paired.score_test(wins, losses, rows, margin)
+    # The minimiser stops about 1e-5 from the minimum, which matters when that is at zero.
+    assert outcome.numbers["statistic"] == pytest.approx(expected, rel=2e-3, abs=1e-9)
+    assert outcome.p_value == pytest.approx(stats.norm.sf(outcome.numbers["statistic"]))
 
 
 def test_without_a_margin_the_score_test_is_mcnemars_without_correction():
-    found = paired.score_test(30, 12, 500, 0.0)
-    assert found.numbers["statistic"] == pytest.approx((30 - 12) / math.sqrt(30 + 12))
+    outcome = paired.score_test(30, 12, 500, 0.0)
+    assert outcome.numbers["statistic"] == pytest.approx((30 - 12) / math.sqrt(30 + 12))
     assert paired.score_test(0, 0, 500, 0.0).p_value == 0.5
 
 
 def test_few_rows_without_a_difference_do_not_prove_non_inferiority():
-    # Even if one row in a hundred were lost, ten rows would show nothing in nine cases of ten.
+    # Even if one row in a hundred were lost, ten rows would show no loss in nine of ten cases.
     assert paired.score_test(0, 0, 10, -0.01).p_value > 0.1
     assert paired.score_test(0, 0, 1000, -0.01).p_value < 0.01
 
@@ -62,27 +64,29 @@ def test_the_bootstrap_agrees_with_students_test_on_normal_differences():
     for shift in (0.0, 0.1, 0.2):
         sample = rng.normal(shift, 1, 200)
         options = {"alpha": 0.05, "resamples": 9999, "rng": rng}
-        found = paired.bootstrap_mean(sample, 0.0, **options)
+        outcome = paired.bootstrap_mean(sample, 0.0, **options)
         student = stats.ttest_1samp(sample, 0.0, alternative="greater")
         # Three standard errors of a share of 9999 draws, and 0.005 for the bootstrap itself.
         slack = 3 * math.sqrt(student.pvalue * (1 - student.pvalue) / 9999) + 0.005
-        assert found.p_value == pytest.approx(student.pvalue, abs=slack)
+        assert outcome.p_value == pytest.approx(student.pvalue, abs=slack)
         bound = student.confidence_interval(0.95).low
-        assert found.numbers["lower_bound"] == pytest.approx(bound, abs=0.01)
+        assert outcome.numbers["lower_bound"] == pytest.approx(bound, abs=0.01)
 
 
-def test_signs_are_flipped_about_the_margin():
+def test_the_sign_flip_test_flips_differences_about_the_margin():
     # Of the 8 ways to sign 1, 2 and 3, one adds up to 6 and two to 4 or more.
     for sample, expected in (([1.0, 2.0, 3.0], 1 / 8), ([-1.0, 2.0, 3.0], 2 / 8)):
         options = {"alpha": 0.05, "resamples": 9999, "rng": np.random.default_rng(0)}
-        found = paired.bootstrap_mean(np.array(sample) + 0.5, 0.5, **options)
+        outcome = paired.bootstrap_mean(np.array(sample) + 0.5, 0.5, **options)
         # Four standard errors of a share of 9999 draws.
         slack = 4 * math.sqrt(expected * (1 - expected) / 9999)
-        assert found.numbers["p_sign_flip"] == pytest.approx(expected, abs=slack)
-        assert found.p_value == max(found.numbers["p_sign_flip"], found.numbers["p_bootstrap"])
+        assert outcome.numbers["p_sign_flip"] == pytest.approx(expected, abs=slack)
+        assert outcome.p_value == max(
+            outcome.numbers["p_sign_flip"], outcome.numbers["p_bootstrap"]
+        )
 
 
-def test_the_margin_shifts_the_question_and_not_the_answer():
+def test_a_shift_of_differences_and_margin_does_not_change_the_p_value():
     sample = np.random.default_rng(1).normal(0.1, 1, 300)
     plain, shifted = (
         paired.bootstrap_mean(
@@ -94,12 +98,12 @@ def test_the_margin_shifts_the_question_and_not_the_answer():
     assert shifted.numbers["lower_bound"] == pytest.approx(plain.numbers["lower_bound"] + 0.75)
 
 
-def test_blocks_of_samples_change_nothing_but_memory(monkeypatch):
+def test_the_size_of_blocks_does_not_change_the_result(monkeypatch):
     sample = np.random.default_rng(1).normal(0.1, 1, 50)
-    whole = paired.bootstrap_mean(sample, 0.0, rng=np.random.default_rng(2), **OPTIONS)
+    single = paired.bootstrap_mean(sample, 0.0, rng=np.random.default_rng(2), **OPTIONS)
     monkeypatch.setattr(paired, "_BLOCK", 50 * 7)
     blocks = paired.bootstrap_mean(sample, 0.0, rng=np.random.default_rng(2), **OPTIONS)
-    assert whole == blocks
+    assert single == blocks
 
 
 @pytest.mark.parametrize(
@@ -114,38 +118,40 @@ def test_blocks_of_samples_change_nothing_but_memory(monkeypatch):
         ([np.nan, 1.0], 0.0, False),
     ],
 )
-def test_samples_with_little_to_resample(sample, margin, significant):
-    found = paired.bootstrap_mean(
+def test_significance_of_samples_with_equal_differences_or_few_rows(sample, margin, significant):
+    outcome = paired.bootstrap_mean(
         np.array(sample), margin, rng=np.random.default_rng(0), **OPTIONS
     )
-    assert (found.p_value <= 0.05) is significant
+    assert (outcome.p_value <= 0.05) is significant
 
 
-def test_the_bootstrap_of_a_statistic_is_that_of_the_mean_for_a_mean():
+def test_the_bootstrap_of_a_statistic_agrees_with_that_of_the_mean():
     sample = np.random.default_rng(3).normal(0.15, 1, 400)
     rng = np.random.default_rng(4)
     options = {"alpha": 0.05, "resamples": 4999, "rng": rng}
-    found = paired.bootstrap_statistic(lambda rows: sample[rows].mean(), 400, 0.0, **options)
-    same = paired.bootstrap_mean(sample, 0.0, **options)
-    assert found.improvement == pytest.approx(same.improvement)
-    assert found.p_value == pytest.approx(same.p_value, abs=0.01)
-    assert found.numbers["lower_bound"] == pytest.approx(same.numbers["lower_bound"], abs=0.01)
-    assert found.numbers["undefined"] == 0
+    outcome = paired.bootstrap_statistic(lambda rows: sample[rows].mean(), 400, 0.0, **options)
+    expected = paired.bootstrap_mean(sample, 0.0, **options)
+    assert outcome.improvement == pytest.approx(expected.improvement)
+    assert outcome.p_value == pytest.approx(expected.p_value, abs=0.01)
+    assert outcome.numbers["lower_bound"] == pytest.approx(
+        expected.numbers["lower_bound"], abs=0.01
+    )
+    assert outcome.numbers["undefined"] == 0
 
 
-def test_a_statistic_that_some_samples_do_not_have():
+def test_resamples_with_an_undefined_statistic_are_not_counted():
     def improvement(rows):
         return float("nan") if rows[0] % 2 else 0.1
 
-    found = paired.bootstrap_statistic(
+    outcome = paired.bootstrap_statistic(
         improvement, 10, 0.0, rng=np.random.default_rng(0), **OPTIONS
     )
-    left = OPTIONS["resamples"] - found.numbers["undefined"]
-    assert 0 < left < OPTIONS["resamples"]
-    assert found.p_value == pytest.approx(1 / (left + 1))
+    defined = OPTIONS["resamples"] - outcome.numbers["undefined"]
+    assert 0 < defined < OPTIONS["resamples"]
+    assert outcome.p_value == pytest.approx(1 / (defined + 1))
 
 
-def test_models_are_exchanged_row_by_row():
+def test_the_randomization_test_exchanges_models_row_by_row():
     """Against the exact p-value, over all 2**8 ways to exchange rows."""
     differences = np.array([3.0, 1.0, 2.0, -1.0, 0.5, 2.5, -0.5, 1.5])
 
@@ -153,30 +159,32 @@ def test_models_are_exchanged_row_by_row():
         return float(np.where(mask, -differences, differences).mean())
 
     options = {"alpha": 0.05, "resamples": 20_000, "rng": np.random.default_rng(0)}
-    found = paired.bootstrap_statistic(
+    outcome = paired.bootstrap_statistic(
         lambda rows: differences[rows].mean(), 8, 0.0, exchanged=exchanged, **options
     )
-    ways = np.array(np.meshgrid(*[[0, 1]] * 8)).reshape(8, -1).T.astype(bool)
-    exact = np.mean([exchanged(mask) >= differences.mean() for mask in ways])
+    masks = np.array(np.meshgrid(*[[0, 1]] * 8)).reshape(8, -1).T.astype(bool)
+    exact = np.mean([exchanged(mask) >= differences.mean() for mask in masks])
     # Five standard deviations of a share of 20,000.
-    near = 5 * np.sqrt(exact / 20_000)
-    assert found.numbers["p_randomization"] == pytest.approx(exact, abs=near)
-    assert found.p_value == max(found.numbers["p_randomization"], found.numbers["p_bootstrap"])
-    assert found.numbers["p_bootstrap"] < found.numbers["p_randomization"]
+    tolerance = 5 * np.sqrt(exact / 20_000)
+    assert outcome.numbers["p_randomization"] == pytest.approx(exact, abs=tolerance)
+    assert outcome.p_value == max(
+        outcome.numbers["p_randomization"], outcome.numbers["p_bootstrap"]
+    )
+    assert outcome.numbers["p_bootstrap"] < outcome.numbers["p_randomization"]
 
 
-def test_nothing_is_exchanged_where_there_is_a_margin():
+def test_there_is_no_randomization_test_with_a_margin():
     def never(mask):
         raise AssertionError
 
-    found = paired.bootstrap_statistic(
+    outcome = paired.bootstrap_statistic(
         lambda rows: 0.1, 10, -0.05, exchanged=never, rng=np.random.default_rng(0), **OPTIONS
     )
-    assert "p_randomization" not in found.numbers and found.p_value <= 0.05
+    assert "p_randomization" not in outcome.numbers and outcome.p_value <= 0.05
 
 
-def test_an_exchange_that_has_no_score_speaks_against_the_challenger():
-    found = paired.bootstrap_statistic(
+def test_an_exchange_with_an_undefined_score_counts_against_the_challenger():
+    outcome = paired.bootstrap_statistic(
         lambda rows: 0.1,
         10,
         0.0,
@@ -184,4 +192,4 @@ def test_an_exchange_that_has_no_score_speaks_against_the_challenger():
         rng=np.random.default_rng(0),
         **OPTIONS,
     )
-    assert found.p_value == 1.0
+    assert outcome.p_value == 1.0

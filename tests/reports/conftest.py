@@ -1,12 +1,13 @@
-"""Project folders of searches that never trained: records with made-up, lifelike scores."""
+"""Project folders of searches without training: records with synthetic, realistic scores."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from keras_nas_plugin.records.search import SearchInfo
+from keras_nas_plugin.records.trial import FAILED, FINISHED, TrialRecord
 from keras_nas_plugin.reports.space import space_of
-from keras_nas_plugin.tracking.records import FAILED, FINISHED, SearchInfo, TrialRecord
 
 START = 1_700_000_000_000
 SPACE = (
@@ -32,17 +33,17 @@ SPACE = (
 )
 
 
-def truth(values):
-    """What a configuration is worth without noise: between 0.6 and 0.95."""
+def noiseless_score(values):
+    """The score of a configuration without noise: between 0.6 and 0.95."""
     rate = np.log10(values["learning_rate"])
-    worth = 0.80 - 0.06 * (rate + 2.5) ** 2 + 0.05 * (values["block"] == "residual")
-    worth += 0.025 * (values["depth"] - 1) / 5 + 0.03 * np.log2(values["width"] / 8) / 4
-    worth += 0.02 * values["normalise"] - 0.05 * values["dropout"]
-    return float(worth + 0.01 * (values.get("shortcut") == "projection"))
+    score = 0.80 - 0.06 * (rate + 2.5) ** 2 + 0.05 * (values["block"] == "residual")
+    score += 0.025 * (values["depth"] - 1) / 5 + 0.03 * np.log2(values["width"] / 8) / 4
+    score += 0.02 * values["normalise"] - 0.05 * values["dropout"]
+    return float(score + 0.01 * (values.get("shortcut") == "projection"))
 
 
 def search_info(directory, **changes):
-    """What is searched for; keyword arguments replace fields."""
+    """A search; keyword arguments replace fields."""
     fields = {
         "search_id": "search-1",
         "name": "digits",
@@ -81,25 +82,25 @@ def record_of(number, values, score, **changes):
 
 def failed(number, values, error, parents=()):
     """The record of a trial that failed."""
-    known = {"status": FAILED, "metrics": {}, "costs": {}, "error": error}
-    return record_of(number, values, None, parents=parents, **known)
+    fields = {"status": FAILED, "metrics": {}, "costs": {}, "error": error}
+    return record_of(number, values, None, parents=parents, **fields)
 
 
 def evolve(search, trials, *, population=20, seed=0, failing=0.06, crossover=0.3, proxies=True):
-    """Records of an evolution with mutations and crossovers, as a search would leave them."""
+    """Records of an evolution with mutations and crossovers."""
     rng = np.random.default_rng(seed)
     spec = space_of(search)
-    records, alive = [], []
+    records, population_members = [], []
     for number in range(trials):
         parents = ()
-        if len(alive) < population:
+        if len(population_members) < population:
             values = spec.sample(rng)
         elif rng.random() < crossover:
-            first, second = (max(_drawn(alive, rng), key=lambda one: one.score) for _ in "12")
+            first, second = (_winner(population_members, rng) for _ in range(2))
             parents = tuple(dict.fromkeys((first.trial_id, second.trial_id)))
             values = spec.mutate(spec.cross(first.values, second.values, rng), rng)
         else:
-            parent = max(_drawn(alive, rng), key=lambda one: one.score)
+            parent = _winner(population_members, rng)
             parents, values = (parent.trial_id,), spec.mutate(parent.values, rng)
         if rng.random() < failing:
             kinds = (
@@ -108,26 +109,30 @@ def evolve(search, trials, *, population=20, seed=0, failing=0.06, crossover=0.3
             )
             records.append(failed(number, values, kinds[number % 3 == 0], parents))
             continue
-        score = truth(values) + 0.01 * rng.normal()
+        score = noiseless_score(values) + 0.01 * rng.normal()
         guesses = {}
         if proxies:
             guesses = {
-                "synflow": truth(values) + 0.03 * rng.normal(),
+                "synflow": noiseless_score(values) + 0.03 * rng.normal(),
                 "naswot": rng.normal(),
                 "predicted_rank": float(1 + rng.integers(1 + len(records))),
             }
         record = record_of(number, values, score, parents=parents, proxies=guesses)
         records.append(record)
-        alive = [*alive, record][-population:]
+        population_members = [*population_members, record][-population:]
     return records
 
 
-def _drawn(alive, rng):
-    return [alive[int(at)] for at in rng.integers(len(alive), size=3)]
+def _winner(population_members, rng):
+    """The best trial of a tournament."""
+    contestants = [
+        population_members[int(index)] for index in rng.integers(len(population_members), size=3)
+    ]
+    return max(contestants, key=lambda record: record.score)
 
 
 def save(search, records):
-    """Write a project folder; its path comes back."""
+    """Write a project folder and return its path."""
     from pathlib import Path
 
     folder = Path(search.directory)
@@ -142,6 +147,6 @@ def save(search, records):
 
 @pytest.fixture(scope="session")
 def evolved(tmp_path_factory):
-    """A search of 60 trials with all that a report shows; not to be changed."""
+    """A search of 60 trials with everything that a report shows; tests must not change it."""
     search = search_info(tmp_path_factory.mktemp("searches") / "digits")
     return save(search, evolve(search, 60))

@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 import pytest
 
 from keras_nas_plugin.reports import draw_architecture
-from keras_nas_plugin.reports.diagram import layered
+from keras_nas_plugin.reports.layering import layered
 from keras_nas_plugin.space import Architecture, Vertex
 
 
@@ -12,41 +12,41 @@ def graph(*edges):
     return [Vertex(f"op{index}", {}, inputs) for index, inputs in enumerate(edges)]
 
 
-def crossings(vertices, places):
+def crossings(vertices, positions):
     """Pairs of lines between two neighbouring layers that cross."""
     lines = [
-        (places[source], places[index])
-        for index, vertex in enumerate(vertices)
+        (positions[source], positions[number])
+        for number, vertex in enumerate(vertices)
         for source in vertex.inputs
     ]
     return sum(
         (a[0] - c[0]) * (b[0] - d[0]) < 0
-        for at, (a, b) in enumerate(lines)
-        for c, d in lines[at + 1 :]
+        for index, (a, b) in enumerate(lines)
+        for c, d in lines[index + 1 :]
         if a[1] == c[1] and b[1] == d[1]
     )
 
 
-def test_each_stands_below_what_feeds_it():
+def test_vertices_are_below_their_inputs():
     vertices = graph((), (0,), (1,), (0, 2), (3, 0))
-    places, routes = layered(vertices)
-    assert routes[0, 3] == [places[0], *routes[0, 3][1:-1], places[3]]
+    positions, routes = layered(vertices)
+    assert routes[0, 3] == [positions[0], *routes[0, 3][1:-1], positions[3]]
     assert [y for _, y in routes[0, 3]] == [0.0, 1.0, 2.0, 3.0]
-    # A long line runs beside what stands in the layers between.
-    assert not set(routes[0, 3][1:-1]) & set(places)
-    assert [y for _, y in places] == [0.0, 1.0, 2.0, 3.0, 4.0]
+    # An edge that spans several layers passes beside the vertices of the layers between.
+    assert not set(routes[0, 3][1:-1]) & set(positions)
+    assert [y for _, y in positions] == [0.0, 1.0, 2.0, 3.0, 4.0]
 
 
-def test_places_are_different_and_lines_do_not_cross_without_need():
+def test_positions_are_distinct_and_avoidable_crossings_are_avoided():
     # Two chains side by side, listed so that they would cross.
     vertices = graph((), (0,), (0,), (2,), (1,), (4,), (3,), (5, 6))
-    places, _ = layered(vertices)
-    assert len(set(places)) == len(vertices)
-    assert crossings(vertices, places) == 0
+    positions, _ = layered(vertices)
+    assert len(set(positions)) == len(vertices)
+    assert crossings(vertices, positions) == 0
 
 
 @pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
-def test_a_picture_of_each_kind(tmp_path, ending):
+def test_an_architecture_is_drawn_in_each_format(tmp_path, ending):
     vertices = (
         Vertex("input"),
         Vertex("Conv2D", {"filters": 8, "kernel_size": 3, "padding": "same"}, (0,)),
@@ -59,13 +59,13 @@ def test_a_picture_of_each_kind(tmp_path, ending):
     assert content.startswith({"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[ending])
     if ending == "svg":
         root = ElementTree.fromstring(content)
-        shapes = [one for one in root.iter() if one.tag.endswith("}g")]
-        patches = [one for one in shapes if one.get("id", "").startswith("patch_")]
+        shapes = [element for element in root.iter() if element.tag.endswith("}g")]
+        patches = [element for element in shapes if element.get("id", "").startswith("patch_")]
         # The page, five boxes and five arrows.
         assert len(patches) >= 1 + len(vertices) + 5
 
 
-def test_what_is_not_used_is_drawn_only_on_request(tmp_path):
+def test_unused_operations_are_drawn_on_request_only(tmp_path):
     vertices = (
         Vertex("input"),
         Vertex("Dense", {}, (0,)),

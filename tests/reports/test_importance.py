@@ -1,4 +1,4 @@
-"""The decomposition against formulas, and against every configuration of small spaces."""
+"""Importance compared with formulas, and with sums over all configurations of small spaces."""
 
 import itertools
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from sklearn.tree import DecisionTreeRegressor
 
-from keras_nas_plugin.reports.boxes import Grid
-from keras_nas_plugin.reports.importance import importance, take_apart
+from keras_nas_plugin.reports.importance import decompose_variance, importance
+from keras_nas_plugin.reports.leaf_regions import Grid
 from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Real, SearchSpec
 from tests.space.generators import specs
 
@@ -20,7 +20,7 @@ PLAIN = SearchSpec(
         Decision("c", Categorical((False, True))),
     )
 )
-# `size` hangs on `kind`, `rate` on both; `size` stands a second time under another condition.
+# `size` depends on `kind`, and `rate` on both; `size` is declared twice, under two conditions.
 NESTED = SearchSpec(
     (
         Decision("kind", Categorical(("p", "q", "r"))),
@@ -36,51 +36,57 @@ NESTED = SearchSpec(
 )
 
 
-def every(spec):
+def all_configurations(spec):
     """All configurations with their probabilities."""
 
-    def grow(at, values, weight):
-        while at < len(spec.decisions) and not spec.decisions[at].active(values):
-            at += 1
-        if at == len(spec.decisions):
+    def grow(index, values, weight):
+        while index < len(spec.decisions) and not spec.decisions[index].active(values):
+            index += 1
+        if index == len(spec.decisions):
             yield values, weight
             return
-        one = spec.decisions[at]
-        for value in one.domain.values():
-            yield from grow(at + 1, {**values, one.name: value}, weight / one.domain.size)
+        item = spec.decisions[index]
+        for value in item.domain.values():
+            yield from grow(index + 1, {**values, item.name: value}, weight / item.domain.size)
 
     return list(grow(0, {}, 1.0))
 
 
-def fitted(spec, function, **options):
-    """A tree that learned every configuration, as the parts of its variance."""
+def decompose(spec, function, **options):
+    """Fit a tree to the function over all configurations, and decompose its variance."""
     grid = Grid(spec)
-    values, weights = zip(*every(spec), strict=True)
+    values, weights = zip(*all_configurations(spec), strict=True)
     features = grid.features(grid.cells(values))
     tree = DecisionTreeRegressor(random_state=3).fit(features, [function(v) for v in values])
-    return grid, take_apart(grid, *grid.boxes(tree.tree_), **options), values, np.array(weights)
+    return (
+        grid,
+        decompose_variance(grid, *grid.leaf_regions(tree.tree_), **options),
+        values,
+        np.array(weights),
+    )
 
 
 def marginal_variance(keys, scores, weights):
-    """Of the mean per key; weights need not add up to one."""
+    """Variance of the mean score per key; weights need not add up to one."""
     total, middle = weights.sum(), (weights @ scores) / weights.sum()
     spread = 0.0
     for key in set(keys):
-        here = np.array([one == key for one in keys])
+        active = np.array([item == key for item in keys])
         spread += (
-            weights[here].sum() * (np.average(scores[here], weights=weights[here]) - middle) ** 2
+            weights[active].sum()
+            * (np.average(scores[active], weights=weights[active]) - middle) ** 2
         )
     return spread / total
 
 
-def test_shares_of_a_function_whose_shares_are_known():
-    # f = 2 [a = x] + b + 3 [c] (b > 2): variances of the parts by hand.
+def test_shares_equal_those_computed_by_hand():
+    # f = 2 [a = x] + b + 3 [c] (b > 2): the variances of the parts, computed by hand.
     def function(values):
-        both = 3.0 * values["c"] * (values["b"] > 2)
-        return 2.0 * (values["a"] == "x") + values["b"] + both
+        both_active = 3.0 * values["c"] * (values["b"] > 2)
+        return 2.0 * (values["a"] == "x") + values["b"] + both_active
 
     pairs = [(0, 1), (0, 2), (1, 2)]
-    _, parts, _, _ = fitted(PLAIN, function, pairs=pairs)
+    _, parts, _, _ = decompose(PLAIN, function, pairs=pairs)
     of_a = 4.0 * (1 / 3) * (2 / 3)
     # b + 1.5 [b > 2] over 1..4, and 1.5 [c] over two.
     of_b = np.var([1.0, 2.0, 4.5, 5.5])
@@ -96,59 +102,59 @@ def test_shares_of_a_function_whose_shares_are_known():
 
 
 def check_by_brute_force(spec, seed):
-    """The parts of a random function against sums over all configurations."""
+    """Compare the parts of a random function with sums over all configurations."""
     table = {}
     rng = np.random.default_rng(seed)
 
     def function(values):
         return table.setdefault(spec.key(values), rng.normal())
 
-    grid, parts, values, weights = fitted(spec, function)
-    scores = np.array([function(one) for one in values])
+    grid, parts, values, weights = decompose(spec, function)
+    scores = np.array([function(item) for item in values])
     variance = weights @ (scores - weights @ scores) ** 2
     assert parts.mean == pytest.approx(weights @ scores)
     assert parts.variance == pytest.approx(variance, abs=1e-12)
     cells = grid.cells(values)
-    for at in range(len(grid.columns)):
-        here = cells[:, at] >= 0
-        share = weights[here].sum()
-        assert grid.volume(grid.active[at]) == pytest.approx(share)
+    for index in range(len(grid.columns)):
+        active = cells[:, index] >= 0
+        share = weights[active].sum()
+        assert grid.volume(grid.active[index]) == pytest.approx(share)
         if share and variance > 1e-9:
-            spread = marginal_variance(cells[here, at], scores[here], weights[here])
-            assert parts.main[at] == pytest.approx(spread * share / variance)
+            spread = marginal_variance(cells[active, index], scores[active], weights[active])
+            assert parts.main[index] == pytest.approx(spread * share / variance)
 
 
 @pytest.mark.parametrize("spec", [PLAIN, NESTED], ids=["plain", "conditions"])
 @pytest.mark.parametrize("seed", range(4))
-def test_brute_force(spec, seed):
+def test_shares_agree_with_sums_over_all_configurations(spec, seed):
     check_by_brute_force(spec, seed)
 
 
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
 @hypothesis.given(spec=specs(), seed=st.integers(0, 9))
-def test_brute_force_in_any_space(spec, seed):
+def test_shares_agree_with_sums_over_all_configurations_in_any_space(spec, seed):
     hypothesis.assume(not spec.constant)
     check_by_brute_force(spec, seed)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_pairs_by_brute_force(seed):
-    spec, pair = NESTED, (1, 4)  # `free` and `rate`: neither hangs on the other
+def test_interactions_agree_with_sums_over_all_configurations(seed):
+    spec, pair = NESTED, (1, 4)  # `free` and `rate`: neither depends on the other
     rng = np.random.default_rng(seed)
-    table = {spec.key(values): rng.normal() for values, _ in every(spec)}
-    grid, parts, values, weights = fitted(spec, lambda v: table[spec.key(v)], pairs=[pair])
-    scores = np.array([table[spec.key(one)] for one in values])
+    table = {spec.key(values): rng.normal() for values, _ in all_configurations(spec)}
+    grid, parts, values, weights = decompose(spec, lambda v: table[spec.key(v)], pairs=[pair])
+    scores = np.array([table[spec.key(item)] for item in values])
     cells = grid.cells(values)
-    both = (cells[:, pair] >= 0).all(axis=1)
-    inside = cells[both][:, pair], scores[both], weights[both]
-    parted = [marginal_variance(inside[0][:, at], *inside[1:]) for at in range(2)]
+    both_active = (cells[:, pair] >= 0).all(axis=1)
+    inside = cells[both_active][:, pair], scores[both_active], weights[both_active]
+    separate = [marginal_variance(inside[0][:, index], *inside[1:]) for index in range(2)]
     joint = marginal_variance([tuple(row) for row in inside[0]], *inside[1:])
     variance = weights @ (scores - weights @ scores) ** 2
-    expected = (joint - sum(parted)) * weights[both].sum() / variance
+    expected = (joint - sum(separate)) * weights[both_active].sum() / variance
     assert parts.pairs[pair] == pytest.approx(expected)
 
 
-def test_shares_add_up_without_conditions():
+def test_shares_add_up_to_one_without_conditions():
     rng = np.random.default_rng(0)
     table = rng.normal(size=(3, 4))
 
@@ -156,13 +162,13 @@ def test_shares_add_up_without_conditions():
         return table["xyz".index(values["a"]), values["b"] - 1]
 
     pairs = list(itertools.combinations(range(3), 2))
-    _, parts, _, _ = fitted(PLAIN, function, pairs=pairs)
+    _, parts, _, _ = decompose(PLAIN, function, pairs=pairs)
     assert sum(parts.main) + sum(parts.pairs.values()) == pytest.approx(1.0)
 
 
-def test_probable_values_count_more_on_a_logarithmic_scale():
+def test_cells_have_the_probabilities_of_a_logarithmic_scale():
     grid = Grid(SearchSpec((Decision("n", Integer(1, 8, None, "log")),)))
-    # [1, 9) laid out by ratio.
+    # The interval [1, 9), divided on a logarithmic scale.
     expected = np.diff(np.log(np.arange(1, 10))) / np.log(9)
     assert grid.probabilities[0] == pytest.approx(expected, abs=1 / 64 / 8)
     rates = Grid(SearchSpec((Decision("rate", Real(1e-4, 1e-1, None, "log")),)))
@@ -172,7 +178,7 @@ def test_probable_values_count_more_on_a_logarithmic_scale():
 
 @pytest.fixture(scope="module")
 def forest():
-    """Additive in `lr` (log) and `kind`; `noise` does nothing; `units` only counts for `b`."""
+    """Scores additive in `lr` (log) and `kind`; `units` matters for `b` only, `noise` never."""
     spec = SearchSpec(
         (
             Decision("kind", Categorical(("a", "b"))),
@@ -190,16 +196,16 @@ def forest():
     return importance(spec, values, scores), spec, values, scores
 
 
-def test_a_forest_finds_the_shares(forest):
-    found, *_ = forest
-    shares = {one["name"]: one for one in found["decisions"]}
+def test_the_forest_recovers_the_shares_of_the_function(forest):
+    result, *_ = forest
+    shares = {item["name"]: item for item in result["decisions"]}
     # kind: means 0 and 3; lr: a logarithm uniform over 4 decades; units: 2 or 4, half the time.
     parts = {"kind": 1.5**2, "lr": 4**2 / 12, "units": 0.5 * 1.0**2, "noise": 0.0}
     total = sum(parts.values())
     for name, part in parts.items():
         assert shares[name]["share"] == pytest.approx(part / total, abs=0.05), name
         assert shares[name]["low"] <= shares[name]["share"] <= shares[name]["high"]
-    assert found["explained"] > 0.9
+    assert result["explained"] > 0.9
     assert shares["units"]["active"] == 0.5
     assert shares["units"]["condition"] == "kind = b"
     best = max(zip(shares["kind"]["effects"], shares["kind"]["values"], strict=True))
@@ -207,30 +213,30 @@ def test_a_forest_finds_the_shares(forest):
 
 
 def test_the_same_seed_gives_the_same_shares(forest):
-    found, spec, values, scores = forest
-    assert importance(spec, values, scores) == found
+    result, spec, values, scores = forest
+    assert importance(spec, values, scores) == result
 
 
-def test_one_that_diverged_is_not_all_the_variance(forest):
-    found, spec, values, scores = forest
-    spoilt = importance(spec, values, [-1e9, *scores[1:]])
-    assert spoilt["clipped"] == 1
-    before, after = ({d["name"]: d["share"] for d in f["decisions"]} for f in (found, spoilt))
+def test_a_diverged_score_is_clipped(forest):
+    result, spec, values, scores = forest
+    diverged = importance(spec, values, [-1e9, *scores[1:]])
+    assert diverged["clipped"] == 1
+    before, after = ({d["name"]: d["share"] for d in f["decisions"]} for f in (result, diverged))
     assert after == pytest.approx(before, abs=0.05)
 
 
 @pytest.mark.parametrize(
-    ("decisions", "count", "score", "said"),
+    ("decisions", "count", "score", "message"),
     [
-        ((), 20, None, "no decision with two values"),
+        ((), 20, None, "no decision with more than one value"),
         (PLAIN.decisions, 9, None, "at least 10 finished trials with different scores"),
         (PLAIN.decisions, 20, 0.5, "with different scores"),
     ],
 )
-def test_too_little_to_learn_from(decisions, count, score, said):
+def test_importance_has_a_note_when_there_is_too_little_data(decisions, count, score, message):
     spec = SearchSpec(decisions)
     rng = np.random.default_rng(0)
     values = [spec.sample(rng) for _ in range(count)]
     scores = [rng.random() if score is None else score for _ in range(count)]
-    found = importance(spec, values, scores)
-    assert said in found["note"] and found["decisions"] == []
+    result = importance(spec, values, scores)
+    assert message in result["note"] and result["decisions"] == []

@@ -1,4 +1,4 @@
-"""The page: nothing from outside, all numbers inside, and usable without a mouse or eyes."""
+"""The HTML report is self-contained, contains all data, and is accessible."""
 
 import json
 import re
@@ -9,13 +9,18 @@ import matplotlib
 import numpy as np
 import pytest
 
+from keras_nas_plugin.files import write_json
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.retraining import RetrainedModel, Retraining
+from keras_nas_plugin.records.search import InfeasibleSummary
+from keras_nas_plugin.records.trial import save_run_id
+from keras_nas_plugin.reports import figures, report_data, write_report
 from keras_nas_plugin.reports import page as page_module
-from keras_nas_plugin.reports import report_data, write_report
+from keras_nas_plugin.reports.elements import ROWS
+from keras_nas_plugin.reports.model_diagram import diagram_svg
 from keras_nas_plugin.reports.page import page
-from keras_nas_plugin.reports.sections import ROWS
 from keras_nas_plugin.space import Architecture, Vertex
-from keras_nas_plugin.tracking.records import Refused
-from keras_nas_plugin.tracking.retraining import RetrainedModel, Retraining
+from keras_nas_plugin.tracking.mlflow.links import RunPages, ui_address
 from tests.reports.conftest import evolve, failed, record_of, save, search_info
 
 WIDTH = {"width": 8, "depth": 1}
@@ -53,92 +58,112 @@ class Page(HTMLParser):
 
     def all(self, tag, **attributes):
         return [
-            one
-            for one in self.elements
-            if one["tag"] == tag and attributes.items() <= one["attributes"].items()
+            element
+            for element in self.elements
+            if element["tag"] == tag and attributes.items() <= element["attributes"].items()
         ]
 
     def values(self, name):
-        return [one["attributes"][name] for one in self.elements if name in one["attributes"]]
+        return [
+            element["attributes"][name]
+            for element in self.elements
+            if name in element["attributes"]
+        ]
 
     @property
     def headings(self):
-        return [one["text"] for one in self.all("h2")]
+        return [element["text"] for element in self.all("h2")]
 
 
-def written(search, records):
-    """The page of some records."""
+def write_page(search, records):
+    """The parsed report of a search with the given records."""
     folder = save(search, records)
     return Page(write_report(folder, folder / "report.html").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def shown(evolved):
+def report_page(evolved):
     folder = Path(evolved)
     return Page(write_report(folder, folder / "report.html").read_text(encoding="utf-8"))
 
 
-def assert_whole(shown):
-    """What holds for every page."""
+def assert_self_contained(report_page):
+    """Check that the page loads no resource and that its internal links have targets."""
     for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
-        assert all(value.startswith("#") for value in shown.values(name)), name
+        assert all(value.startswith("#") for value in report_page.values(name)), name
     for text in ("url(", "@import", "<link", "<iframe", "<img", "<object", "<embed"):
-        assert text not in shown.html
-    scripts = [one["attributes"] for one in shown.all("script")]
-    # The numbers, and the one that moves within the page.
+        assert text not in report_page.html
+    scripts = [element["attributes"] for element in report_page.all("script")]
+    # The data, and the script that scrolls to sections.
     assert scripts == [{"type": "application/json", "id": "report-data"}, {}]
-    assert not [name for one in shown.elements for name in one["attributes"] if name[:2] == "on"]
-    ids = shown.values("id")
+    assert not [
+        name
+        for element in report_page.elements
+        for name in element["attributes"]
+        if name[:2] == "on"
+    ]
+    ids = report_page.values("id")
     assert len(set(ids)) == len(ids)
-    pointed = [value.removeprefix("#") for value in shown.values("href")]
-    pointed += [one for value in shown.values("aria-labelledby") for one in value.split()]
-    assert set(pointed) <= set(ids)
+    targets = [value.removeprefix("#") for value in report_page.values("href")]
+    targets += [
+        element for value in report_page.values("aria-labelledby") for element in value.split()
+    ]
+    assert set(targets) <= set(ids)
 
 
-def test_a_page_shows_all_that_was_asked_for(shown):
-    assert shown.headings == [
+def test_the_page_has_all_sections(report_page):
+    assert report_page.headings == [
+        "Best trial",
         "Best score so far",
+        "Learning curves",
+        "Trials",
         "Pareto front",
-        "Importance of each decision",
-        "Decisions of the trials",
-        "Lineage of the winner",
-        "The winner",
+        "Importance of the decisions",
+        "Parallel coordinates",
+        "Lineage of the best trial",
+        "Timeline",
         "Costs",
         "Calibration of the proxies",
         "Failures",
-        "The search",
+        "Search configuration",
     ]
-    assert_whole(shown)
+    assert_self_contained(report_page)
 
 
-def test_pictures_can_be_heard_and_their_numbers_read(shown):
-    pictures = shown.all("svg")
-    assert len(pictures) == 6
-    for one in pictures:
-        assert one["attributes"]["role"] == "img"
-        title, description = one["attributes"]["aria-labelledby"].split()
-        (named,) = [e for e in shown.elements if e["attributes"].get("id") == title]
-        (said,) = [e for e in shown.elements if e["attributes"].get("id") == description]
-        assert (named["tag"], said["tag"]) == ("title", "desc")
-        assert named["text"] and len(said["text"]) > 40
-        # Text is text, which scales with the page and can be found in it.
-        assert [e for e in shown.all("text") if one in e["inside"]]
-        (section,) = [e for e in one["inside"] if e["tag"] == "section"]
-        (folded,) = [e for e in shown.all("details") if section in e["inside"]]
-        assert [e for e in shown.all("table") if folded in e["inside"]]
-    assert all(one["attributes"].get("scope") in ("col", "row") for one in shown.all("th"))
+def test_figures_have_descriptions_and_tables(report_page):
+    drawings = report_page.all("svg")
+    assert len(drawings) == 7
+    for element in drawings:
+        assert element["attributes"]["role"] == "img"
+        title, description = element["attributes"]["aria-labelledby"].split()
+        (titled,) = [e for e in report_page.elements if e["attributes"].get("id") == title]
+        (described,) = [
+            e for e in report_page.elements if e["attributes"].get("id") == description
+        ]
+        assert (titled["tag"], described["tag"]) == ("title", "desc")
+        assert titled["text"] and len(described["text"]) > 40
+        # Labels are text, which scales with the page and can be searched.
+        assert [e for e in report_page.all("text") if element in e["inside"]]
+        (section,) = [e for e in element["inside"] if e["tag"] == "section"]
+        if section["attributes"]["id"] == "timeline":
+            continue  # the table of trials has its times
+        (details,) = [e for e in report_page.all("details") if section in e["inside"]]
+        assert [e for e in report_page.all("table") if details in e["inside"]]
+    assert all(
+        element["attributes"].get("scope") in ("col", "row") for element in report_page.all("th")
+    )
 
 
-def test_it_can_be_used_from_a_keyboard_and_on_a_phone(shown):
-    assert shown.all("meta", name="viewport", content="width=device-width, initial-scale=1")
-    assert shown.all("html", lang="en")
-    first = next(one for one in shown.elements if one["tag"] == "a")
+def test_the_page_can_be_used_with_a_keyboard_and_on_a_phone(report_page):
+    assert report_page.all("meta", name="viewport", content="width=device-width, initial-scale=1")
+    assert report_page.all("html", lang="en")
+    first = next(element for element in report_page.elements if element["tag"] == "a")
     assert first["attributes"] == {"class": "skip", "href": "#content"}
-    # What is wider than a phone scrolls within itself, which a keyboard must be able to do.
-    for one in shown.all("table"):
-        scroll = one["inside"][-1]["attributes"]
+    # Tables wider than a phone scroll, which must work with a keyboard.
+    for element in report_page.all("table"):
+        scroll = element["inside"][-1]["attributes"]
         assert scroll["tabindex"] == "0" and scroll["role"] == "region" and scroll["aria-label"]
-    assert ":focus-visible" in shown.html and "outline: none" not in shown.html
+    assert ":focus-visible" in report_page.html and "outline: none" not in report_page.html
 
 
 def luminance(colour):
@@ -148,118 +173,132 @@ def luminance(colour):
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_colours_have_contrast_in_light_and_dark(shown):
-    schemes = re.findall(r"--ground:[^}]*", shown.html)
+def test_colours_have_contrast_in_light_and_dark(report_page):
+    schemes = re.findall(r"--ground:[^}]*", report_page.html)
     assert len(schemes) == 2
     for scheme in schemes:
         colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", scheme))
         for name in ("text", "muted", "first", "second", "third"):
             for ground in ("ground", "card"):
                 light, dark = sorted((luminance(colours[name]), luminance(colours[ground])))[::-1]
-                # WCAG 2.2, 1.4.3: text; the others are parts of pictures (1.4.11).
-                least = 3.0 if name in ("second", "third") else 4.5
-                assert (light + 0.05) / (dark + 0.05) >= least, (name, ground)
-    # Pictures take their colours from the page.
-    assert not re.findall(r"(?:fill|stroke): #", shown.html)
+                # WCAG 2.2, 1.4.3: text; the others are parts of figures (1.4.11).
+                minimum = 3.0 if name in ("second", "third") else 4.5
+                assert (light + 0.05) / (dark + 0.05) >= minimum, (name, ground)
+    # Figures take their colours from the page.
+    assert not re.findall(r"(?:fill|stroke): #", report_page.html)
 
 
-def test_the_numbers_are_in_the_page(shown, evolved):
-    script = shown.all("script")[0]
+def test_the_page_contains_the_data_as_json(report_page, evolved):
+    script = report_page.all("script")[0]
     assert json.loads(script["text"]) == report_data(evolved)
 
 
-def test_the_same_records_give_the_same_page(shown, evolved):
-    assert page(report_data(evolved)) == shown.html
+def test_the_same_records_give_the_same_page(report_page, evolved):
+    assert page(report_data(evolved)) == report_page.html
 
 
-def test_the_users_own_settings_of_matplotlib_count_neither_way(shown, evolved):
+def test_the_page_and_the_users_matplotlib_settings_do_not_affect_each_other(report_page, evolved):
     with matplotlib.rc_context({"axes.facecolor": "red", "text.usetex": True, "font.size": 40}):
         before = dict(matplotlib.rcParams)
-        assert page(report_data(evolved)) == shown.html
+        assert page(report_data(evolved)) == report_page.html
         assert dict(matplotlib.rcParams) == before
 
 
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>$x_1$ & \"'"
+MARKUP = "</script><script>alert(1)</script><img src=x onerror=alert(2)>$x_1$ & \"'"
 
 
-def test_names_and_errors_are_text_whatever_they_hold(tmp_path):
-    space = [{"name": EVIL, "type": "Choice", "values": [EVIL, "b", "c"]}]
+def test_names_and_errors_are_escaped(tmp_path):
+    space = [{"name": MARKUP, "type": "Choice", "values": [MARKUP, "b", "c"]}]
     search = search_info(
-        tmp_path / "p", name=EVIL, objective=EVIL, space=tuple(space), settings={EVIL: EVIL}
+        tmp_path / "p",
+        name=MARKUP,
+        objective=MARKUP,
+        space=tuple(space),
+        settings={MARKUP: MARKUP},
     )
     trials = [
-        record_of(n, {EVIL: (EVIL, "b", "c")[n % 3]}, n / 20, parents=(f"{n - 1:04d}",) * (n > 0))
+        record_of(
+            n, {MARKUP: (MARKUP, "b", "c")[n % 3]}, n / 20, parents=(f"{n - 1:04d}",) * (n > 0)
+        )
         for n in range(14)
     ]
-    shown = written(search, [*trials, failed(14, {EVIL: "b"}, EVIL)])
-    assert_whole(shown)
-    assert shown.all("h1")[0]["text"] == EVIL
-    script = shown.all("script")[0]
-    assert json.loads(script["text"])["search"]["name"] == EVIL
-    assert [one for one in shown.all("th") if one["text"] == EVIL]
+    report_page = write_page(search, [*trials, failed(14, {MARKUP: "b"}, MARKUP)])
+    assert_self_contained(report_page)
+    assert report_page.all("h1")[0]["text"] == MARKUP
+    script = report_page.all("script")[0]
+    assert json.loads(script["text"])["search"]["name"] == MARKUP
+    assert [element for element in report_page.all("th") if element["text"] == MARKUP]
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
 @pytest.mark.parametrize("trials", [1, 2, 12])
-def test_searches_that_have_only_begun(tmp_path, trials, direction):
+def test_the_page_of_a_search_with_few_trials(tmp_path, trials, direction):
     search = search_info(tmp_path / "p", direction=direction)
-    shown = written(search, evolve(search, trials, failing=0.0, proxies=False))
-    assert_whole(shown)
-    assert "Calibration of the proxies" not in shown.headings
-    (section,) = [one for one in shown.all("section") if one["attributes"]["id"] == "importance"]
-    assert ("needs at least 10 finished trials" in section["text"]) == (trials < 10)
+    report_page = write_page(search, evolve(search, trials, failing=0.0, proxies=False))
+    assert_self_contained(report_page)
+    assert "Calibration of the proxies" not in report_page.headings
+    (section,) = [
+        element
+        for element in report_page.all("section")
+        if element["attributes"]["id"] == "importance"
+    ]
+    assert ("requires at least 10 finished trials" in section["text"]) == (trials < 10)
 
 
-def test_a_forest_that_has_learned_nothing_is_not_believed(tmp_path, shown):
+def test_importance_is_marked_as_unreliable_when_the_forest_explains_nothing(
+    tmp_path, report_page
+):
     search = search_info(tmp_path / "p")
     trials = evolve(search, 40, failing=0.0)
     rng = np.random.default_rng(0)
-    noise = [record_of(n, one.values, rng.random()) for n, one in enumerate(trials)]
+    noise = [record_of(n, element.values, rng.random()) for n, element in enumerate(trials)]
     data = report_data(save(search, noise))
     assert data["importance"]["explained"] < 0.1
-    assert "These shares mean little" in page(data)
-    assert "These shares mean little" not in shown.html
-    assert "alone accounts for" in shown.html
+    assert "These shares are not reliable" in page(data)
+    assert "These shares are not reliable" not in report_page.html
+    assert "alone explains" in report_page.html
 
 
-def test_equal_scores_and_no_decisions(tmp_path):
+def test_the_page_of_equal_scores_in_a_space_without_decisions(tmp_path):
     search = search_info(tmp_path / "p", space=())
-    shown = written(search, [record_of(n, {}, 0.5, costs={}) for n in range(12)])
-    assert_whole(shown)
-    assert "The space has no decision with two values." in shown.html
+    report_page = write_page(search, [record_of(n, {}, 0.5, costs={}) for n in range(12)])
+    assert_self_contained(report_page)
+    assert "The space has no decision with more than one value." in report_page.html
 
 
-def test_a_space_that_the_search_did_not_know_when_it_began(tmp_path):
+def test_the_page_of_a_space_that_only_the_trials_declared(tmp_path):
     search = search_info(tmp_path / "p")
     trials = evolve(search, 12, failing=0.0)
-    shown = written(search_info(tmp_path / "p", space=()), trials)
-    assert_whole(shown)
-    assert "Lineage of the winner" in shown.headings
+    report_page = write_page(search_info(tmp_path / "p", space=()), trials)
+    assert_self_contained(report_page)
+    assert "Lineage of the best trial" in report_page.headings
 
 
-def test_constraints_and_what_broke_them(tmp_path):
+def test_constraints_and_infeasible_candidates_are_shown(tmp_path):
     limits = [{"name": "parameters", "max": 5e4, "min": None}]
     limits += [{"name": "parameters", "max": None, "min": 10.0}]
     folder = save(search_info(tmp_path / "p", constraints=tuple(limits)), [])
-    Refused(count=3, by_constraint={"parameters": 3}).save(folder)
-    shown = Page(write_report(folder, tmp_path / "a.html").read_text(encoding="utf-8"))
-    assert_whole(shown)
-    cells = [one["text"] for one in shown.all("td")]
+    InfeasibleSummary(count=3, by_constraint={"parameters": 3}).save(folder)
+    report_page = Page(write_report(folder, tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert_self_contained(report_page)
+    cells = [element["text"] for element in report_page.all("td")]
     assert cells[0] == "3"
     at = cells.index("at most 50,000")
     assert cells[at + 1] == "at least 10"
-    assert "it would break a constraint: 3 candidates." in shown.html
+    assert "Infeasible, and therefore not trained: 3 candidates." in report_page.html
 
 
-def test_a_search_without_a_finished_trial_says_so(tmp_path):
+def test_the_page_of_a_search_without_finished_trials(tmp_path):
     search = search_info(tmp_path / "p")
-    shown = written(search, [failed(1, WIDTH, "ValueError: no way")])
-    assert_whole(shown)
-    assert "No trial has finished." in shown.html and "ValueError: no way" in shown.html
-    assert shown.headings == ["Failures", "The search"]
+    report_page = write_page(search, [failed(1, WIDTH, "ValueError: no way")])
+    assert_self_contained(report_page)
+    assert (
+        "No trial has finished." in report_page.html and "ValueError: no way" in report_page.html
+    )
+    assert report_page.headings == ["Failures", "Timeline", "Search configuration"]
 
 
-def test_several_objectives(tmp_path):
+def test_the_front_of_several_objectives_is_shown(tmp_path):
     objectives = "val_accuracy (max), flops (min), val_loss (min)"
     search = search_info(
         tmp_path / "p",
@@ -267,47 +306,54 @@ def test_several_objectives(tmp_path):
         strategy="NSGA2Oracle",
         settings={"objectives": objectives},
     )
-    shown = written(search, evolve(search, 20))
-    assert_whole(shown)
-    (section,) = [one for one in shown.all("section") if one["attributes"]["id"] == "front"]
-    assert "val_accuracy, flops and val_loss together" in section["text"]
-    assert "The picture shows val_accuracy and flops" in section["text"]
+    report_page = write_page(search, evolve(search, 20))
+    assert_self_contained(report_page)
+    (section,) = [
+        element for element in report_page.all("section") if element["attributes"]["id"] == "front"
+    ]
+    assert "not dominated in val_accuracy, flops and val_loss." in section["text"]
+    assert "The figure shows val_accuracy and flops" in section["text"]
 
 
-def test_the_architecture_of_the_winner_is_drawn(tmp_path):
+def test_the_architecture_of_the_best_trial_is_drawn(tmp_path):
     search = search_info(tmp_path / "p")
     folder = save(search, [record_of(1, WIDTH, 0.5)])
     layers = [Vertex("input"), Vertex("Dense", {"units": 8}, (0,)), Vertex("output", {}, (1,))]
     graph = Architecture(tuple(layers), WIDTH)
     (folder / "trial_0001" / "architecture.json").write_text(graph.to_json(), encoding="utf-8")
-    shown = Page(write_report(folder, tmp_path / "a.html").read_text(encoding="utf-8"))
-    assert_whole(shown)
+    report_page = Page(write_report(folder, tmp_path / "a.html").read_text(encoding="utf-8"))
+    assert_self_contained(report_page)
     (drawing,) = [
-        one for one in shown.all("svg") if one["attributes"]["aria-labelledby"][:6] == "winner"
+        element
+        for element in report_page.all("svg")
+        if element["attributes"]["aria-labelledby"][:4] == "best"
     ]
-    words = [one["text"] for one in shown.all("text") if drawing in one["inside"]]
+    words = [
+        element["text"] for element in report_page.all("text") if drawing in element["inside"]
+    ]
     assert {"input", "Dense", "units=8", "output"} <= set(words)
     scroll = drawing["inside"][-1]["attributes"]
     assert scroll["tabindex"] == "0" and scroll["aria-label"]
 
 
-def test_a_page_of_3000_trials_is_small_and_has_all_numbers(tmp_path, monkeypatch):
+def test_the_page_of_3000_trials_is_small_and_contains_all_data(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", lambda file: None)  # 3,000 times, for records of a test
     search = search_info(tmp_path / "p", max_trials=3000)
-    shown = written(search, evolve(search, 3000))
-    assert_whole(shown)
-    assert len(shown.html.encode()) < 3_000_000
-    script = shown.all("script")[0]
+    report_page = write_page(search, evolve(search, 3000))
+    assert_self_contained(report_page)
+    assert len(report_page.html.encode()) < 3_000_000
+    script = report_page.all("script")[0]
     assert len(json.loads(script["text"])["trials"]["score"]) == 3000
-    # Drawings are thinned out, and so are tables.
-    assert len(shown.html) - len(script["text"]) < 700_000
+    # Figures show a subset of the trials, and tables are truncated.
+    assert len(report_page.html) - len(script["text"]) < 700_000
     rows = [
-        sum(row["inside"][-2] is table for row in shown.all("tr")) for table in shown.all("table")
+        sum(row["inside"][-2] is table for row in report_page.all("tr"))
+        for table in report_page.all("table")
     ]
     assert max(rows) == ROWS + 1  # and the heading
 
 
-def test_a_page_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
+def test_an_existing_page_is_unchanged_when_writing_fails(tmp_path):
     folder = save(search_info(tmp_path / "p"), [])
     path = write_report(folder, tmp_path / "a.html")
     before = path.read_bytes()
@@ -316,10 +362,12 @@ def test_a_page_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
     with pytest.raises(OSError):
         write_report(folder, folder)
     assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir() if one.name.startswith(".tmp")] == []
+    assert [
+        element.name for element in tmp_path.iterdir() if element.name.startswith(".tmp")
+    ] == []
 
 
-def test_the_template_is_beside_the_module():
+def test_the_template_is_in_the_folder_of_the_module():
     assert Path(page_module.__file__).with_name("report.html.j2").is_file()
 
 
@@ -343,39 +391,145 @@ def retrained(directory, models, **measured):
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_what_was_retrained_stands_beside_the_searched_model(tmp_path, seeds):
+def test_retrained_scores_are_shown_beside_the_searched_model(tmp_path, seeds):
     models = (
         RetrainedModel(seed=seed, curve=(), weights="", scores={"accuracy": 0.625 + seed / 8})
         for seed in range(seeds)
     )
     measured = {"measured_on": "test", "searched_scores": {"accuracy": 0.4375}}
-    shown = _retrained_table(page(report_data(retrained(tmp_path / "p", models, **measured))))
-    assert shown[0] == ["model", "accuracy on test rows"]
-    assert shown[1:3] == [["searched", "0.4375"], ["retrained, seed 0", "0.625"]]
+    table = _retrained_table(page(report_data(retrained(tmp_path / "p", models, **measured))))
+    assert table[0] == ["model", "accuracy on test data"]
+    assert table[1:3] == [["searched model", "0.4375"], ["retrained, seed 0", "0.625"]]
     several = [
         ["retrained, seed 1", "0.75"],
-        ["mean of the retrained", "0.6875"],
+        ["mean of the retrained models", "0.6875"],
         ["standard deviation", "0.08839"],
     ]
-    assert shown[3:] == (several if seeds == 2 else [])
+    assert table[3:] == (several if seeds == 2 else [])
 
 
-def test_what_was_retrained_and_not_measured_says_so(tmp_path):
+def test_retrained_models_without_an_evaluation_are_marked(tmp_path):
     models = [RetrainedModel(seed=7, curve=(), weights="")]
-    shown = _retrained_table(page(report_data(retrained(tmp_path / "p", models))))
-    assert shown[0] == ["model", "accuracy (not measured)"]
-    assert [row[0] for row in shown[1:]] == ["searched", "retrained, seed 7"]
-    assert "0.5" not in shown[1]
+    table = _retrained_table(page(report_data(retrained(tmp_path / "p", models))))
+    assert table[0] == ["model", "accuracy (not evaluated)"]
+    assert [row[0] for row in table[1:]] == ["searched model", "retrained, seed 7"]
+    assert "0.5" not in table[1]
 
 
 def _retrained_table(html):
-    """The rows of the table of what was retrained, as texts."""
-    found = Page(html)
-    (caption,) = [one for one in found.all("caption") if "retrained on" in one["text"]]
-    (inside,) = [one for one in caption["inside"] if one["tag"] == "table"]
-    rows = [one for one in found.all("tr") if inside in one["inside"]]
-    cells = [one for one in found.elements if one["tag"] in ("td", "th")]
+    """The texts of the table of retrained models, by row."""
+    parsed = Page(html)
+    (caption,) = [
+        element for element in parsed.all("caption") if "retrained on" in element["text"]
+    ]
+    (inside,) = [element for element in caption["inside"] if element["tag"] == "table"]
+    rows = [element for element in parsed.all("tr") if inside in element["inside"]]
+    cells = [element for element in parsed.elements if element["tag"] in ("td", "th")]
     return [
-        [cell["text"].strip() for cell in cells if any(row is one for one in cell["inside"])]
+        [
+            cell["text"].strip()
+            for cell in cells
+            if any(row is element for element in cell["inside"])
+        ]
         for row in rows
     ]
+
+
+def table_of(report_page, section):
+    """Rows of the first table of a section, as text."""
+    (element,) = report_page.all("section", id=section)
+    table = next(t for t in report_page.all("table") if element in t["inside"])
+    rows = [row for row in report_page.all("tr") if table in row["inside"]]
+    cells = [c for c in report_page.elements if c["tag"] in ("td", "th")]
+    return [[c["text"] for c in cells if row in c["inside"]] for row in rows]
+
+
+def test_the_table_of_trials_has_every_trial_with_its_start_and_run(tmp_path):
+    search = search_info(tmp_path / "p")
+    records = [
+        record_of(0, WIDTH, 0.5),
+        failed(1, WIDTH, "ValueError: no way"),
+        record_of(2, {"width": 16, "depth": 1}, 0.7),
+    ]
+    folder = save(search, records)
+    save_run_id(folder / "trial_0002", "abc123")
+    page = Page(write_report(folder, folder / "report.html").read_text(encoding="utf-8"))
+    heading, *rows = table_of(page, "trials")
+    assert heading[:3] == ["trial", "rank", "status"]
+    assert [row[:4] for row in rows] == [
+        ["0002", "1", "finished", "0.7"],
+        ["0000", "2", "finished", "0.5"],
+        ["0001", "–", "failed", "–"],
+    ]
+    assert rows[0][4] == "2023-11-14 22:13:40" and rows[0][6] == "abc123"
+    assert not [link for link in page.all("a") if "runs/" in link["attributes"]["href"]]
+    assert "width=16" in rows[0][-1]
+    assert "2023-11-14 22:13:20" in "".join(e["text"] for e in page.all("dd"))
+
+
+def test_the_best_trial_and_each_trial_in_the_table_link_to_their_runs(tmp_path):
+    search = search_info(tmp_path / "p")
+    folder = save(search, [record_of(0, WIDTH, 0.5), record_of(1, WIDTH, 0.7)])
+    for number in range(2):
+        save_run_id(folder / f"trial_000{number}", f"{number}" * 32)
+    store = "http://user:password@host:5000"
+    pages = RunPages(ui_address(store), "7").to_dict()
+    write_json(ProjectLayout.of(folder).tracking, {"settings": {}, "run_pages": pages})
+    page = Page(write_report(folder, folder / "report.html").read_text(encoding="utf-8"))
+    links = [(link["text"], link["attributes"]["href"]) for link in page.all("a")]
+    address = "http://host:5000/#/experiments/7/runs/{}?workflowType=machine_learning"
+    best, other = ("1" * 8, address.format("1" * 32)), ("0" * 8, address.format("0" * 32))
+    assert [link for link in links if "/runs/" in link[1]] == [best, best, other]
+
+
+def test_the_layers_of_an_ordinary_model_are_drawn_first(tmp_path):
+    search = search_info(tmp_path / "p")
+    folder = save(search, [record_of(0, WIDTH, 0.5), record_of(1, WIDTH, 0.7)])
+    drawing = diagram_svg([Vertex("Input"), Vertex("Dense", {"": "(None, 2)"}, (0,))])
+    ProjectLayout.of(folder).trial("0001").picture.write_text(drawing, "utf-8")
+    page = Page(write_report(folder, folder / "report.html").read_text(encoding="utf-8"))
+    (image,) = [
+        svg
+        for svg in page.all("svg")
+        if any(outer["attributes"].get("id") == "best" for outer in svg["inside"])
+    ]
+    assert "Dense" in image["text"] and image["attributes"]["role"] == "img"
+    assert "trial 0001" in image["attributes"]["aria-label"]
+
+
+def test_learning_curves_are_means_over_executions_from_the_first_epoch_of_a_trial(tmp_path):
+    search = search_info(tmp_path / "p")
+    curves = (
+        ({"val_accuracy": 0.2}, {"val_accuracy": 0.4}),
+        ({"val_accuracy": 0.4}, {"val_accuracy": 0.8}),
+    )
+    records = [record_of(0, WIDTH, 0.6, curves=curves, first_epoch=2), record_of(1, WIDTH, 0.5)]
+    folder = save(search, records)
+    page = Page(write_report(folder, folder / "report.html").read_text(encoding="utf-8"))
+    rows = table_of(page, "curves")
+    assert rows == [
+        ["trial", "epoch", "val_accuracy"],
+        ["0000", "3", "0.3"],
+        ["0000", "4", "0.6"],
+    ]
+
+
+def test_trials_that_ran_at_the_same_time_are_in_different_rows_of_the_timeline():
+    def bars(times):
+        data = {
+            "trials": {
+                "started_ms": [start for start, _ in times],
+                "ended_ms": [end for _, end in times],
+                "status": ["FINISHED"] * len(times),
+            }
+        }
+        (axes,) = figures.draw_timeline(data).axes
+        return [round(bar.get_paths()[0].vertices[0][1] + 0.38) for bar in axes.collections]
+
+    assert bars([(0, 1000), (1000, 2000), (2000, 3000)]) == [0, 0, 0]
+    assert bars([(0, 3000), (1000, 2000), (2500, 4000), (3000, 5000)]) == [0, 1, 1, 0]
+
+
+def test_decisions_without_importance_are_named_with_the_reason(report_page):
+    (section,) = report_page.all("section", id="importance")
+    assert "Not analysed, because they have a single value: padding." in section["text"]

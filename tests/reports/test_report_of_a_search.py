@@ -1,4 +1,4 @@
-"""The report of a search that really trained."""
+"""The report of a search that trained real models."""
 
 import json
 
@@ -36,11 +36,15 @@ def searched(tmp_path_factory):
     return tuner
 
 
-def test_every_part_has_something_to_show(searched, tmp_path):
+def test_every_section_of_the_report_has_data(searched, tmp_path):
     data = report_data(searched.project_dir)
     assert data["counts"] == {"finished": 12, "failed": 0, "killed": 0}
     assert data["best"]["score"] == min(data["trials"]["score"])
-    assert {one["name"] for one in data["importance"]["decisions"]} == {"act", "slope", "units"}
+    assert {decision["name"] for decision in data["importance"]["decisions"]} == {
+        "act",
+        "slope",
+        "units",
+    }
     assert data["front"]["axes"][1]["name"] == "parameters"
     assert data["calibration"]["trials"] == 0
     children = [parents for parents in data["trials"]["parents"] if parents]

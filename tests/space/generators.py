@@ -37,7 +37,7 @@ def _endless_domains(draw):
 
 @st.composite
 def specs(draw, endless=False):
-    """Conditional spaces in which names may stand several times, in any order."""
+    """Conditional spaces in which names may be repeated, in any order."""
     domains = _finite_domains() | _endless_domains() if endless else _finite_domains()
     decisions = []
     for number in range(draw(st.integers(1, 5))):

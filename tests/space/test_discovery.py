@@ -8,8 +8,8 @@ from keras_nas_plugin.space.discovery import discover
 
 
 def explore(build, hp=None):
-    """The names that discovery finds, in their order, and the values of each build."""
-    known = hp or keras_tuner.HyperParameters()
+    """The discovered names in order, and the values of each build."""
+    declared = hp or keras_tuner.HyperParameters()
     builds = []
 
     def counted(hyperparameters):
@@ -19,11 +19,11 @@ def explore(build, hp=None):
         builds[-1] = dict(hyperparameters.values)
 
     def update(hyperparameters):
-        new = [i for i in hyperparameters.space if not known._exists(i.name, i.conditions)]
-        known.merge(new)
+        new = [i for i in hyperparameters.space if not declared._exists(i.name, i.conditions)]
+        declared.merge(new)
 
-    discover(counted, known.copy, update)
-    return [item.name for item in known.space], builds
+    discover(counted, declared.copy, update)
+    return [item.name for item in declared.space], builds
 
 
 def nested(hp):
@@ -39,30 +39,30 @@ def nested(hp):
             hp.Boolean("other")
 
 
-def test_nested_scopes_are_opened_one_after_the_other():
+def test_nested_scopes_are_discovered_with_one_build_per_value():
     names, builds = explore(nested)
     assert sorted(names) == ["deep", "inner", "kind", "other"]
     assert len(builds) == 4
     assert all(set(values) <= set(names) for values in builds)
 
 
-def test_discovery_is_the_same_each_time():
+def test_discovery_is_deterministic():
     assert explore(nested) == explore(nested)
 
 
-def test_a_scope_that_no_value_opens_does_not_loop_for_ever():
+def test_discovery_ends_with_a_scope_that_no_value_activates():
     def build(hp):
         kind = hp.Choice("kind", ["a", "b"])
         with hp.conditional_scope("kind", ["neither"]):
             if kind == "neither":
-                raise ValueError("nobody can build this")
+                raise ValueError("this cannot be built")
             hp.Boolean("never")
 
     names, builds = explore(build)
     assert names == ["kind", "never"] and len(builds) == 2
 
 
-def test_a_scope_that_is_left_while_its_parent_is_fixed_does_not_loop_for_ever():
+def test_discovery_ends_with_an_inactive_scope_of_a_fixed_parent():
     def build(hp):
         hp.values["kind"] = "a"
         hp.Choice("kind", ["a", "b"])
@@ -73,7 +73,7 @@ def test_a_scope_that_is_left_while_its_parent_is_fixed_does_not_loop_for_ever()
     assert names == ["kind", "never"] and len(builds) == 2
 
 
-def test_a_configuration_that_cannot_be_built_does_not_end_the_search(caplog):
+def test_discovery_continues_after_a_configuration_that_cannot_be_built(caplog):
     def build(hp):
         kind = hp.Choice("kind", ["a", "b", "c"])
         with hp.conditional_scope("kind", ["b"]):
@@ -90,7 +90,7 @@ def test_a_configuration_that_cannot_be_built_does_not_end_the_search(caplog):
     assert "b cannot be built" in caplog.text
 
 
-def test_a_model_that_never_builds_is_an_error_with_its_reason():
+def test_a_model_that_never_builds_is_an_error_with_its_cause():
     def build(hp):
         raise ZeroDivisionError("no layers")
 
@@ -99,7 +99,7 @@ def test_a_model_that_never_builds_is_an_error_with_its_reason():
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
 
 
-def test_given_values_are_respected():
+def test_fixed_hyperparameters_are_kept():
     hp = keras_tuner.HyperParameters()
     hp.Fixed("kind", "b")
     names, builds = explore(nested, hp)

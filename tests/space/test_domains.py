@@ -41,7 +41,7 @@ def domains():
 
 
 @given(domains(), _POSITIONS)
-def test_every_position_holds_a_value_and_finds_it_again(domain, position):
+def test_every_position_maps_to_a_value_and_back(domain, position):
     value = domain.at(position)
     assert domain.contains(value)
     assert type(value) in (int, float, str)
@@ -53,7 +53,7 @@ def test_every_position_holds_a_value_and_finds_it_again(domain, position):
 
 
 @given(domains())
-def test_the_values_are_as_many_as_the_size_says_and_all_can_be_drawn(domain):
+def test_values_match_the_size_and_each_has_a_position(domain):
     if domain.size is None:
         with pytest.raises(SearchSpaceError, match="step"):
             domain.values()
@@ -66,7 +66,7 @@ def test_the_values_are_as_many_as_the_size_says_and_all_can_be_drawn(domain):
 
 
 @given(domains(), _POSITIONS, st.integers(0, 2**32 - 1))
-def test_a_mutation_is_another_value(domain, position, seed):
+def test_a_mutation_changes_the_value(domain, position, seed):
     rng = np.random.default_rng(seed)
     value = domain.at(position)
     mutated = domain.mutate(value, rng)
@@ -75,7 +75,7 @@ def test_a_mutation_is_another_value(domain, position, seed):
 
 
 @given(domains(), _POSITIONS, st.booleans())
-def test_neighbours_are_next_to_each_other(domain, position, up):
+def test_beside_returns_an_adjacent_value(domain, position, up):
     assume(domain.size is not None and domain.size > 1)
     values = list(domain.values())
     value = domain.at(position)
@@ -83,21 +83,21 @@ def test_neighbours_are_next_to_each_other(domain, position, up):
     assert abs(values.index(beside) - values.index(value)) == 1
 
 
-def test_ordered_mutations_stay_near_and_unordered_ones_go_anywhere():
+def test_mutations_are_normal_in_ordered_and_uniform_in_unordered_domains():
     rng = np.random.default_rng(0)
     values = tuple(range(100))
     steps = {
         ordered: [abs(Categorical(values, ordered).mutate(50, rng) - 50) for _ in range(2000)]
         for ordered in (True, False)
     }
-    # Normal with deviation 20 against uniform: the means are 16 and 25; their standard
-    # errors over 2,000 draws are below 0.4.
+    # Steps are normal with deviation 20, or uniform: their mean sizes are 16 and 25, with
+    # standard errors below 0.4 over 2,000 draws.
     assert np.mean(steps[True]) == pytest.approx(20 * math.sqrt(2 / math.pi), abs=1.5)
     assert np.mean(steps[False]) == pytest.approx(25, abs=1.5)
 
 
 @pytest.mark.parametrize("sampling", ["linear", "log", "reverse_log"])
-def test_integers_are_drawn_as_often_as_their_layout_says(sampling):
+def test_integers_are_sampled_with_the_shares_of_their_sampling(sampling):
     domain, rng = Integer(1, 4, None, sampling), np.random.default_rng(0)
     draws = np.array([domain.sample(rng) for _ in range(20_000)])
     edges = {
@@ -111,7 +111,7 @@ def test_integers_are_drawn_as_often_as_their_layout_says(sampling):
     assert shares == pytest.approx(expected, abs=0.015)
 
 
-def test_integers_on_both_sides_of_zero_are_drawn_equally_often():
+def test_integers_around_zero_are_sampled_uniformly():
     domain, rng = Integer(-2, 1), np.random.default_rng(0)
     draws = np.array([domain.sample(rng) for _ in range(20_000)])
     shares = [np.mean(draws == value) for value in (-2, -1, 0, 1)]
@@ -129,7 +129,7 @@ def test_rounding_does_not_lose_the_last_value():
     )
 
 
-def test_a_value_beside_the_grid_by_rounding_alone_is_mutated_for_real():
+def test_a_value_off_the_grid_by_rounding_is_mutated_to_another_step():
     domain = Real(0.1, 0.5, 0.1)
     assert 0.3 not in list(domain.values()) and domain.contains(0.3)
     for seed in range(200):
@@ -149,7 +149,7 @@ def test_a_value_beside_the_grid_by_rounding_alone_is_mutated_for_real():
         (Categorical((False, True)), [0, 1]),
     ],
 )
-def test_other_values_and_other_types_are_refused(domain, wrong):
+def test_values_outside_the_domain_and_wrong_types_are_rejected(domain, wrong):
     for value in wrong:
         assert not domain.contains(value), value
 
@@ -157,23 +157,23 @@ def test_other_values_and_other_types_are_refused(domain, wrong):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Integer(3, 2), "low <= high; received low=3, high=2"),
-        (lambda: Real(0.0, 1.0, None, "log"), "low > 0; received low=0.0"),
-        (lambda: Real(0.1, 1.0, None, "cubic"), "received 'cubic'"),
+        (lambda: Integer(3, 2), "must not exceed `high`; got low=3, high=2"),
+        (lambda: Real(0.0, 1.0, None, "log"), "must be positive for .*; got low=0.0"),
+        (lambda: Real(0.1, 1.0, None, "cubic"), "got 'cubic'"),
         (lambda: Categorical(()), "at least one value"),
-        (lambda: Real(math.nan, 1.0), "low <= high"),
+        (lambda: Real(math.nan, 1.0), "must not exceed"),
     ],
 )
-def test_domains_that_make_no_sense_are_refused(make, message):
+def test_invalid_domains_are_rejected(make, message):
     with pytest.raises(SearchSpaceError, match=message):
         make()
 
 
 @given(domains(), _POSITIONS, st.integers(0, 2**32 - 1))
-def test_neighbours_are_other_values_each_once(domain, position, seed):
+def test_neighbours_are_distinct_other_values(domain, position, seed):
     value = domain.at(position)
     near = domain.neighbours(value, np.random.default_rng(seed))
-    assert all(domain.contains(other) and other != value for other in near)
+    assert all(domain.contains(neighbour) and neighbour != value for neighbour in near)
     assert len(set(near)) == len(near)
     assert bool(near) == (domain.size != 1)
     if domain.size is None:
@@ -185,19 +185,19 @@ def test_neighbours_are_other_values_each_once(domain, position, seed):
         assert near == values[:index] + values[index + 1 :]
     elif len(values) <= 12:
         assert sorted(map(values.index, near)) == [
-            one for one in (index - 1, index + 1) if 0 <= one < len(values)
+            near for near in (index - 1, index + 1) if 0 <= near < len(values)
         ]
     else:
         assert len(near) <= 4
 
 
-def test_neighbours_in_a_long_domain_are_draws_of_a_mutation():
+def test_neighbours_in_a_long_domain_are_mutations():
     domain, rng = Integer(0, 999), np.random.default_rng(0)
-    near = [other for _ in range(500) for other in domain.neighbours(500, rng)]
+    near = [neighbour for _ in range(500) for neighbour in domain.neighbours(500, rng)]
     # |normal| with deviation 200, cut at 500: mean 159; its standard error is below 3.
     assert np.mean(np.abs(np.array(near) - 500)) == pytest.approx(159, abs=12)
 
 
-def test_neighbours_of_a_value_beside_the_grid_are_real_steps():
+def test_neighbours_of_a_value_off_the_grid_by_rounding_are_grid_steps():
     near = Real(0.1, 0.5, 0.1).neighbours(0.3, np.random.default_rng(0))
     assert near == pytest.approx([0.2, 0.4])

@@ -49,8 +49,8 @@ def same(first, second):
     )
 
 
-def counting(spec, values):
-    """Names and numbers of the decisions that count, judged without the code under test."""
+def active_numbers(spec, values):
+    """Numbers of the active decisions, computed independently of the code under test."""
     active, number_of = {}, {}
     for number, decision in enumerate(spec.decisions):
         if all(c.parent in active and active[c.parent] in c.values for c in decision.conditions):
@@ -63,7 +63,7 @@ def counting(spec, values):
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=str)
-def test_a_column_draws_what_its_domain_draws(domain):
+def test_a_column_maps_positions_to_the_values_of_its_domain(domain):
     column = Column("one", domain, False)
     positions = np.random.default_rng(0).random(300)
     codes = column.at(positions)
@@ -92,21 +92,21 @@ def test_every_value_of_a_listed_column_has_its_own_code(domain):
         assert [column.value(code) for code in down] == [values[1], *values[:-1]]
 
 
-def test_equal_numbers_of_different_types_are_told_apart():
+def test_equal_numbers_of_different_types_have_different_codes():
     column = Column("one", Categorical((1, True, 1.0)), False)
     assert [column.code(value) for value in (1, True, 1.0)] == [0.0, 1.0, 2.0]
 
 
-def test_a_number_out_of_range_counts_as_the_nearest():
+def test_numbers_out_of_range_are_clipped():
     for domain in (Integer(2, 64, 2, "log"), Integer(1, 9), Real(1e-3, 1e-1, None, "log")):
         column = Column("one", domain, False)
         assert column.code(-5) == column.code(domain.low)
         assert column.code(1e9) == column.code(domain.high)
-        for strange in ("a", None, True, math.nan, math.inf):
-            assert column.code(strange) is None
+        for invalid in ("a", None, True, math.nan, math.inf):
+            assert column.code(invalid) is None
 
 
-def test_a_code_of_no_value_is_refused():
+def test_an_invalid_code_is_rejected():
     for domain, codes in (
         (Categorical(("a", "b")), (UNKNOWN, 2.0, math.nan)),
         (Integer(1, 9), (-0.1, 1.1, math.nan)),
@@ -120,7 +120,7 @@ def test_a_code_of_no_value_is_refused():
 
 
 @given(specs(endless=True), _SEEDS)
-def test_a_configuration_survives_the_way_there_and_back(spec, seed):
+def test_encoding_and_decoding_round_trips(spec, seed):
     values = spec.sample(np.random.default_rng(seed))
     encoding = encoding_of(spec)
     codes = encoding.encode(values)
@@ -129,16 +129,16 @@ def test_a_configuration_survives_the_way_there_and_back(spec, seed):
 
 
 @given(specs(), _SEEDS)
-def test_exactly_the_inactive_decisions_have_no_code(spec, seed):
+def test_exactly_the_inactive_decisions_have_nan_codes(spec, seed):
     values = spec.sample(np.random.default_rng(seed))
     codes = encoding_of(spec).encode(values)
-    searched = [n for n, one in enumerate(spec.decisions) if one.domain.size != 1]
-    active = counting(spec, values)
+    searched = [n for n, decision in enumerate(spec.decisions) if decision.domain.size != 1]
+    active = active_numbers(spec, values)
     assert [not math.isnan(code) for code in codes] == [n in active for n in searched]
 
 
 @given(specs(endless=True), _SEEDS)
-def test_samples_are_valid_and_encode_to_themselves(spec, seed):
+def test_samples_are_valid_and_round_trip(spec, seed):
     encoding = encoding_of(spec)
     for codes in encoding.sample(10, np.random.default_rng(seed)):
         values = encoding.decode(codes)
@@ -147,7 +147,7 @@ def test_samples_are_valid_and_encode_to_themselves(spec, seed):
 
 
 @given(specs(), _SEEDS)
-def test_completing_keeps_what_is_active_and_known(spec, seed):
+def test_complete_keeps_active_codes(spec, seed):
     rng = np.random.default_rng(seed)
     encoding = encoding_of(spec)
     codes = encoding.sample(5, rng)
@@ -155,8 +155,8 @@ def test_completing_keeps_what_is_active_and_known(spec, seed):
     full = np.stack([column.at(rng.random(5)) for column in encoding.columns] or [np.zeros(5)])
     full = full.T[:, : len(encoding.columns)]
     completed = encoding.complete(full, rng)
-    kept = ~np.isnan(completed)
-    assert (completed[kept] == full[kept]).all()
+    is_active = ~np.isnan(completed)
+    assert (completed[is_active] == full[is_active]).all()
     for row in completed:
         spec.validate(encoding.decode(row))
 
@@ -180,7 +180,7 @@ def test_samples_follow_the_distribution_of_the_space():
         )
 
 
-def test_decisions_of_one_name_have_a_column_each():
+def test_decisions_with_the_same_name_have_separate_columns():
     encoding = encoding_of(NETWORK)
     assert [column.name for column in encoding.columns] == [
         "kind",
@@ -197,7 +197,7 @@ def test_decisions_of_one_name_have_a_column_each():
     assert same(encoding.decode(conv), decoded)
 
 
-def test_of_two_active_decisions_of_a_name_the_last_counts():
+def test_the_last_of_two_active_decisions_with_the_same_name_counts():
     spec = SearchSpec(
         (
             Decision("a", Categorical(("x", "y"))),
@@ -212,7 +212,7 @@ def test_of_two_active_decisions_of_a_name_the_last_counts():
     assert encoding.decode(overruled) == {"a": "y", "n": 3, "m": 2}
 
 
-def test_missing_values_are_the_default_and_foreign_names_do_not_count():
+def test_missing_values_are_defaults_and_unknown_names_are_ignored():
     spec = SearchSpec(
         (
             Decision("a", Categorical(("x", "y"))),
@@ -225,23 +225,23 @@ def test_missing_values_are_the_default_and_foreign_names_do_not_count():
     assert codes.tolist() == [1.0, 0.625, 1.0, 0.125]
 
 
-def test_a_label_that_the_space_does_not_have_is_unknown():
+def test_unknown_labels_are_encoded_as_unknown_and_completed():
     encoding = encoding_of(NETWORK)
     codes = encoding.encode({"kind": "lstm", "rate": 1e-4, "units": 4})
     assert codes[0] == UNKNOWN
-    assert np.isnan(codes[2:]).all(), "what hangs on an unknown label is inactive"
+    assert np.isnan(codes[2:]).all(), "decisions that depend on an unknown label are inactive"
     completed = encoding.complete(np.array([codes] * 50), np.random.default_rng(0))
     assert set(completed[:, 0]) == {0.0, 1.0}
     assert (completed[:, 1] == codes[1]).all()
 
 
-def test_decoding_needs_a_code_for_each_active_decision():
+def test_decoding_requires_a_code_for_each_active_decision():
     encoding = encoding_of(NETWORK)
-    with pytest.raises(SearchSpaceError, match="`codes` needs a code .* {'units'}"):
+    with pytest.raises(SearchSpaceError, match="`codes` must have a code .* {'units'}"):
         encoding.decode(np.array([0.0, 0.5, np.nan, np.nan, np.nan]))
 
 
-def test_conditions_on_a_decision_with_too_many_values_to_list():
+def test_conditions_on_large_domains_are_evaluated():
     spec = SearchSpec(
         (
             Decision("n", Integer(1, 10**6, None, "log")),
@@ -257,7 +257,7 @@ def test_conditions_on_a_decision_with_too_many_values_to_list():
     assert np.isnan(rows[:, 1]).mean() == pytest.approx(0.5, abs=0.125)
 
 
-def test_a_space_without_a_choice_has_no_columns():
+def test_a_constant_space_has_no_columns():
     encoding = encoding_of(SearchSpec((Decision("one", Categorical((1,))),)))
     assert encoding.encode({"one": 1}).shape == (0,)
     assert encoding.decode(encoding.sample(1, np.random.default_rng(0))[0]) == {"one": 1}
@@ -268,21 +268,23 @@ def test_a_space_without_a_choice_has_no_columns():
 
 
 @given(specs(), _SEEDS)
-def test_features_are_equal_just_where_configurations_are(spec, seed):
+def test_features_are_equal_only_for_equal_configurations(spec, seed):
     rng = np.random.default_rng(seed)
     encoding = encoding_of(spec)
-    many = [spec.sample(rng) for _ in range(8)]
-    codes = encoding.encode_many(many)
+    configurations = [spec.sample(rng) for _ in range(8)]
+    codes = encoding.encode_many(configurations)
     features = encoding.features(codes)
     assert features.shape == (8, len(encoding.feature_names))
     assert ((features >= 0.0) & (features <= 1.0)).all()
-    for one, first in zip(many, features, strict=True):
-        for other, second in zip(many, features, strict=True):
-            assert (spec.key(one) == spec.key(other)) == bool((first == second).all())
+    for first_values, first in zip(configurations, features, strict=True):
+        for second_values, second in zip(configurations, features, strict=True):
+            assert (spec.key(first_values) == spec.key(second_values)) == bool(
+                (first == second).all()
+            )
 
 
 @given(specs(endless=True), _SEEDS)
-def test_the_configuration_nearest_to_its_own_features_is_itself(spec, seed):
+def test_nearest_inverts_features_and_returns_valid_configurations(spec, seed):
     rng = np.random.default_rng(seed)
     encoding = encoding_of(spec)
     codes = encoding.sample(8, rng)
@@ -291,7 +293,7 @@ def test_the_configuration_nearest_to_its_own_features_is_itself(spec, seed):
         spec.validate(encoding.decode(row))
 
 
-def test_the_features_of_a_configuration():
+def test_features_of_a_conditional_configuration():
     encoding = encoding_of(NETWORK)
     values = {"kind": "conv", "rate": 1e-1, "units": 16}
     (features,) = encoding.features(encoding.encode_many([values]))
@@ -310,7 +312,7 @@ def test_the_features_of_a_configuration():
     }
 
 
-def test_one_encoding_is_kept_for_each_spec_and_not_for_its_equal():
+def test_encodings_are_cached_by_identity_of_the_spec():
     ones = SearchSpec((Decision("a", Categorical((1, 2))),))
     booleans = SearchSpec((Decision("a", Categorical((True, 2))),))
     assert ones == booleans

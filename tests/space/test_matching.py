@@ -47,18 +47,18 @@ FLAG = Categorical((False, True))
         ("True", FLAG, True),
         ("False", FLAG, False),
         (np.bool_(True), FLAG, True),
-        # What KerasTuner's chief/worker service makes of them: the nearest float32.
+        # KerasTuner's chief/worker service rounds floats to float32.
         (float(np.float32(0.1)), SHARE, 0.1),
         (float(np.float32(0.1)), RATE, 0.1),
         (float(np.float32(1e-4)), RATE, 1e-4),
     ],
 )
-def test_values_are_read_back_as_the_domain_gives_them(value, domain, expected):
+def test_values_are_converted_to_those_of_the_domain(value, domain, expected):
     read = read_value(value, domain)
     assert read == expected and type(read) is type(expected)
     assert domain.contains(read)
     if domain.size is not None and domain.size < 100:
-        assert any(read == other and type(read) is type(other) for other in domain.values())
+        assert any(read == listed and type(read) is type(listed) for listed in domain.values())
 
 
 @pytest.mark.parametrize(
@@ -93,31 +93,31 @@ def test_values_are_read_back_as_the_domain_gives_them(value, domain, expected):
         (0.0101, SHARE),
     ],
 )
-def test_other_values_are_refused(value, domain):
+def test_values_outside_the_domain_are_rejected(value, domain):
     assert read_value(value, domain) is None
 
 
 @given(specs(endless=True), st.integers(0, 1000))
-def test_what_a_space_gives_fits_it_unchanged_also_as_text(spec, seed):
+def test_sampled_values_match_unchanged_and_as_text(spec, seed):
     values = spec.sample(np.random.default_rng(seed))
-    found = match(spec, values)
-    assert found.values == values
-    assert {name: type(value) for name, value in found.values.items()} == {
+    matched = match(spec, values)
+    assert matched.values == values
+    assert {name: type(value) for name, value in matched.values.items()} == {
         name: type(value) for name, value in values.items()
     }
-    assert (found.missing, found.outside, found.unknown) == ((), (), ())
+    assert (matched.missing, matched.outside, matched.unknown) == ((), (), ())
     as_text = match(spec, {name: str(value) for name, value in values.items()})
     assert spec.key(as_text.values) == spec.key(values)
 
 
 @given(specs(endless=True), specs(endless=True), st.integers(0, 1000))
-def test_whatever_fits_is_valid(spec, other, seed):
-    found = match(spec, other.sample(np.random.default_rng(seed)))
-    if found.values is None:
-        assert found.missing or found.outside
+def test_matched_values_are_valid(spec, foreign_spec, seed):
+    matched = match(spec, foreign_spec.sample(np.random.default_rng(seed)))
+    if matched.values is None:
+        assert matched.missing or matched.outside
     else:
-        spec.validate(found.values)
-        assert not found.missing and not found.outside
+        spec.validate(matched.values)
+        assert not matched.missing and not matched.outside
 
 
 CONDITIONAL = SearchSpec(
@@ -129,29 +129,29 @@ CONDITIONAL = SearchSpec(
 )
 
 
-def test_the_report_names_what_is_missing_outside_and_unknown():
-    found = match(CONDITIONAL, {"kind": "conv", "kernel": 9, "depth": 2, "tuner/epochs": 3})
-    assert found.values is None
-    assert (found.missing, found.outside) == ((), ("kernel",))
-    assert found.unknown == ("depth", "tuner/epochs")
+def test_match_reports_missing_outside_and_unknown_names():
+    matched = match(CONDITIONAL, {"kind": "conv", "kernel": 9, "depth": 2, "tuner/epochs": 3})
+    assert matched.values is None
+    assert (matched.missing, matched.outside) == ((), ("kernel",))
+    assert matched.unknown == ("depth", "tuner/epochs")
     assert match(CONDITIONAL, {"kind": "conv"}).missing == ("kernel",)
-    # Without its parent nobody knows whether a child is needed.
+    # Without its parent, a child may be inactive and is not missing.
     assert match(CONDITIONAL, {}).missing == ("kind",)
     assert match(CONDITIONAL, {"kind": "pool", "kernel": 9}).outside == ("kind",)
 
 
-def test_inactive_values_are_left_out_and_are_not_unknown():
-    found = match(CONDITIONAL, {"kind": "dense", "kernel": 2})
-    assert found.values == {"kind": "dense", "version": 7} and found.unknown == ()
+def test_inactive_values_are_dropped_but_not_unknown():
+    matched = match(CONDITIONAL, {"kind": "dense", "kernel": 2})
+    assert matched.values == {"kind": "dense", "version": 7} and matched.unknown == ()
 
 
-def test_the_only_value_of_a_decision_needs_not_be_given_but_no_other_is_taken():
+def test_a_constant_decision_may_be_omitted_but_not_changed():
     assert match(CONDITIONAL, {"kind": "dense"}).values["version"] == 7
     assert match(CONDITIONAL, {"kind": "dense", "version": "7"}).values["version"] == 7
     assert match(CONDITIONAL, {"kind": "dense", "version": 8}).outside == ("version",)
 
 
-def test_where_a_name_is_active_twice_the_last_domain_counts():
+def test_the_last_of_two_active_domains_counts():
     spec = SearchSpec((Decision("units", Integer(1, 4)), Decision("units", Integer(10, 20))))
     assert match(spec, {"units": 12}).values == {"units": 12}
     assert match(spec, {"units": 2}).outside == ("units",)

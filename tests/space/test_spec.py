@@ -15,19 +15,20 @@ _SEEDS = st.integers(0, 2**32 - 1)
 
 
 def active_decisions(spec, values):
-    """The decision that counts for each name, judged without the code under test."""
-    found = {}
+    """The active decision of each name, computed independently of the code under test."""
+    active = {}
     for decision in spec.decisions:
         if all(c.parent in values and values[c.parent] in c.values for c in decision.conditions):
-            found[decision.name] = decision
-    return found
+            active[decision.name] = decision
+    return active
 
 
 def is_configuration(spec, values):
     active = active_decisions(spec, values)
     return set(active) == set(values) and all(
         any(
-            type(value) is type(other) and value == other for other in active[name].domain.values()
+            type(value) is type(allowed) and value == allowed
+            for allowed in active[name].domain.values()
         )
         if active[name].domain.size is not None
         else active[name].domain.low <= value <= active[name].domain.high
@@ -56,7 +57,7 @@ def keys(configurations):
 
 
 @given(specs(endless=True), _SEEDS)
-def test_samples_are_configurations(spec, seed):
+def test_samples_are_valid_configurations(spec, seed):
     rng = np.random.default_rng(seed)
     for _ in range(5):
         values = spec.sample(rng)
@@ -66,7 +67,7 @@ def test_samples_are_configurations(spec, seed):
 
 
 @given(specs(endless=True), _SEEDS)
-def test_a_mutation_changes_one_shared_decision(spec, seed):
+def test_a_mutation_changes_exactly_one_shared_decision(spec, seed):
     rng = np.random.default_rng(seed)
     before = spec.sample(rng)
     active = active_decisions(spec, before)
@@ -90,9 +91,9 @@ def test_a_mutation_changes_one_shared_decision(spec, seed):
 
 
 @given(specs(endless=True), specs(endless=True), _SEEDS)
-def test_completing_foreign_values_gives_a_configuration(spec, other, seed):
+def test_complete_turns_foreign_values_into_a_configuration(spec, foreign_spec, seed):
     rng = np.random.default_rng(seed)
-    foreign = other.sample(rng)
+    foreign = foreign_spec.sample(rng)
     values = spec.complete(foreign, rng)
     assert is_configuration(spec, values)
     for name, decision in active_decisions(spec, values).items():
@@ -101,13 +102,13 @@ def test_completing_foreign_values_gives_a_configuration(spec, other, seed):
 
 
 @given(specs(), _SEEDS)
-def test_configurations_lists_each_once(spec, seed):
+def test_configurations_lists_each_configuration_once(spec, seed):
     listed = keys(spec.configurations(np.random.default_rng(seed)))
     assert listed == keys(all_configurations(spec))
 
 
 @given(specs(), _SEEDS)
-def test_untried_finds_all_and_then_none(spec, seed):
+def test_untried_returns_every_configuration_and_then_none(spec, seed):
     rng = np.random.default_rng(seed)
     expected = set(keys(all_configurations(spec)))
     tried = set()
@@ -121,13 +122,13 @@ def test_untried_finds_all_and_then_none(spec, seed):
 
 
 @given(specs(endless=True), _SEEDS)
-def test_validate_refuses_what_is_missing_inactive_or_outside(spec, seed):
+def test_validate_rejects_missing_inactive_and_outside_values(spec, seed):
     values = spec.sample(np.random.default_rng(seed))
     name = sorted(values)[0]
     for wrong in (
         {key: value for key, value in values.items() if key != name},
         {**values, name: object()},
-        {**values, "nobody knows this": 1},
+        {**values, "unknown name": 1},
     ):
         with pytest.raises(SearchSpaceError):
             spec.validate(wrong)
@@ -147,7 +148,7 @@ def test_equal_seeds_give_equal_values(spec, seed):
     assert walk(np.random.default_rng(seed)) == walk(np.random.default_rng(seed))
 
 
-def test_children_may_be_given_before_their_parents():
+def test_decisions_are_sorted_parents_first():
     child = Decision("child", Integer(1, 3), (Condition("parent", ("b",)),))
     grandchild = Decision("grandchild", Integer(1, 3), (Condition("child", (3,)),))
     parent = Decision("parent", Categorical(("a", "b")))
@@ -155,19 +156,19 @@ def test_children_may_be_given_before_their_parents():
     assert [decision.name for decision in spec.decisions] == ["parent", "child", "grandchild"]
 
 
-def test_conditions_in_a_circle_are_refused():
-    one = Decision("one", Integer(1, 3), (Condition("two", (1,)),))
-    two = Decision("two", Integer(1, 3), (Condition("one", (1,)),))
-    with pytest.raises(SearchSpaceError, match=r"circles; received \['one', 'two'\]"):
-        SearchSpec((one, two))
+def test_cyclic_conditions_are_rejected():
+    first = Decision("one", Integer(1, 3), (Condition("two", (1,)),))
+    second = Decision("two", Integer(1, 3), (Condition("one", (1,)),))
+    with pytest.raises(SearchSpaceError, match=r"cycle; got \['one', 'two'\]"):
+        SearchSpec((first, second))
 
 
-def test_a_child_of_nobody_stays_inactive():
-    spec = SearchSpec((Decision("child", Integer(1, 3), (Condition("nobody", (1,)),)),))
+def test_a_decision_with_an_undeclared_parent_is_inactive():
+    spec = SearchSpec((Decision("child", Integer(1, 3), (Condition("undeclared", (1,)),)),))
     assert spec.sample(np.random.default_rng(0)) == {}
 
 
-def test_a_value_that_two_decisions_allow_is_kept_when_their_condition_changes():
+def test_complete_keeps_a_value_that_the_newly_active_decision_allows():
     spec = SearchSpec(
         (
             Decision("kind", Categorical(("a", "b"))),
@@ -180,7 +181,7 @@ def test_a_value_that_two_decisions_allow_is_kept_when_their_condition_changes()
     assert 3 <= spec.complete({"kind": "b", "width": 1}, rng)["width"] <= 9
 
 
-def test_a_parent_without_a_late_decision_has_its_default():
+def test_mutate_fills_a_missing_decision_with_its_default():
     spec = SearchSpec(
         (
             Decision("kind", Categorical(("a",))),
@@ -192,7 +193,7 @@ def test_a_parent_without_a_late_decision_has_its_default():
     assert mutated == {"kind": "a", "late": 2, "child": "x"}
 
 
-def test_the_key_ignores_inactive_and_foreign_values_and_order():
+def test_the_key_ignores_inactive_and_unknown_values_and_order():
     spec = SearchSpec(
         (
             Decision("kind", Categorical(("a", "b"))),
@@ -204,22 +205,22 @@ def test_the_key_ignores_inactive_and_foreign_values_and_order():
     assert spec.key({"kind": "b", "width": 2}) != spec.key({"kind": "b", "width": 3})
 
 
-def test_a_nearly_exhausted_space_still_gives_its_last_configuration():
+def test_untried_finds_the_last_untried_configuration():
     spec = SearchSpec(tuple(Decision(name, Integer(1, 10)) for name in "abc"))
     last = {"a": 7, "b": 1, "c": 10}
-    found = spec.untried(np.random.default_rng(0), lambda values: values != last)
-    assert found == last
+    untried = spec.untried(np.random.default_rng(0), lambda values: values != last)
+    assert untried == last
 
 
-def test_a_rare_branch_with_a_real_number_is_found():
+def test_untried_finds_a_rare_branch_with_a_real_decision():
     spec = SearchSpec(
         (
             Decision("kind", Categorical(tuple("abcdefghij"))),
             Decision("rate", Real(0.0, 1.0), (Condition("kind", ("j",)),)),
         )
     )
-    found = spec.untried(np.random.default_rng(0), lambda values: values["kind"] != "j")
-    assert found["kind"] == "j" and 0.0 <= found["rate"] <= 1.0
+    untried = spec.untried(np.random.default_rng(0), lambda values: values["kind"] != "j")
+    assert untried["kind"] == "j" and 0.0 <= untried["rate"] <= 1.0
 
 
 def one_shared_change(spec, before, after):
@@ -230,16 +231,16 @@ def one_shared_change(spec, before, after):
 
 
 @given(specs(endless=True), _SEEDS)
-def test_neighbours_are_configurations_one_edit_away(spec, seed):
+def test_neighbours_are_configurations_that_differ_in_one_decision(spec, seed):
     rng = np.random.default_rng(seed)
     values = spec.sample(rng)
     before = dict(values)
     near = spec.neighbours(values, rng)
     assert values == before
-    for other in near:
-        assert is_configuration(spec, other)
-        assert one_shared_change(spec, values, other), (values, other)
-    assert len({spec.key(other) for other in near}) == len(near)
+    for neighbour in near:
+        assert is_configuration(spec, neighbour)
+        assert one_shared_change(spec, values, neighbour), (values, neighbour)
+    assert len({spec.key(neighbour) for neighbour in near}) == len(near)
     choices = [d for d in active_decisions(spec, values).values() if d.domain.size != 1]
     assert len(near) >= len(choices)
 
@@ -248,14 +249,14 @@ def test_all_neighbours_in_a_space_without_conditions_or_order():
     names = "abc"
     spec = SearchSpec(tuple(Decision(name, Categorical(tuple(range(4)))) for name in names))
     values = {"a": 0, "b": 1, "c": 2}
-    expected = [{**values, name: other} for name in names for other in range(4)]
-    expected = [other for other in expected if other != values]
+    expected = [{**values, name: candidate} for name in names for candidate in range(4)]
+    expected = [candidate for candidate in expected if candidate != values]
     orders = [spec.neighbours(values, np.random.default_rng(seed)) for seed in (0, 0, 1)]
     assert keys(orders[0]) == keys(expected)
     assert orders[0] == orders[1] != orders[2]
 
 
-def test_what_an_edit_activates_is_drawn_and_what_stays_is_kept():
+def test_neighbours_sample_activated_decisions_and_keep_others():
     spec = SearchSpec(
         (
             Decision("kind", Categorical(("a", "b"))),
@@ -267,7 +268,7 @@ def test_what_an_edit_activates_is_drawn_and_what_stays_is_kept():
     for seed in range(50):
         near = spec.neighbours({"kind": "a", "other": 1}, np.random.default_rng(seed))
         assert {"kind": "a", "other": 0} in near and len(near) == 2
-        (switched,) = [one for one in near if one["kind"] == "b"]
+        (switched,) = [neighbour for neighbour in near if neighbour["kind"] == "b"]
         assert switched["other"] == 1
         widths.add(switched["width"])
     assert widths == {1, 2, 3}
@@ -282,8 +283,8 @@ _GROWN = SearchSpec(
 )
 
 
-def test_neighbours_of_a_configuration_from_before_a_decision_was_known():
-    """It had the defaults, of the late decision and of what that activates."""
+def test_neighbours_of_an_older_configuration_use_defaults_of_added_decisions():
+    """It has the default of the added decision and of the child that this activates."""
     near = _GROWN.neighbours({"kind": "a"}, np.random.default_rng(0))
     assert keys(near) == keys(
         [
@@ -294,14 +295,14 @@ def test_neighbours_of_a_configuration_from_before_a_decision_was_known():
     )
 
 
-def test_mutations_of_a_configuration_from_before_a_decision_was_known():
+def test_mutations_of_an_older_configuration_use_defaults_of_added_decisions():
     rng = np.random.default_rng(0)
     for _ in range(50):
         mutated = _GROWN.mutate({"kind": "a"}, rng)
         assert one_shared_change(_GROWN, {"kind": "a", "late": 2, "child": "y"}, mutated), mutated
 
 
-def test_a_parent_from_before_a_decision_was_known_passes_its_default_on():
+def test_crossover_with_an_older_parent_uses_defaults_of_added_decisions():
     old, new = {"kind": "a"}, {"kind": "b", "late": 1}
     rng = np.random.default_rng(0)
     children = [_GROWN.cross(old, new, rng) for _ in range(100)]
@@ -310,7 +311,7 @@ def test_a_parent_from_before_a_decision_was_known_passes_its_default_on():
 
 
 @given(specs(endless=True), _SEEDS)
-def test_a_child_has_the_values_of_its_parents(spec, seed):
+def test_crossover_inherits_values_of_its_parents(spec, seed):
     rng = np.random.default_rng(seed)
     first, second = spec.sample(rng), spec.sample(rng)
     child = spec.cross(first, second, rng)
@@ -325,7 +326,7 @@ def test_a_child_has_the_values_of_its_parents(spec, seed):
     assert spec.cross(first, first, rng) == first
 
 
-def test_each_decision_comes_from_either_parent_with_equal_chances_on_its_own():
+def test_crossover_chooses_a_parent_independently_per_decision():
     names = ("a", "b", "c")
     spec = SearchSpec(tuple(Decision(name, Integer(0, 1)) for name in names))
     rng, draws = np.random.default_rng(0), 8000
@@ -337,7 +338,7 @@ def test_each_decision_comes_from_either_parent_with_equal_chances_on_its_own():
         assert children.count(child) / draws == pytest.approx(1 / 8, abs=margin)
 
 
-def test_a_whole_number_becomes_a_real_one_where_the_space_has_real_numbers():
+def test_complete_converts_integers_to_floats_in_real_domains():
     spec = SearchSpec((Decision("rate", Real(0.0, 1.0, 0.25)),))
     completed = spec.complete({"rate": 1}, np.random.default_rng(0))
     assert completed == {"rate": 1.0} and type(completed["rate"]) is float

@@ -1,4 +1,4 @@
-"""A space with conditions, a score on it, and how a strategy is driven."""
+"""A conditional search space, a score on it, and an ask/tell loop that runs a strategy."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ NETWORK = SearchSpec(
 
 
 def accuracy(values):
-    """Mixed and conditional: the best are deep, wide, of one activation, at a fit rate."""
+    """Mixed and conditional: best for deep, wide `gelu` networks at a fitting learning rate."""
     layers = range(values["depth"])
     width = sum(np.log2(values[f"width{layer}"]) for layer in layers)
     best = {"sgd": -1.5, "adam": -3.0, "rms": -3.5}[values["optimizer"]]
@@ -43,18 +43,19 @@ def search(strategy, spec, trials, score, seed, batch=1):
     """Run a search with ``batch`` workers; returns values and scores, in order."""
     rng, tried, history, running = np.random.default_rng(seed), set(), [], {}
     for number in range(trials):
-        values = strategy.ask(spec, rng, tried=lambda v: spec.key(v) in tried, pending=running)
-        if values is None:
+        proposal = strategy.ask(spec, rng, tried=lambda v: spec.key(v) in tried, pending=running)
+        if proposal is None:
             break
+        values = proposal.values
         spec.validate(values)
         assert spec.key(values) not in tried, "proposed twice"
         tried.add(spec.key(values))
         running[str(number)] = values
         if len(running) == batch or number == trials - 1:
-            for trial_id, one in running.items():
-                scored = score(one)
-                strategy.tell(trial_id, one, None if scored is None else (scored,))
-                history.append((one, scored))
+            for trial_id, configuration in running.items():
+                scored = score(configuration)
+                strategy.tell(trial_id, configuration, None if scored is None else (scored,))
+                history.append((configuration, scored))
             running.clear()
     return history
 

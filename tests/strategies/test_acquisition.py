@@ -14,25 +14,26 @@ from keras_nas_plugin.strategies.candidates import rows_of
 LABELS = SearchSpec(tuple(Decision(f"d{i}", Categorical(tuple("abcde"))) for i in range(8)))
 
 
-def test_the_bound_by_hand():
+def test_upper_confidence_bound_adds_deviations_to_the_mean():
     mean, deviation = np.array([1.0, 0.0]), np.array([0.1, 1.0])
     assert upper_confidence_bound(mean, deviation, 0.0).tolist() == [1.0, 0.0]
     assert upper_confidence_bound(mean, deviation, 2.0).tolist() == [1.2, 2.0]
 
 
-def test_candidates_differ_and_fall_in_value():
+def test_candidates_are_distinct_and_sorted_by_descending_value():
     encoding, rng = encoding_of(LABELS), np.random.default_rng(0)
     weights = rng.normal(size=8)
-    found = candidates(encoding, encoding.sample(3, rng), lambda rows: rows @ weights, rng)
-    assert len(set(rows_of(found))) == len(found) > 300
-    assert (np.diff(np.round(found @ weights, 9)) <= 0.0).all()
+    proposed = candidates(encoding, encoding.sample(3, rng), lambda rows: rows @ weights, rng)
+    assert len(set(rows_of(proposed))) == len(proposed) > 300
+    assert (np.diff(np.round(proposed @ weights, 9)) <= 0.0).all()
 
 
-def test_the_local_search_finds_the_best_of_400_000_configurations():
-    """Values of single decisions and of neighbouring pairs; the optimum by dynamic programming.
+def test_local_search_finds_the_optimum_of_400_000_configurations():
+    """The value sums terms of single decisions and of neighbouring pairs of decisions.
 
-    In 20 searches from three random configurations. One sample in 390,625 is the optimum: to
-    draw it at random in any of 20 * 900 candidates has a chance of 5%.
+    The optimum follows by dynamic programming. Each of 20 searches starts from three random
+    configurations. One configuration in 390,625 is the optimum: 20 * 900 random candidates
+    contain it with a probability of 5%.
     """
     encoding, hits = encoding_of(LABELS), 0
     for seed in range(20):
@@ -44,15 +45,15 @@ def test_the_local_search_finds_the_best_of_400_000_configurations():
 
         def value(rows, single=single, pair=pair):
             at = rows.astype(int)
-            alone = sum(single[i, at[:, i]] for i in range(8))
-            return alone + sum(pair[i, at[:, i], at[:, i + 1]] for i in range(7))
+            unary = sum(single[i, at[:, i]] for i in range(8))
+            return unary + sum(pair[i, at[:, i], at[:, i + 1]] for i in range(7))
 
-        found = candidates(encoding, encoding.sample(3, rng), value, rng)
-        hits += np.isclose(value(found[:1])[0], best.max())
+        proposed = candidates(encoding, encoding.sample(3, rng), value, rng)
+        hits += np.isclose(value(proposed[:1])[0], best.max())
     assert hits >= 10
 
 
-def test_the_local_search_refines_real_numbers():
+def test_local_search_refines_real_decisions():
     spec = SearchSpec(tuple(Decision(f"x{i}", Real(0.0, 1.0)) for i in range(3)))
     encoding, rng = encoding_of(spec), np.random.default_rng(0)
     target = np.array([0.3, 0.9, 0.0])
@@ -62,20 +63,20 @@ def test_the_local_search_refines_real_numbers():
 
     errors = []
     for _ in range(20):
-        found = candidates(encoding, encoding.sample(1, rng), value, rng)
-        errors.append(-value(found[:1])[0])
+        proposed = candidates(encoding, encoding.sample(1, rng), value, rng)
+        errors.append(-value(proposed[:1])[0])
     # The nearest of 600 random points is at (1 / 600 / (8 * 1/2))^(1/3), about 0.075.
     assert np.mean(errors) < 0.03
 
 
-def test_small_spaces_are_covered():
+def test_candidates_of_a_small_space_are_all_its_configurations():
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1))) for i in range(4)))
     encoding, rng = encoding_of(spec), np.random.default_rng(0)
-    found = candidates(encoding, encoding.sample(1, rng), lambda rows: rows.sum(axis=1), rng)
-    assert sorted(map(tuple, found)) == sorted(itertools.product((0.0, 1.0), repeat=4))
+    proposed = candidates(encoding, encoding.sample(1, rng), lambda rows: rows.sum(axis=1), rng)
+    assert sorted(map(tuple, proposed)) == sorted(itertools.product((0.0, 1.0), repeat=4))
 
 
-def test_of_equal_values_the_first_wins_whatever_the_last_bits():
+def test_values_equal_up_to_rounding_keep_the_first_row():
     rows = np.array([[3.0], [1.0], [3.0], [2.0]])
     values = np.array([0.3, 0.3 + 1e-13, 0.3, 0.3 - 1e-13])
     assert best_first(rows, values)[0].ravel().tolist() == [3.0, 1.0, 2.0]

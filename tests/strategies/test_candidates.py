@@ -25,7 +25,7 @@ FLAT = SearchSpec(
 
 
 @given(specs(endless=True), _SEEDS)
-def test_edits_are_valid_configurations(spec, seed):
+def test_mutations_and_neighbours_are_valid_configurations(spec, seed):
     rng = np.random.default_rng(seed)
     encoding = encoding_of(spec)
     codes = encoding.sample(4, rng)
@@ -34,7 +34,7 @@ def test_edits_are_valid_configurations(spec, seed):
 
 
 @given(specs(), _SEEDS)
-def test_a_mutant_differs_unless_its_parent_has_no_choice(spec, seed):
+def test_a_mutation_differs_from_its_parent_unless_nothing_is_active(spec, seed):
     rng = np.random.default_rng(seed)
     encoding = encoding_of(spec)
     codes = encoding.sample(8, rng)
@@ -43,26 +43,26 @@ def test_a_mutant_differs_unless_its_parent_has_no_choice(spec, seed):
         assert rows_of(parent[None]) != rows_of(child[None]) or not free.any()
 
 
-def test_a_mutant_of_a_flat_space_differs_in_one_decision_and_each_has_its_turn():
+def test_mutations_without_conditions_change_one_uniformly_drawn_decision():
     rng = np.random.default_rng(0)
     encoding = encoding_of(FLAT)
     codes = encoding.sample(3000, rng)
     changed = mutate(encoding, codes, rng) != codes
     assert (changed.sum(axis=1) == 1).all()
-    # A third each; five standard errors of a share of 3,000 are 0.043.
+    # Each has a share of 1/3; five standard errors for 3,000 draws are 0.043.
     assert changed.mean(axis=0) == pytest.approx(np.full(3, 1 / 3), abs=0.045)
 
 
-def test_the_neighbours_of_a_configuration_by_hand():
+def test_neighbours_change_one_decision_to_another_or_an_adjacent_value():
     encoding = encoding_of(FLAT)
     (row,) = encoding.encode_many([{"a": "y", "n": 1, "s": 2}])
-    near = neighbours(encoding, row[None], np.random.default_rng(0))
-    found = [tuple(encoding.decode(one).values()) for one in near]
+    neighbour_rows = neighbours(encoding, row[None], np.random.default_rng(0))
+    decoded = [tuple(encoding.decode(codes).values()) for codes in neighbour_rows]
     expected = {("x", 1, 2), ("z", 1, 2), ("y", 2, 2), ("y", 1, 1), ("y", 1, 4)}
-    assert set(found) == expected
+    assert set(decoded) == expected
 
 
-def test_what_an_edit_activates_is_drawn():
+def test_decisions_activated_by_a_mutation_are_sampled():
     spec = SearchSpec(
         (
             Decision("kind", Categorical(("a", "b"))),
@@ -76,15 +76,15 @@ def test_what_an_edit_activates_is_drawn():
     assert len(set(rows[:, 1])) > 50
 
 
-def test_steps_of_a_real_decision_range_from_wide_to_fine():
+def test_neighbours_of_a_real_decision_have_four_step_sizes():
     spec = SearchSpec((Decision("x", Real(0.0, 1.0)),))
     rows = neighbours(encoding_of(spec), np.full((2000, 1), 0.5), np.random.default_rng(0))
     deviations = np.abs(rows.reshape(4, 2000) - 0.5).std(axis=1)
-    # Deviation of |step| for a normal step: 0.6 of its own.
+    # The deviation of |step| is 0.603 times that of a normal step.
     assert deviations / 0.603 == pytest.approx([0.2, 0.1, 0.05, 0.02], rel=0.1)
 
 
-def test_an_unknown_label_moves_to_every_known_one():
+def test_an_unknown_label_moves_to_every_label_of_the_domain():
     encoding, rng = encoding_of(FLAT), np.random.default_rng(0)
     codes = encoding.encode_many([{"a": "gone", "n": 1, "s": 2}] * 100)
     assert (codes[:, 0] == UNKNOWN).all()
@@ -94,14 +94,14 @@ def test_an_unknown_label_moves_to_every_known_one():
 
 
 @given(st.lists(st.floats(-50.0, 50.0), min_size=1))
-def test_reflected_numbers_stay_inside(positions):
+def test_reflected_positions_stay_in_the_unit_interval(positions):
     folded = reflect(np.array(positions))
     assert ((folded >= 0.0) & (folded < 1.0)).all()
     inside = (np.array(positions) >= 0.0) & (np.array(positions) < 1.0)
     assert (folded[inside] == np.array(positions)[inside]).all()
 
 
-def test_keys_of_rows():
+def test_row_keys_ignore_the_signs_of_zero_and_nan():
     nan = -np.float64("nan")
     keys = rows_of(np.array([[0.0, np.nan], [-0.0, nan], [0.0, 0.0], [np.nan, 0.0]]))
     assert keys[0] == keys[1] and len(set(keys)) == 3

@@ -8,6 +8,7 @@ from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Re
 from keras_nas_plugin.strategies import (
     LocalSearch,
     Observation,
+    Proposal,
     RegularizedEvolution,
     failures,
 )
@@ -17,15 +18,15 @@ TERNARY = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in ra
 
 
 def fails(values):
-    """One value always does, another one in combination."""
+    """One value always fails, and one pair of values does."""
     return values["d0"] == 2 or (values["d1"] == 1 and values["d2"] == 0)
 
 
-# One in three, and one in nine of the others.
+# The value has a share of one in three, the pair one in nine of the remainder.
 FAILING = 1 / 3 + 2 / 3 / 9
 
 
-def taught(trials, *, broken=fails, seed=0, spec=TERNARY):
+def trained_memory(trials, *, broken=fails, seed=0, spec=TERNARY):
     memory, rng = FailureMemory(), np.random.default_rng(seed)
     for number in range(trials):
         values = spec.sample(rng)
@@ -37,12 +38,12 @@ def test_examples_in_the_docstrings():
     assert doctest.testmod(failures).failed == 0
 
 
-def test_independent_values_multiply_their_odds():
-    """Four trials of each outcome; a value seen three times failed twice, another once in two.
+def test_odds_of_independent_values_multiply():
+    """Four trials of each outcome; one value failed in two of three trials, another in one of two.
 
     The overall rate is 5 of 10, two such trials are added to each: (2 + 1) / (3 + 2) = 3/5 and
     (1 + 1) / (2 + 2) = 1/2, with odds of 3/2 and 1. Times the overall odds, 1, that makes 3/5.
-    The two were seen together once, in a trial that did not fail: no pair is suspected.
+    They occurred together once, in a trial that succeeded, so that no pair is suspected.
     """
     failed = np.array([[0, 9], [0, 9], [5, 1], [5, 9]], float)
     succeeded = np.array([[0, 1], [5, 9], [5, 9], [5, 9]], float)
@@ -50,8 +51,8 @@ def test_independent_values_multiply_their_odds():
     assert failure_chance(codes, failed, succeeded) == pytest.approx(0.6)
 
 
-def test_a_guilty_pair_is_found_among_values_that_are_innocent_alone():
-    """Exclusive or: each value fails in half of the trials, whatever the other is."""
+def test_a_pair_that_fails_is_detected_when_its_values_alone_do_not():
+    """Exclusive or: each value alone fails in half of the trials."""
     pairs = np.array([(i, j) for i in (0, 1) for j in (0, 1)] * 10, float)
     guilty = pairs[:, 0] == pairs[:, 1]
     chances = [failure_chance(pair, pairs[guilty], pairs[~guilty]) for pair in pairs[:4]]
@@ -61,7 +62,7 @@ def test_a_guilty_pair_is_found_among_values_that_are_innocent_alone():
     assert chances[1] == chances[2] == pytest.approx(0.5)
 
 
-def test_what_was_never_seen_fails_as_often_as_the_rest():
+def test_unseen_and_inactive_values_have_the_average_failure_rate():
     failed, succeeded = np.array([[0.0, 0.0]] * 2), np.array([[1.0, 1.0]] * 6)
     # (2 + 1) / (8 + 2).
     assert failure_chance(np.array([7.0, 7.0]), failed, succeeded) == pytest.approx(0.3)
@@ -69,20 +70,20 @@ def test_what_was_never_seen_fails_as_often_as_the_rest():
     assert failure_chance(inactive, failed, succeeded) == pytest.approx(0.3)
 
 
-def test_only_failures_are_no_error():
+def test_failure_chance_is_defined_when_every_trial_failed():
     failed = np.array([[0.0, 0.0]] * 3)
-    none = np.zeros((0, 2))
-    chances = [failure_chance(np.full(2, code), failed, none) for code in (0.0, 1.0)]
+    no_trials = np.zeros((0, 2))
+    chances = [failure_chance(np.full(2, code), failed, no_trials) for code in (0.0, 1.0)]
     assert 0 < chances[1] < chances[0] < 1
 
 
-def test_many_decisions_do_not_overflow():
+def test_failure_chance_does_not_overflow_with_many_decisions():
     failed, succeeded = np.zeros((128, 300)), np.ones((512, 300))
     chances = [failure_chance(np.full(300, code), failed, succeeded) for code in (0.0, 1.0)]
     assert chances == pytest.approx([1.0, 0.0])
 
 
-def test_codes_are_equal_where_values_are_alike():
+def test_similar_values_have_equal_codes():
     spec = SearchSpec(
         (
             Decision("kind", Categorical(("a", "b", "c"))),
@@ -102,46 +103,52 @@ def test_codes_are_equal_where_values_are_alike():
     assert np.isnan(codes_of({"kind": "a", "depth": 1, "fixed": 5}, spec)[1])
 
 
-def test_without_a_failure_the_first_draw_is_kept_and_no_randomness_used():
-    memory, rng = taught(50, broken=lambda values: False), np.random.default_rng(1)
+def test_without_failures_the_first_draw_is_returned_without_random_numbers():
+    memory, rng = trained_memory(50, broken=lambda values: False), np.random.default_rng(1)
     before = rng.bit_generator.state
-    draws = iter([{"d0": 2}, {"d0": 1}])
-    assert memory.avoid(lambda: next(draws), TERNARY, rng) == {"d0": 2}
+    draws = iter([Proposal({"d0": 2}), Proposal({"d0": 1})])
+    assert memory.avoid(lambda: next(draws), TERNARY, rng) == Proposal({"d0": 2})
     assert rng.bit_generator.state == before
 
 
-def test_draws_that_fail_become_rare():
-    memory, rng = taught(100), np.random.default_rng(1)
-    kept = [memory.avoid(lambda: TERNARY.sample(rng), TERNARY, rng) for _ in range(500)]
-    share = np.mean([fails(values) for values in kept])
+def test_avoid_returns_few_configurations_that_fail():
+    memory, rng = trained_memory(100), np.random.default_rng(1)
+    accepted = [
+        memory.avoid(lambda: Proposal(TERNARY.sample(rng)), TERNARY, rng).values
+        for _ in range(500)
+    ]
+    share = np.mean([fails(values) for values in accepted])
     # Without a memory it is FAILING, 0.41, with a standard error of 0.022.
     assert share < FAILING / 4
 
 
-def test_failures_by_chance_do_not_rule_values_out():
+def test_random_failures_do_not_exclude_values():
     rng = np.random.default_rng(2)
-    memory = taught(100, broken=lambda values: rng.random() < 0.2)
-    kept = [memory.avoid(lambda: TERNARY.sample(rng), TERNARY, rng) for _ in range(500)]
+    memory = trained_memory(100, broken=lambda values: rng.random() < 0.2)
+    accepted = [
+        memory.avoid(lambda: Proposal(TERNARY.sample(rng)), TERNARY, rng).values
+        for _ in range(500)
+    ]
     shares = [
-        np.mean([values[d.name] == v for values in kept])
+        np.mean([values[d.name] == v for values in accepted])
         for d in TERNARY.decisions
         for v in range(3)
     ]
     assert min(shares) > 1 / 6 and max(shares) < 1 / 2
 
 
-def test_nothing_is_ruled_out_for_ever():
-    memory, rng = taught(100), np.random.default_rng(1)
-    one = {f"d{i}": 2 for i in range(10)}
-    other = {**one, "d1": 1, "d2": 0}
-    assert memory.avoid(lambda: one, TERNARY, rng) == one
-    draws = iter([other, one, None])
-    assert memory.avoid(lambda: next(draws), TERNARY, rng) in (one, other)
+def test_avoid_returns_a_draw_even_if_all_are_likely_to_fail():
+    memory, rng = trained_memory(100), np.random.default_rng(1)
+    values = {f"d{i}": 2 for i in range(10)}
+    first, second = Proposal(values, ("7",)), Proposal({**values, "d1": 1, "d2": 0}, ("8",))
+    assert memory.avoid(lambda: first, TERNARY, rng) == first
+    draws = iter([second, first, None])
+    assert memory.avoid(lambda: next(draws), TERNARY, rng) in (first, second)
     assert memory.avoid(lambda: None, TERNARY, rng) is None
 
 
-def test_old_trials_are_forgotten():
-    memory = taught(300, broken=lambda values: values["d0"] == 2)
+def test_old_failures_lose_their_influence():
+    memory = trained_memory(300, broken=lambda values: values["d0"] == 2)
     guilty = {**TERNARY.sample(np.random.default_rng(5)), "d0": 2}
     before = memory.chance(guilty, TERNARY)
     rng = np.random.default_rng(9)
@@ -152,10 +159,10 @@ def test_old_trials_are_forgotten():
     assert len(memory._succeeded.codes(TERNARY)) == 512
 
 
-def test_trials_from_before_a_decision_was_known_had_its_default():
+def test_earlier_trials_count_with_the_default_of_a_later_decision():
     early = SearchSpec(TERNARY.decisions[:2])
     grown = SearchSpec((*early.decisions, Decision("late", Categorical((0, 1)), default=1)))
-    memory = taught(40, broken=lambda values: True, spec=early)
+    memory = trained_memory(40, broken=lambda values: True, spec=early)
     memory.learn(Observation("new", {"d0": 0, "d1": 0, "late": 0}, (1.0,)))
     values = {"d0": 1, "d1": 1}
     assert memory.chance({**values, "late": 1}, grown) > memory.chance(
@@ -165,11 +172,11 @@ def test_trials_from_before_a_decision_was_known_had_its_default():
 
 @pytest.mark.parametrize("how", ["failed", "broke a constraint"])
 @pytest.mark.parametrize("name", ["evolution", "evolution at the start", "local search"])
-def test_strategies_stay_away_from_what_fails(name, how):
-    """All scores are equal: only the failures say where to go.
+def test_strategies_avoid_configurations_that_fail(name, how):
+    """All scores are equal, so that only the failures guide the search.
 
-    Of 60 proposals after 40 trials, ten times, random search would have 0.41 fail, with a
-    standard error of 0.02: half of that is far below.
+    Over ten searches of 60 proposals after 40 trials, 41% of random proposals fail, with a
+    standard error of 2%: half of that is far below.
     """
     make = {
         "evolution": RegularizedEvolution,
@@ -182,7 +189,7 @@ def test_strategies_stay_away_from_what_fails(name, how):
         for number in range(100):
             values = strategy.ask(
                 TERNARY, rng, tried=lambda v, t=tried: TERNARY.key(v) in t, pending={}
-            )
+            ).values
             tried.add(TERNARY.key(values))
             broken = fails(values)
             scores = None if broken and how == "failed" else (0.0,)

@@ -4,9 +4,10 @@ import math
 import numpy as np
 import pytest
 
+from keras_nas_plugin import pareto
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Real, SearchSpec
-from keras_nas_plugin.strategies import NSGA2, Observation, RandomSearch, pareto
+from keras_nas_plugin.strategies import NSGA2, Observation, RandomSearch
 from keras_nas_plugin.strategies.nsga2 import (
     crowded_fitness,
     default_nsga2_population,
@@ -44,7 +45,7 @@ def trade_off(values):
 
 
 def network_scores(values):
-    """Quality that saturates with size and needs a fitting rate, and minus the size."""
+    """A quality that saturates with size and peaks at a fitting rate, and the negative size."""
     sizes = [values[f"width{i}"] for i in range(values["depth"])]
     size = sum(a * b for a, b in zip([3, *sizes], [*sizes, 10], strict=True))
     misfit = (np.log10(values["rate"]) + 2.0 + 0.2 * values["depth"]) ** 2
@@ -55,27 +56,30 @@ def search(strategy, spec, trials, scores_of, seed, *, violation_of=lambda value
     """Run a search; returns its observations in order."""
     rng, tried, history = np.random.default_rng(seed), set(), []
     for number in range(trials):
-        values = strategy.ask(spec, rng, tried=lambda v: spec.key(v) in tried, pending={})
-        if values is None:
+        proposal = strategy.ask(spec, rng, tried=lambda v: spec.key(v) in tried, pending={})
+        if proposal is None:
             break
+        values = proposal.values
         spec.validate(values)
         assert spec.key(values) not in tried, "proposed twice"
         tried.add(spec.key(values))
-        one = Observation(str(number), values, scores_of(values), violation_of(values))
-        strategy.tell(one.trial_id, values, one.scores, violation=one.violation)
-        history.append(one)
+        observation = Observation(str(number), values, scores_of(values), violation_of(values))
+        strategy.tell(
+            observation.trial_id, values, observation.scores, violation=observation.violation
+        )
+        history.append(observation)
     return history
 
 
 def tell(strategy, *trials):
-    """Tell of trials given as scores, or as pairs of scores and violation."""
+    """Report trials given as scores, or as pairs of scores and violation."""
     for number, scores in enumerate(trials):
         scores, violation = scores if scores and isinstance(scores[0], tuple) else (scores, 0.0)
         strategy.tell(str(number), {"d": number}, scores, violation=violation)
 
 
-def alive(strategy):
-    return [one.trial_id for one in strategy.population]
+def population_ids(strategy):
+    return [member.trial_id for member in strategy.population]
 
 
 @pytest.mark.parametrize(
@@ -89,99 +93,109 @@ def test_default_population(trials, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"population_size": 1}, "`population_size` needs at least 2; received 1"),
-        ({"crossover_probability": 1.5}, "`crossover_probability` needs 0 to 1; received 1.5"),
-        ({"crossover_probability": float("nan")}, "`crossover_probability` needs 0 to 1"),
+        ({"population_size": 1}, "`population_size` must be at least 2; got 1"),
+        (
+            {"crossover_probability": 1.5},
+            "`crossover_probability` must be between 0 and 1; got 1.5",
+        ),
+        (
+            {"crossover_probability": float("nan")},
+            "`crossover_probability` must be between 0 and 1",
+        ),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments, message):
+def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(StrategyError, match=message):
         NSGA2(**arguments)
 
 
-# ------------------------------------------------------------------ who stays
+# ------------------------------------------------------------------ survival
 
 
-def test_the_dominated_leave_first():
+def test_dominated_trials_are_dropped_first():
     strategy = NSGA2(population_size=3)
     tell(strategy, (1.0, 5.0), (0.0, 4.0), (3.0, 3.0), (5.0, 1.0))
-    assert alive(strategy) == ["0", "2", "3"]
-    # It dominates nobody and is dominated by 2: it does not even enter.
+    assert population_ids(strategy) == ["0", "2", "3"]
+    # It is dominated by trial 2 and dominates none: it does not enter the population.
     strategy.tell("4", {"d": 4}, (2.0, 2.0))
-    assert alive(strategy) == ["0", "2", "3"]
-    # It dominates two, of which the older is as far from its last front's end: both are ends.
+    assert population_ids(strategy) == ["0", "2", "3"]
+    # It dominates trials 0 and 2, which are equally crowded: the older one is dropped.
     strategy.tell("5", {"d": 5}, (6.0, 4.0))
-    assert alive(strategy) == ["0", "3", "5"]
+    assert population_ids(strategy) == ["0", "3", "5"]
 
 
-def test_of_one_front_the_most_crowded_leaves():
+def test_the_most_crowded_trial_of_the_last_front_is_dropped():
     strategy = NSGA2(population_size=4)
     tell(strategy, (0.0, 10.0), (4.0, 6.0), (5.0, 5.0), (10.0, 0.0), (6.5, 3.5))
-    # Distances of the three inner ones: 1.0, 0.5 and 1.0.
-    assert alive(strategy) == ["0", "1", "3", "4"]
+    # Crowding distances of the three inner trials: 1.0, 0.5 and 1.0.
+    assert population_ids(strategy) == ["0", "1", "3", "4"]
 
 
-def test_of_equals_the_oldest_leaves():
+def test_of_equally_fit_trials_the_oldest_is_dropped():
     strategy = NSGA2(population_size=3)
     tell(strategy, (1.0, 1.0), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0))
-    # The first of equal points has a distance, the others have none.
-    assert alive(strategy) == ["0", "2", "3"]
+    # Only the first of equal points has a crowding distance.
+    assert population_ids(strategy) == ["0", "2", "3"]
 
 
-def test_what_keeps_constraints_stays_before_what_breaks_them():
+def test_feasible_trials_survive_before_infeasible_ones():
     strategy = NSGA2(population_size=2)
     tell(strategy, ((9.0, 9.0), 0.5), ((8.0, 8.0), 0.1), ((7.0, 7.0), 2.0))
-    assert alive(strategy) == ["0", "1"]
+    assert population_ids(strategy) == ["0", "1"]
     strategy.tell("3", {"d": 3}, (0.0, 0.0))
-    assert alive(strategy) == ["1", "3"]
+    assert population_ids(strategy) == ["1", "3"]
     strategy.tell("4", {"d": 4}, (0.0, -1.0))
-    assert alive(strategy) == ["3", "4"]
+    assert population_ids(strategy) == ["3", "4"]
 
 
-def test_a_violation_without_measure_is_the_worst():
+def test_an_infinite_violation_is_the_worst():
     strategy = NSGA2(population_size=2)
     tell(strategy, ((9.0, 9.0), float("inf")), ((1.0, 1.0), 5.0), ((1.0, 1.0), 4.0))
-    assert alive(strategy) == ["1", "2"]
+    assert population_ids(strategy) == ["1", "2"]
 
 
 @pytest.mark.parametrize("scores", [None, (float("nan"), 1.0), (1.0, float("inf"))])
 def test_failed_trials_are_never_parents(scores):
     strategy = NSGA2(population_size=3)
     tell(strategy, (1.0, 1.0), scores, (0.0, 0.0))
-    assert alive(strategy) == ["0", "2"]
+    assert population_ids(strategy) == ["0", "2"]
 
 
 def test_the_latest_observation_of_a_configuration_counts():
     strategy = NSGA2(population_size=3)
     tell(strategy, (1.0, 1.0), (2.0, 0.0))
     strategy.tell("longer", {"d": 0}, (0.5, 3.0))
-    assert alive(strategy) == ["1", "longer"]
+    assert population_ids(strategy) == ["1", "longer"]
     assert strategy.population[1].scores == (0.5, 3.0)
-    strategy.tell("failed in the end", {"d": 1}, None)
-    assert alive(strategy) == ["longer"]
+    strategy.tell("failed later", {"d": 1}, None)
+    assert population_ids(strategy) == ["longer"]
 
 
-def test_the_population_is_the_best_of_what_was_told():
-    """Whatever the order: with one objective nothing but the score decides."""
+def test_the_population_holds_the_best_trials_in_any_order():
+    """With one objective, only the score decides."""
     scores = np.random.default_rng(0).permutation(60).astype(float)
     strategy = NSGA2(population_size=7)
     tell(strategy, *((score,) for score in scores))
-    assert sorted(one.scores[0] for one in strategy.population) == [*range(53, 60)]
+    assert sorted(member.scores[0] for member in strategy.population) == [*range(53, 60)]
 
 
 def test_fitness_is_front_and_negative_crowding():
     scores = [(0.0, 3.0), (1.0, 1.0), (3.0, 0.0), (0.0, 0.0)]
-    told = [Observation(str(i), {"d": i}, one) for i, one in enumerate(scores)]
-    told.append(Observation("infeasible", {"d": 9}, (9.0, 9.0), 1.0))
+    observations = [Observation(str(i), {"d": i}, point) for i, point in enumerate(scores)]
+    observations.append(Observation("infeasible", {"d": 9}, (9.0, 9.0), 1.0))
     expected = [(0, -np.inf), (0, -2.0), (0, -np.inf), (1, -np.inf), (2, -np.inf)]
-    assert crowded_fitness(told) == expected
-    assert most_crowded(told) == 4 and most_crowded(told[:4]) == 3 and most_crowded(told[:3]) == 1
+    assert crowded_fitness(observations) == expected
+    assert (
+        most_crowded(observations) == 4
+        and most_crowded(observations[:4]) == 3
+        and most_crowded(observations[:3]) == 1
+    )
 
 
-# ------------------------------------------------------------------ who breeds
+# ------------------------------------------------------------------ selection and variation
 
 
-def test_tournaments_are_won_with_the_probability_of_their_formula():
+def test_tournament_winners_follow_their_formula():
     """Rank r of n wins a binary tournament with ((n - r)^2 - (n - r - 1)^2) / n^2."""
     n, draws = 5, 20_000
     order = [3, 0, 4, 1, 2]
@@ -189,10 +203,10 @@ def test_tournaments_are_won_with_the_probability_of_their_formula():
     rng = np.random.default_rng(0)
     pairs = [two_winners(fitness, rng) for _ in range(draws)]
     assert all(first != second for first, second in pairs)
-    first = collections.Counter(order[one] for one, _ in pairs)
-    given_best = [order[other] for one, other in pairs if order[one] == 0]
-    # The second tournament is one among the four others.
-    second = collections.Counter(given_best)
+    first = collections.Counter(order[winner] for winner, _ in pairs)
+    after_best = [order[runner_up] for winner, runner_up in pairs if order[winner] == 0]
+    # The second tournament is held among the four remaining members.
+    second = collections.Counter(after_best)
     for rank in range(n):
         expected = ((n - rank) ** 2 - (n - rank - 1) ** 2) / n**2
         margin = 5 * np.sqrt(expected * (1 - expected) / draws)
@@ -200,8 +214,8 @@ def test_tournaments_are_won_with_the_probability_of_their_formula():
     for rank in range(1, n):
         m, r = n - 1, rank - 1
         expected = ((m - r) ** 2 - (m - r - 1) ** 2) / m**2
-        margin = 5 * np.sqrt(expected * (1 - expected) / len(given_best))
-        assert second[rank] / len(given_best) == pytest.approx(expected, abs=margin)
+        margin = 5 * np.sqrt(expected * (1 - expected) / len(after_best))
+        assert second[rank] / len(after_best) == pytest.approx(expected, abs=margin)
 
 
 def bred(crossover_probability, count=4000):
@@ -213,15 +227,18 @@ def bred(crossover_probability, count=4000):
         strategy.tell(str(number), parent, (float(number), -float(number)))
     rng = np.random.default_rng(0)
     running = {"a": {}, "b": {}}
-    asked = [strategy.ask(spec, rng, tried=lambda v: False, pending=running) for _ in range(count)]
-    return np.array([[values[f"d{i}"] for i in range(12)] for values in asked])
+    children = [
+        strategy.ask(spec, rng, tried=lambda v: False, pending=running).values
+        for _ in range(count)
+    ]
+    return np.array([[values[f"d{i}"] for i in range(12)] for values in children])
 
 
 def share_of_new(hits):
-    """Probability that a decision ends with the value that no parent has, given how edits fall.
+    """Probability that a decision ends with the value that neither parent has.
 
-    Per edit, half of the time it moves to one of the other two values and half of the time it
-    is drawn from all three; ``hits`` has the probabilities of 0, 1, 2, ... edits of it.
+    An edit moves it to one of the other two values half of the time, and otherwise draws it
+    from all three; ``hits`` has the probabilities of 0, 1, 2, ... edits of it.
     """
     share, total = 0.0, 0.0
     for probability in hits:
@@ -240,12 +257,12 @@ def test_children_mix_their_parents_and_mutate_one_decision_on_average():
     error = (12 * expected / len(children)) ** 0.5 / 12**0.5
     assert (children == 2).mean() == pytest.approx(expected, abs=5 * error)
     assert (children == 0).mean() == pytest.approx((children == 1).mean(), abs=5 / 48_000**0.5)
-    both = ((children == 0).any(axis=1) & (children == 1).any(axis=1)).mean()
-    assert both > 0.99
+    mixed = ((children == 0).any(axis=1) & (children == 1).any(axis=1)).mean()
+    assert mixed > 0.99
 
 
-def test_children_of_one_parent_are_edited_at_least_once():
-    """max(1, Binomial(12, 1/12)) edits, of which a sixth draws the value that was there."""
+def test_children_without_crossover_are_edited_at_least_once():
+    """max(1, Binomial(12, 1/12)) edits, of which a sixth draws the current value."""
     children = bred(0.0)
     changed = np.minimum((children != 0).sum(axis=1), (children != 1).sum(axis=1))
     edits = 1 + (11 / 12) ** 12
@@ -256,14 +273,14 @@ def test_children_of_one_parent_are_edited_at_least_once():
     assert changed.max() >= 3
 
 
-def test_random_configurations_come_first_and_then_children():
-    alone = search(RandomSearch(), TERNARY, 20, trade_off, seed=3)
+def test_the_first_proposals_are_random():
+    random = search(RandomSearch(), TERNARY, 20, trade_off, seed=3)
     history = search(NSGA2(population_size=10), TERNARY, 20, trade_off, seed=3)
-    assert history == alone
+    assert history == random
 
 
-def test_running_trials_count_as_begun():
-    """Two results are enough for children when eighteen more trials are on their way."""
+def test_running_trials_count_towards_the_random_first_proposals():
+    """Two results are enough for children while eighteen more trials are running."""
     strategy, rng = NSGA2(population_size=10), np.random.default_rng(0)
     for number in (0, 1):
         values = dict.fromkeys(TERNARY.names, number)
@@ -271,10 +288,11 @@ def test_running_trials_count_as_begun():
 
     def share_of_two(running):
         pending = {f"p{i}": {} for i in range(running)}
-        asked = [
-            strategy.ask(TERNARY, rng, tried=lambda v: False, pending=pending) for _ in range(60)
+        proposals = [
+            strategy.ask(TERNARY, rng, tried=lambda v: False, pending=pending).values
+            for _ in range(60)
         ]
-        return np.mean([value == 2 for values in asked for value in values.values()])
+        return np.mean([value == 2 for values in proposals for value in values.values()])
 
     # A third of random values; no parent has it.
     error = (2 / 9 / 300) ** 0.5
@@ -282,13 +300,13 @@ def test_running_trials_count_as_begun():
     assert 0 < share_of_two(18) < 1 / 3 - 5 * error
 
 
-def test_a_search_in_which_everything_fails_goes_on():
+def test_a_search_continues_when_every_trial_fails():
     failing = search(NSGA2(population_size=4), TERNARY, SIZE + 9, lambda values: None, seed=0)
     assert len(failing) == SIZE
 
 
-def test_what_fails_is_proposed_less_often():
-    """A third of all configurations fails, and what fails is what both objectives want."""
+def test_configurations_that_fail_are_proposed_less_often():
+    """A third of all configurations fails, and both objectives favour these."""
 
     def scores_of(values):
         return None if values["d0"] == 2 else trade_off(values)
@@ -296,12 +314,12 @@ def test_what_fails_is_proposed_less_often():
     shares = []
     for seed in range(8):
         history = search(NSGA2(population_size=10), TERNARY, 80, scores_of, seed)
-        shares.append(np.mean([one.scores is None for one in history[20:]]))
+        shares.append(np.mean([observation.scores is None for observation in history[20:]]))
     # Mutation alone would draw the value in a fifth of the edits.
     assert np.mean(shares) < 0.1
 
 
-def test_an_exhausted_space_ends_and_a_constant_one_at_once():
+def test_ask_returns_none_once_the_space_is_exhausted():
     small = SearchSpec(TERNARY.decisions[:3])
     history = search(
         NSGA2(population_size=4), small, 99, lambda v: (v["d0"], -v["d0"] - v["d1"]), 0
@@ -309,7 +327,7 @@ def test_an_exhausted_space_ends_and_a_constant_one_at_once():
     assert len(history) == 27
     constant = SearchSpec((Decision("one", Categorical((1,))),))
     assert len(search(NSGA2(population_size=2), constant, 5, lambda v: (1.0, 2.0), 0)) == 1
-    # Two decisions, of which only the one that never holds has a choice.
+    # The only decision with several values is never active.
     closed = SearchSpec(
         (
             Decision("one", Categorical((1,))),
@@ -323,7 +341,7 @@ def test_an_exhausted_space_ends_and_a_constant_one_at_once():
     assert strategy.ask(closed, rng, tried=lambda values: True, pending={}) is None
 
 
-def test_late_decisions_are_searched():
+def test_decisions_added_during_the_search_are_searched():
     early = SearchSpec(TERNARY.decisions[:2])
     late = Decision("late", Integer(1, 5), default=1)
     child = Decision("child", Integer(1, 5), (Condition("late", (2, 3, 4, 5)),), default=1)
@@ -334,24 +352,24 @@ def test_late_decisions_are_searched():
     grown = SearchSpec((*early.decisions, late, child))
     proposed = []
     for number in range(60):
-        values = strategy.ask(grown, rng, tried=lambda v: v in proposed, pending={})
+        values = strategy.ask(grown, rng, tried=lambda v: v in proposed, pending={}).values
         grown.validate(values)
         proposed.append(values)
         strategy.tell(f"late{number}", values, (values["d0"] + values["late"], -values["late"]))
     assert {values["late"] for values in proposed} == {1, 2, 3, 4, 5}
 
 
-# ------------------------------------------------------------------ what is kept
+# ------------------------------------------------------------------ state
 
 
 def outcome(values):
-    """Now and then a failure, now and then a broken constraint."""
+    """Some trials fail, and some break a constraint."""
     scores = network_scores(values)
     broken = max(0.0, -scores[1] - 3.5)
     return (None if values["depth"] == 2 and values["rate"] > 0.02 else scores), broken
 
 
-def test_a_state_saved_at_any_point_changes_nothing():
+def test_a_search_resumed_at_any_point_makes_the_same_proposals():
     def run(reload_at):
         strategy, rng = NSGA2(population_size=8), np.random.default_rng(0)
         tried, history = set(), []
@@ -361,7 +379,7 @@ def test_a_state_saved_at_any_point_changes_nothing():
                 strategy.set_state(state, history)
             values = strategy.ask(
                 NETWORK, rng, tried=lambda v: NETWORK.key(v) in tried, pending={}
-            )
+            ).values
             tried.add(NETWORK.key(values))
             scores, violation = outcome(values)
             history.append(Observation(str(number), values, scores, violation))
@@ -369,22 +387,22 @@ def test_a_state_saved_at_any_point_changes_nothing():
         return history
 
     straight = run(())
-    assert any(one.scores is None for one in straight)
-    assert 5 < sum(one.violation > 0 for one in straight) < 55
+    assert any(observation.scores is None for observation in straight)
+    assert 5 < sum(observation.violation > 0 for observation in straight) < 55
     assert run(range(60)) == straight
 
 
-def test_a_state_replaces_what_was_known():
+def test_set_state_replaces_the_population():
     strategy = NSGA2(population_size=4)
     history = search(strategy, TERNARY, 9, trade_off, seed=0)
-    kept = strategy.population
+    population = strategy.population
     strategy.tell("later", {"d": 1}, (99.0, 99.0))
-    for one in (strategy, NSGA2(population_size=4)):
-        one.set_state(strategy.get_state(), history)
-        assert one.population == kept
+    for restored in (strategy, NSGA2(population_size=4)):
+        restored.set_state(strategy.get_state(), history)
+        assert restored.population == population
 
 
-# ------------------------------------------------------------------ how well it searches
+# ------------------------------------------------------------------ search quality
 
 
 def true_front():
@@ -394,17 +412,19 @@ def true_front():
     return {TERNARY.key(configurations[index]) for index in front}
 
 
-def test_the_whole_front_of_a_small_space_is_found():
+def test_nsga2_finds_the_pareto_front_of_a_small_space():
     front = true_front()
     history = search(NSGA2(population_size=10), TERNARY, SIZE + 9, trade_off, seed=0)
     assert len(history) == SIZE
-    assert {TERNARY.key(one.values) for one in history} >= front
-    last = max(i for i, one in enumerate(history) if TERNARY.key(one.values) in front)
-    assert last < SIZE - 9, "found by exhausting the space alone"
+    assert {TERNARY.key(observation.values) for observation in history} >= front
+    last = max(
+        i for i, observation in enumerate(history) if TERNARY.key(observation.values) in front
+    )
+    assert last < SIZE - 9, "the front was complete only once the space was exhausted"
 
 
-def test_more_of_the_front_is_found_than_by_chance():
-    """Of n of 243 configurations, drawn without repeats, n / 243 of the front on average.
+def test_nsga2_finds_more_of_the_front_than_random_draws():
+    """Of n of 243 configurations, drawn without replacement, n / 243 of the front on average.
 
     The number found is hypergeometric; the bound is five standard errors above its mean.
     """
@@ -412,22 +432,24 @@ def test_more_of_the_front_is_found_than_by_chance():
     k, share = len(front), n / SIZE
     assert 10 <= k < SIZE / 10
     variance = share * (1 - share) * (SIZE - k) / (SIZE - 1) / k
-    found = []
+    shares_found = []
     for seed in seeds:
         history = search(NSGA2(population_size=10), TERNARY, n, trade_off, seed)
-        found.append(len(front.intersection(TERNARY.key(one.values) for one in history)) / k)
-    assert np.mean(found) > share + 5 * (variance / len(seeds)) ** 0.5
+        shares_found.append(
+            len(front.intersection(TERNARY.key(observation.values) for observation in history)) / k
+        )
+    assert np.mean(shares_found) > share + 5 * (variance / len(seeds)) ** 0.5
 
 
 TEN = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
 
 
 def volume(history):
-    scores = np.array([one.scores for one in history])
+    scores = np.array([observation.scores for observation in history])
     return pareto.hypervolume(scores, np.array([-1.0, -6.0]))
 
 
-def test_its_front_is_better_than_that_of_random_search():
+def test_nsga2_reaches_a_higher_hypervolume_than_random_search():
     """In a mixed, conditional space: 150 trials, 12 seeds, one-sided t-test, p < 0.01."""
     gains = [
         volume(search(NSGA2(population_size=10), NETWORK, 150, network_scores, seed))
@@ -437,11 +459,11 @@ def test_its_front_is_better_than_that_of_random_search():
     assert np.mean(gains) > 2.72 * np.std(gains, ddof=1) / 12**0.5 > 0
 
 
-def test_it_gets_into_a_small_feasible_region_and_stays():
-    """One of 27 configurations keeps the constraints, which both objectives would rather break.
+def test_nsga2_finds_a_small_feasible_region_and_stays_in_it():
+    """One of 27 configurations is feasible, and both objectives favour infeasible ones.
 
     A child of two feasible parents stays feasible unless one of three decisions in ten is
-    edited: with about one edit, in most cases.
+    edited, which about one edit per child rarely does.
     """
 
     def violation_of(values):
@@ -455,5 +477,5 @@ def test_it_gets_into_a_small_feasible_region_and_stays():
         history = search(
             NSGA2(population_size=10), TEN, 150, scores_of, seed, violation_of=violation_of
         )
-        shares.append(np.mean([one.violation == 0 for one in history[60:]]))
+        shares.append(np.mean([observation.violation == 0 for observation in history[60:]]))
     assert np.mean(shares) > 0.5

@@ -1,4 +1,4 @@
-"""The autoregressive policy: its probabilities, its draws, and what it knows of a space."""
+"""The autoregressive policy: its probabilities, its draws and its layout of a space."""
 
 import collections
 import doctest
@@ -38,7 +38,7 @@ DOMAINS = [
     Real(2.0, 2.0),
 ]
 
-# `width` stands twice, `extra` hangs on one of them.
+# Two decisions are named `width`; `extra` depends on both.
 CONDITIONAL = SearchSpec(
     (
         Decision("kind", Categorical(("a", "b", "c"))),
@@ -68,7 +68,7 @@ def test_examples_in_the_docstrings():
 
 
 @pytest.mark.parametrize("domain", DOMAINS, ids=str)
-def test_cells_cover_a_domain_and_never_cut_a_value(domain):
+def test_cells_cover_a_domain_and_never_split_a_value(domain):
     edges = cell_edges(domain)
     assert edges[0] == 0.0 and edges[-1] == 1.0 and (np.diff(edges) > 0).all()
     assert len(edges) <= max(26, (domain.size or 0) + 1 if not domain.ordered else 0)
@@ -80,15 +80,15 @@ def test_cells_cover_a_domain_and_never_cut_a_value(domain):
 
 
 @pytest.mark.parametrize(
-    "domain", [one for one in DOMAINS if one.size and one.size <= 24], ids=str
+    "domain", [domain for domain in DOMAINS if domain.size and domain.size <= 24], ids=str
 )
-def test_a_short_domain_has_one_cell_for_each_value_in_order(domain):
+def test_a_short_domain_has_one_cell_per_value_in_order(domain):
     edges = cell_edges(domain)
     head = policy.Head("", Decision("d", domain), edges, cell_features(domain, edges))
     assert [head.cell(value) for value in domain.values()] == list(range(domain.size))
 
 
-def test_nearby_cells_look_alike_where_order_means_something():
+def test_nearby_cells_of_ordered_domains_have_similar_features():
     """Inner products of features fall with the distance; unordered cells share nothing."""
     for domain in (Integer(1, 12), Real(0.0, 1.0), Integer(1, 900, None, "log")):
         features = cell_features(domain, cell_edges(domain))
@@ -106,7 +106,7 @@ def test_nearby_cells_look_alike_where_order_means_something():
 
 @given(specs(), st.integers(0, 99))
 def test_probabilities_of_all_configurations_sum_to_one(spec, seed):
-    """In these spaces each value has a cell of its own, so a cell's probability is a value's."""
+    """Each value of these spaces has its own cell, so that cells and values are equally likely."""
     layout = Layout(spec, 4)
     weights = random_weights(layout, seed)
     rng = np.random.default_rng(0)
@@ -117,7 +117,7 @@ def test_probabilities_of_all_configurations_sum_to_one(spec, seed):
 
 
 @given(specs(endless=True), st.integers(0, 99))
-def test_draws_are_valid_and_a_child_is_there_only_with_its_parent(spec, seed):
+def test_draws_are_valid_and_only_active_decisions_have_cells(spec, seed):
     layout = Layout(spec, 4)
     sampler = Sampler(random_weights(layout, seed, size=3.0), layout)
     rng = np.random.default_rng(seed)
@@ -126,10 +126,10 @@ def test_draws_are_valid_and_a_child_is_there_only_with_its_parent(spec, seed):
         spec.validate(values)
         cells, scored = layout.encode(values)
         active = spec.active(values)
-        for head, cell, own in zip(layout.heads, cells, scored, strict=True):
+        for head, cell, is_scored in zip(layout.heads, cells, scored, strict=True):
             is_active = active.get(head.decision.name) is head.decision
             assert (cell >= 0) == is_active
-            assert own == (is_active and head.cells > 1)
+            assert is_scored == (is_active and head.cells > 1)
 
 
 def test_draws_follow_the_probabilities():
@@ -137,33 +137,33 @@ def test_draws_follow_the_probabilities():
     weights = random_weights(layout, 3)
     sampler, rng, draws = Sampler(weights, layout), np.random.default_rng(0), 6_000
     drawn = collections.Counter(CONDITIONAL.key(sampler.draw(rng)) for _ in range(draws))
-    known = 0
+    counted = 0
     for values in CONDITIONAL.configurations(rng):
         expected = math.exp(log_probability(weights, layout, values))
-        # Five standard errors of a share; one more draw where it is rounded.
+        # Five standard errors of a share, and one draw for rounding.
         margin = 5 * math.sqrt(expected * (1 - expected) / draws) + 1 / draws
         assert drawn[CONDITIONAL.key(values)] / draws == pytest.approx(expected, abs=margin)
-        known += drawn[CONDITIONAL.key(values)]
-    assert known == draws
+        counted += drawn[CONDITIONAL.key(values)]
+    assert counted == draws
 
 
-def test_zero_weights_are_random_search():
+def test_zero_weights_reproduce_random_search():
     """The same draws from the same generator, and the space's own distribution."""
     spec = SearchSpec(tuple(Decision(f"d{i}", domain) for i, domain in enumerate(DOMAINS)))
     layout = Layout(spec, 4)
     sampler = Sampler(layout.zero_weights(), layout)
-    one, other = np.random.default_rng(0), np.random.default_rng(0)
+    policy_rng, space_rng = np.random.default_rng(0), np.random.default_rng(0)
     for _ in range(50):
-        drawn, expected = sampler.draw(one), spec.sample(other)
+        drawn, expected = sampler.draw(policy_rng), spec.sample(space_rng)
         assert drawn.keys() == expected.keys()
         for name, value in drawn.items():
             assert value == pytest.approx(expected[name]) and type(value) is type(expected[name])
-    batch = make_batch(layout, [layout.encode(spec.sample(one))])
+    batch = make_batch(layout, [layout.encode(spec.sample(policy_rng))])
     log_p = log_policy(layout.zero_weights(), layout, batch)
     np.testing.assert_allclose(log_p[:, 0], layout.log_mass)
 
 
-def test_heat_leads_back_to_random_search():
+def test_a_high_temperature_reproduces_random_search():
     layout = Layout(CONDITIONAL, 4)
     sampler = Sampler(random_weights(layout, 3, size=5.0), layout)
     cold, plain = np.random.default_rng(0), np.random.default_rng(0)
@@ -172,15 +172,15 @@ def test_heat_leads_back_to_random_search():
     assert drawn == [flat.draw(plain) for _ in range(50)]
 
 
-def test_a_decision_depends_on_those_before_it_and_on_no_other():
+def test_a_decision_depends_only_on_earlier_decisions():
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(4)))
     layout = Layout(spec, 4)
     weights = random_weights(layout)
     values = {f"d{i}": 0 for i in range(4)}
-    other = {**values, "d2": 1}
+    changed = {**values, "d2": 1}
     log_p = [
-        log_policy(weights, layout, make_batch(layout, [layout.encode(one)]))[:, 0]
-        for one in (values, other)
+        log_policy(weights, layout, make_batch(layout, [layout.encode(configuration)]))[:, 0]
+        for configuration in (values, changed)
     ]
     np.testing.assert_array_equal(log_p[0][:3], log_p[1][:3])
     assert np.abs(log_p[0][3] - log_p[1][3]).max() > 1e-3
@@ -189,20 +189,20 @@ def test_a_decision_depends_on_those_before_it_and_on_no_other():
 # ---------------------------------------------------------------------- growing spaces
 
 
-def test_a_late_decision_changes_nothing_about_the_others():
+def test_an_added_decision_keeps_the_projections_of_existing_ones():
     late = Decision("late", Categorical((1, 2, 3)), default=2)
     grown = SearchSpec((CONDITIONAL.decisions[0], late, *CONDITIONAL.decisions[1:]))
     before, after = Layout(CONDITIONAL, 4), Layout(grown, 4)
-    known = {head.key: index for index, head in enumerate(after.heads)}
-    assert len(known) == len(before.heads) + 1
+    index_by_key = {head.key: index for index, head in enumerate(after.heads)}
+    assert len(index_by_key) == len(before.heads) + 1
     for index, head in enumerate(before.heads):
         own = head.features.shape[1]
         np.testing.assert_array_equal(
-            before.projection[index, :own], after.projection[known[head.key], :own]
+            before.projection[index, :own], after.projection[index_by_key[head.key], :own]
         )
 
 
-def test_a_value_that_nobody_chose_is_no_choice():
+def test_default_values_of_added_decisions_are_not_scored():
     late = Decision("late", Categorical((1, 2, 3)), default=2)
     child = Decision("child", Integer(1, 5), (Condition("late", (2,)),), default=4)
     layout = Layout(SearchSpec((*CONDITIONAL.decisions, late, child)), 4)
@@ -216,12 +216,12 @@ def test_a_value_that_nobody_chose_is_no_choice():
     assert scored[by_name["late"]] and cells[by_name["child"]] == -1
 
 
-def test_a_value_outside_its_domain_is_no_choice():
+def test_values_outside_their_domain_are_not_scored():
     layout = Layout(CONDITIONAL, 4)
     cells, scored = layout.encode({"kind": "z", "depth": 9})
     assert (cells == -1).all() and not scored.any()
 
 
-def test_equal_decisions_have_weights_of_their_own():
+def test_equal_decisions_have_separate_weights():
     twice = SearchSpec((Decision("d", Integer(1, 3)), Decision("d", Integer(1, 3))))
     assert len({head.key for head in Layout(twice, 4).heads}) == 2

@@ -46,15 +46,15 @@ def check_gradient(function, weights, rng):
     """
     _, gradient = function(weights)
     for name, slope in gradient.items():
-        places = list(np.ndindex(slope.shape))
-        chosen = rng.permutation(len(places))[:40]
-        for place in (places[i] for i in chosen):
+        indices = list(np.ndindex(slope.shape))
+        chosen = rng.permutation(len(indices))[:40]
+        for index in (indices[i] for i in chosen):
             ends = []
             for sign in (1, -1):
                 moved = {**weights, name: weights[name].copy()}
-                moved[name][place] += sign * STEP
+                moved[name][index] += sign * STEP
                 ends.append(function(moved)[0])
-            assert slope[place] == pytest.approx((ends[0] - ends[1]) / (2 * STEP), abs=1e-6)
+            assert slope[index] == pytest.approx((ends[0] - ends[1]) / (2 * STEP), abs=1e-6)
 
 
 def test_examples_in_the_docstrings():
@@ -66,7 +66,7 @@ def test_examples_in_the_docstrings():
 
 @settings(max_examples=40)
 @given(specs(endless=True), st.integers(0, 99), st.sampled_from([0.0, 0.7]))
-def test_reinforce_gradient(spec, seed, entropy):
+def test_the_reinforce_gradient_agrees_with_finite_differences(spec, seed, entropy):
     layout, weights, batch, rng = case(spec, seed)
     advantages = rng.normal(size=4)
     check_gradient(
@@ -76,7 +76,7 @@ def test_reinforce_gradient(spec, seed, entropy):
 
 @settings(max_examples=40)
 @given(specs(endless=True), st.integers(0, 99))
-def test_entropy_gradient_alone(spec, seed):
+def test_the_entropy_gradient_agrees_with_finite_differences(spec, seed):
     layout, weights, batch, rng = case(spec, seed)
     nothing = np.zeros(4)
     check_gradient(lambda w: reinforce_objective(w, layout, batch, nothing, 1.0), weights, rng)
@@ -84,7 +84,7 @@ def test_entropy_gradient_alone(spec, seed):
 
 @settings(max_examples=40)
 @given(specs(endless=True), st.integers(0, 99), st.sampled_from([0.0, 0.7]))
-def test_clipped_gradient(spec, seed, entropy):
+def test_the_clipped_gradient_agrees_with_finite_differences(spec, seed, entropy):
     """Old log-probabilities spread around the new ones: some ratios are clipped, some not."""
     layout, weights, batch, rng = case(spec, seed)
     advantages = rng.normal(size=batch.cells.shape)
@@ -97,7 +97,7 @@ def test_clipped_gradient(spec, seed, entropy):
 
 @settings(max_examples=40)
 @given(specs(endless=True), st.integers(0, 99))
-def test_value_gradient(spec, seed):
+def test_the_value_gradient_agrees_with_finite_differences(spec, seed):
     _, weights, batch, rng = case(spec, seed)
     returns = rng.normal(size=batch.cells.shape)
     check_gradient(lambda w: value_loss(w, batch, returns), weights, rng)
@@ -110,7 +110,7 @@ def every_pair():
 
 
 @pytest.mark.parametrize("baseline", [0.0, 5.0])
-def test_the_expected_gradient_is_that_of_the_expected_reward(baseline):
+def test_the_expected_gradient_is_the_gradient_of_the_expected_reward(baseline):
     """Williams 1992, theorem 1: with any baseline, over all configurations."""
     layout, batch = every_pair()
     rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(baseline):
     def chances(w):
         return np.exp(choice_log_probs(log_policy(w, layout, batch), batch).sum(axis=0))
 
-    # The objective takes a mean; the expectation weighs each of nine by its chance.
+    # The objective is a mean; the expectation weights each of nine by its probability.
     expected = chances(weights) * (rewards - baseline) * 9
     _, gradient = reinforce_objective(weights, layout, batch, expected, 0.0)
     check_gradient(
@@ -128,7 +128,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward(baseline):
     )
 
 
-def test_before_an_update_ppo_is_reinforce():
+def test_the_ppo_gradient_at_ratio_one_is_the_reinforce_gradient():
     """At ratio 1 the clipped objective has REINFORCE's gradient."""
     layout, weights, batch, rng = case(PAIR, 0)
     advantages = rng.normal(size=4)
@@ -144,7 +144,7 @@ def test_before_an_update_ppo_is_reinforce():
     ("advantage", "shift", "moves"),
     [(1.0, 0.5, False), (1.0, -0.5, True), (-1.0, -0.5, False), (-1.0, 0.5, True)],
 )
-def test_a_choice_that_moved_far_enough_stops_to_count(advantage, shift, moves):
+def test_a_choice_beyond_the_clip_has_no_gradient(advantage, shift, moves):
     """Schulman et al. 2017, figure 1; ``shift`` is how far the log-ratio has moved."""
     layout, weights, batch, _ = case(PAIR, 0)
     old = choice_log_probs(log_policy(weights, layout, batch), batch) - shift
@@ -153,7 +153,7 @@ def test_a_choice_that_moved_far_enough_stops_to_count(advantage, shift, moves):
     assert (np.abs(gradient["bias"]).max() > 1e-6) == moves
 
 
-# ---------------------------------------------------------------------- what is learned
+# ---------------------------------------------------------------------- learning
 
 
 def climb(weights, layout, batch, advantages, steps, fixed=()):
@@ -166,22 +166,22 @@ def climb(weights, layout, batch, advantages, steps, fixed=()):
     return np.exp(choice_log_probs(log_policy(weights, layout, batch), batch).sum(axis=0))
 
 
-def test_conditioning_learns_what_no_single_choice_shows():
-    """Rewarded where b follows a, with a spread bonus: every single value is as good.
+def test_conditioning_learns_a_reward_of_pairs_of_choices():
+    """A reward for ``a == b``: no single value is better than another.
 
-    A policy without conditions can only match by picking one of three modes. It begins where
-    these balance and its gradient is 0, so it stays at a third but for rounding.
+    A policy without conditions can only match by picking one of three modes. It starts where
+    these balance, with a gradient of 0, so that it stays at a third up to rounding.
     """
     layout, batch = every_pair()
     match = np.array([float(a == b) for a in range(3) for b in range(3)])
     flat = climb(layout.zero_weights(), layout, batch, match - 1 / 3, 100, fixed=("context",))
     assert flat @ match == pytest.approx(1 / 3, abs=1e-3)
-    # The bias stays, so that what is learned are the conditions.
+    # The bias is fixed, so that only the conditions are learned.
     learned = climb(layout.zero_weights(), layout, batch, match - 1 / 3, 3000, fixed=("bias",))
     assert learned @ match > 0.9
 
 
-def test_what_is_learned_of_a_number_holds_nearby():
+def test_learning_a_number_generalises_to_nearby_values():
     spec = SearchSpec((Decision("n", Integer(1, 16)),))
     layout = Layout(spec, 3)
     batch = make_batch(layout, [layout.encode({"n": 5})])
@@ -194,40 +194,40 @@ def test_what_is_learned_of_a_number_holds_nearby():
     assert log_p[5] > -math.log(16) > log_p[10]
 
 
-def test_entropy_is_largest_at_the_spaces_own_distribution():
+def test_entropy_is_maximal_at_the_prior_of_the_space():
     spec = SearchSpec((Decision("n", Integer(1, 9, None, "log")),))
     layout, weights, batch, _ = case(spec, 0)
-    for one, sign in ((layout.zero_weights(), 0), (weights, -1)):
-        entropy, slope = entropies(log_policy(one, layout, batch), layout, batch)
+    for candidate, sign in ((layout.zero_weights(), 0), (weights, -1)):
+        entropy, slope = entropies(log_policy(candidate, layout, batch), layout, batch)
         assert np.sign(entropy.round(12)).tolist() == [[sign] * 4]
         assert (np.abs(slope).max() < 1e-12) == (sign == 0)
 
 
-# ---------------------------------------------------------------------- advantages, rewards
+# ---------------------------------------------------------------------- advantages and rewards
 
 
 @given(st.integers(1, 5), st.floats(0, 1), st.integers(0, 99))
-def test_advantages_follow_their_sum(choices, decay, seed):
-    """``sum_l decay^l delta_k+l``, over the choices that were made only."""
+def test_generalized_advantages_equal_their_explicit_sum(choices, decay, seed):
+    """``sum_l decay^l delta_k+l``, over the scored choices only."""
     rng = np.random.default_rng(seed)
     values = rng.normal(size=(choices, 3))
     scored = rng.random((choices, 3)) < 0.7
     rewards = rng.normal(size=3)
-    found = generalized_advantages(values, scored, rewards, decay)
+    advantages = generalized_advantages(values, scored, rewards, decay)
     for trial in range(3):
         made = np.flatnonzero(scored[:, trial])
         path = [*values[made, trial], rewards[trial]]
         deltas = np.diff(path)
-        for place, k in enumerate(made):
-            tail = deltas[place:]
-            assert found[k, trial] == pytest.approx(tail @ decay ** np.arange(len(tail)))
-        assert (found[~scored[:, trial], trial] == 0).all()
+        for start, k in enumerate(made):
+            tail = deltas[start:]
+            assert advantages[k, trial] == pytest.approx(tail @ decay ** np.arange(len(tail)))
+        assert (advantages[~scored[:, trial], trial] == 0).all()
 
 
-def test_values_are_predicted_from_the_choices_before():
+def test_values_are_predicted_from_earlier_choices_only():
     _, weights, batch, _ = case(PAIR, 0)
     values = predicted_values(weights, batch)
-    assert np.ptp(values[0]) < 1e-12, "nothing is known before the first choice"
+    assert np.ptp(values[0]) < 1e-12, "the first value must not depend on any choice"
     first = batch.cells[0]
     for cell in set(first.tolist()):
         assert np.ptp(values[1][first == cell]) < 1e-12
@@ -249,17 +249,19 @@ def test_fitting_the_value_head_predicts_the_rewards():
 
 
 @given(st.lists(st.none() | st.integers(-5, 5), min_size=1, max_size=20))
-def test_rewards_depend_on_the_order_alone(scores):
+def test_rank_rewards_depend_only_on_the_order_of_scores(scores):
     rewards = rank_rewards(scores)
     if len(set(scores)) == len(scores):
         assert rewards.sum() == pytest.approx(0.0, abs=1e-9)
     grown = [None if score is None else math.exp(3.0 * score) for score in scores]
     np.testing.assert_array_equal(rewards, rank_rewards(grown))
-    known = np.array([-math.inf if score is None else score for score in scores])
-    np.testing.assert_array_equal(known[:, None] > known, rewards[:, None] > rewards)
+    finite_scores = np.array([-math.inf if score is None else score for score in scores])
+    np.testing.assert_array_equal(
+        finite_scores[:, None] > finite_scores, rewards[:, None] > rewards
+    )
 
 
-def test_the_moving_average_forgets():
+def test_the_moving_average_discounts_old_rewards():
     assert moving_average([5.0], 0.9) == 5.0
     assert moving_average([1.0, 2.0, 3.0], 0.0) == 3.0
     rewards = [0.0] * 50 + [1.0] * 10

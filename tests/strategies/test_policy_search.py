@@ -1,4 +1,4 @@
-"""What REINFORCE and PPO share: learning from trials in any order, growing spaces, state."""
+"""Tests shared by REINFORCE and PPO: learning, order of trials, growing spaces, state."""
 
 import json
 
@@ -9,7 +9,7 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Real, SearchSpec
 from keras_nas_plugin.strategies import PPO, Observation, RandomSearch, Reinforce, policy_search
 
-BOTH = pytest.mark.parametrize("make", [Reinforce, PPO])
+BOTH_POLICIES = pytest.mark.parametrize("make", [Reinforce, PPO])
 TERNARY = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
 
 # A number on a logarithmic scale, one per branch, and the choice between the branches.
@@ -37,26 +37,27 @@ def mixed(values):
     return score + 1.0 * values.get("norm", False)
 
 
-def search(strategy, spec, trials, score, seed, workers=1, told=()):
-    """Run a search; a random one of ``workers`` running trials ends each time.
+def search(strategy, spec, trials, score, seed, workers=1, warm_start=()):
+    """Run a search with up to ``workers`` running trials, of which a random one ends each time.
 
-    Returns the values and scores in the order of the ends.
+    Returns values and scores in the order in which trials ended.
     """
     rng, arrivals = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     tried, running, history = set(), {}, []
-    for number, (values, scored) in enumerate(told):
-        strategy.tell(f"told{number}", values, None if scored is None else (scored,))
+    for number, (values, scored) in enumerate(warm_start):
+        strategy.tell(f"earlier{number}", values, None if scored is None else (scored,))
         tried.add(spec.key(values))
     number, open_ = 0, True
     while open_ or running:
         while open_ and len(running) < workers:
-            values = None
+            proposal = None
             if number < trials:
-                values = strategy.ask(
+                proposal = strategy.ask(
                     spec, rng, tried=lambda v: spec.key(v) in tried, pending=dict(running)
                 )
-            open_ = values is not None
+            open_ = proposal is not None
             if open_:
+                values = proposal.values
                 spec.validate(values)
                 assert spec.key(values) not in tried, "proposed twice"
                 tried.add(spec.key(values))
@@ -81,14 +82,14 @@ def bests(make, spec, trials, score, seeds=12, **options):
     )
 
 
-# ---------------------------------------------------------------------- does it search
+# ---------------------------------------------------------------------- search quality
 
 
-@BOTH
-def test_it_beats_random_search_where_decisions_add_up(make):
+@BOTH_POLICIES
+def test_policies_beat_random_search_on_an_additive_score(make):
     """Ten ternary decisions, 100 trials, 12 seeds.
 
-    One random sum has mean 10 and deviation 2.58, the best of 100 lies near 16.5 with a
+    One random sum has mean 10 and deviation 2.58, the best of 100 is near 16.5 with a
     deviation of 1 between seeds; the optimum is 20. A gap of 2 is six standard errors.
     """
     random = bests(RandomSearch, TERNARY, 100, total)
@@ -98,51 +99,53 @@ def test_it_beats_random_search_where_decisions_add_up(make):
     assert (learned >= random).all()
 
 
-@BOTH
-def test_it_beats_random_search_on_numbers_and_branches(make):
-    """Better for nearly all of 12 seeds: 10 of 12 by luck has a chance of 2%, 11 of 0.3%."""
-    random, learned = (bests(one, MIXED, 80, mixed) for one in (RandomSearch, make))
+@BOTH_POLICIES
+def test_policies_beat_random_search_on_a_mixed_conditional_space(make):
+    """Better for at least 11 of 12 seeds, which has a probability of 0.3% by chance."""
+    random, learned = (bests(strategy, MIXED, 80, mixed) for strategy in (RandomSearch, make))
     assert (learned > random).sum() >= 11
     assert learned.mean() > random.mean() + 3 * np.hypot(random.std(), learned.std()) / 12**0.5
 
 
-@BOTH
+@BOTH_POLICIES
 @pytest.mark.parametrize("workers", [4, 12])
-def test_trials_may_arrive_in_any_order(make, workers):
+def test_policies_beat_random_search_with_asynchronous_workers(make, workers):
     random = bests(RandomSearch, TERNARY, 100, total)
     learned = bests(make, TERNARY, 100, total, workers=workers)
     assert learned.mean() > random.mean() + 1.0
 
 
-@BOTH
-def test_the_scale_of_the_scores_means_nothing(make):
-    """Also not where a few are disasters: only their order counts."""
+@BOTH_POLICIES
+def test_proposals_depend_only_on_the_order_of_scores(make):
+    """Even if a few scores are extremely bad."""
     plain = search(make(), TERNARY, 60, total, 0)
     stretched = search(make(), TERNARY, 60, lambda values: -np.exp(20.0 - total(values)), 0)
     assert [values for values, _ in plain] == [values for values, _ in stretched]
 
 
-@BOTH
-def test_trials_that_are_told_at_once_may_be_in_any_order(make):
-    """Sorted, reversed or as they came: a warm start teaches about the same."""
+@BOTH_POLICIES
+def test_a_warm_start_does_not_depend_on_the_order_of_its_trials(make):
+    """A warm start teaches about the same whether sorted, reversed or unsorted."""
     means = {}
     for name, order in (("up", 1), ("down", -1), ("mixed", 0)):
-        found = []
+        scores = []
         for seed in range(6):
             rng = np.random.default_rng([seed, 2])
-            told = [(v, total(v)) for v in (TERNARY.sample(rng) for _ in range(200))]
-            told = sorted(told, key=_last)[::order] if order else told
-            found.append(
-                np.mean([s for _, s in search(make(), TERNARY, 15, total, seed, told=told)])
+            warm_start = [(v, total(v)) for v in (TERNARY.sample(rng) for _ in range(200))]
+            warm_start = sorted(warm_start, key=_last)[::order] if order else warm_start
+            scores.append(
+                np.mean(
+                    [s for _, s in search(make(), TERNARY, 15, total, seed, warm_start=warm_start)]
+                )
             )
-        means[name] = np.mean(found)
+        means[name] = np.mean(scores)
     # Random search has 10; each mean has an error of about 0.4.
     assert min(means.values()) > 13.0
     assert np.ptp(list(means.values())) < 2.0
 
 
-@BOTH
-def test_what_fails_is_avoided(make):
+@BOTH_POLICIES
+def test_configurations_that_fail_are_avoided(make):
     """A third of the space fails, although it would have the best scores."""
 
     def score(values):
@@ -157,22 +160,22 @@ def test_what_fails_is_avoided(make):
     assert np.mean(shares) < 0.1
 
 
-@BOTH
-def test_a_search_in_which_everything_fails_goes_on(make):
+@BOTH_POLICIES
+def test_a_search_continues_when_every_trial_fails(make):
     history = search(make(), TERNARY, 60, lambda values: None, 0)
     assert len(history) == 60
 
 
-@BOTH
-def test_earlier_trials_give_a_head_start(make):
-    """200 random trials beforehand, sorted as a warm start tells them, then 15 new ones."""
+@BOTH_POLICIES
+def test_warm_start_trials_improve_the_first_proposals(make):
+    """200 random trials, sorted as in a warm start, then 15 new ones."""
     gains = []
     for seed in range(8):
         rng = np.random.default_rng([seed, 2])
-        told = sorted(
+        warm_start = sorted(
             ((v, total(v)) for v in (TERNARY.sample(rng) for _ in range(200))), key=_last
         )
-        warm = search(make(), TERNARY, 15, total, seed, told=told)
+        warm = search(make(), TERNARY, 15, total, seed, warm_start=warm_start)
         cold = search(make(), TERNARY, 15, total, seed)
         gains.append(np.mean([s for _, s in warm]) - np.mean([s for _, s in cold]))
     # The mean of 15 random sums has an error of 0.67, that of 8 differences about 0.35.
@@ -186,61 +189,61 @@ def _last(pair):
 # ---------------------------------------------------------------------- contracts
 
 
-@BOTH
-def test_before_the_first_score_it_is_random_search(make):
-    strategy, rng, other = make(), np.random.default_rng(0), np.random.default_rng(0)
+@BOTH_POLICIES
+def test_proposals_before_the_first_score_are_random(make):
+    strategy, rng, space_rng = make(), np.random.default_rng(0), np.random.default_rng(0)
     for _ in range(10):
-        drawn = strategy.ask(TERNARY, rng, tried=lambda values: False, pending={})
-        assert drawn == TERNARY.sample(other)
+        drawn = strategy.ask(TERNARY, rng, tried=lambda values: False, pending={}).values
+        assert drawn == TERNARY.sample(space_rng)
 
 
-@BOTH
+@BOTH_POLICIES
 def test_learning_uses_no_random_numbers(make):
-    told = [(TERNARY.sample(np.random.default_rng(i)), float(i % 7)) for i in range(40)]
+    warm_start = [(TERNARY.sample(np.random.default_rng(i)), float(i % 7)) for i in range(40)]
     states = []
     for seed in (0, 1):
         strategy = make()
-        search(strategy, TERNARY, 0, total, seed, told=told)
+        search(strategy, TERNARY, 0, total, seed, warm_start=warm_start)
         rng = np.random.default_rng(seed)
         strategy.ask(TERNARY, rng, tried=lambda values: False, pending={})
         states.append(strategy.get_state())
     assert states[0] == states[1]
 
 
-@BOTH
-def test_the_latest_result_of_a_configuration_counts(make):
-    """Retrained with another score: what the first one taught is not ranked any more."""
+@BOTH_POLICIES
+def test_the_latest_score_of_a_configuration_replaces_earlier_ones(make):
+    """A configuration reported with a new score is ranked by that score alone."""
     strategy = make()
     rng = np.random.default_rng(0)
     for number in range(8):
         strategy.tell(str(number), TERNARY.sample(rng), (float(number),))
-    again = TERNARY.sample(np.random.default_rng(0))
+    repeated = TERNARY.sample(np.random.default_rng(0))
     for number in range(8, 12):
-        strategy.tell(str(number), again, (100.0 + number,))
+        strategy.tell(str(number), repeated, (100.0 + number,))
     strategy.ask(TERNARY, rng, tried=lambda values: False, pending={})
-    kept = [(dict(one.values), one.score) for one in strategy._memory]
-    assert len(kept) == 8
-    assert kept[-1] == (again, 111.0)
+    remembered = [(dict(entry.values), entry.score) for entry in strategy._memory]
+    assert len(remembered) == 8
+    assert remembered[-1] == (repeated, 111.0)
 
 
-@BOTH
-def test_late_decisions_are_searched_and_old_ones_stay_learned(make):
+@BOTH_POLICIES
+def test_added_decisions_are_searched_and_learned_weights_are_kept(make):
     early = SearchSpec(TERNARY.decisions[:6])
     late = Decision("late", Integer(1, 5), default=1)
     child = Decision("child", Integer(1, 5), (Condition("late", (2, 3, 4, 5)),), default=1)
     grown = SearchSpec((late, child, *early.decisions))
     strategy, rng = make(), np.random.default_rng(0)
     for number in range(40):
-        values = strategy.ask(early, rng, tried=lambda values: False, pending={})
+        values = strategy.ask(early, rng, tried=lambda values: False, pending={}).values
         strategy.tell(str(number), values, (total(values),))
     before = strategy.get_state()
     proposed = []
     for number in range(40):
-        values = strategy.ask(grown, rng, tried=lambda v: v in proposed, pending={})
+        values = strategy.ask(grown, rng, tried=lambda v: v in proposed, pending={}).values
         grown.validate(values)
         proposed.append(values)
         if number == 0:
-            # Nothing arrived since but the last trials: the weights went over.
+            # Only the last trials were new: the weights carry over.
             after = strategy.get_state()["weights"]
             assert after.keys() > before["weights"].keys()
         strategy.tell(f"late{number}", values, (total(values),))
@@ -250,9 +253,9 @@ def test_late_decisions_are_searched_and_old_ones_stay_learned(make):
     assert np.mean(first) > 8.0
 
 
-@BOTH
-def test_a_reload_in_a_growing_space_changes_nothing(make):
-    """Saved at each step through JSON; the space grows in between, old trials lack values."""
+@BOTH_POLICIES
+def test_a_search_resumed_in_a_growing_space_makes_the_same_proposals(make):
+    """Saved through JSON at each step; the space grows, so that old trials lack values."""
     early = SearchSpec(TERNARY.decisions[:4])
     grown = SearchSpec((Decision("late", Integer(1, 5), default=1), *TERNARY.decisions[:4]))
 
@@ -265,36 +268,38 @@ def test_a_reload_in_a_growing_space_changes_nothing(make):
                 strategy = make()
                 strategy.set_state(state, history)
                 assert strategy.get_state() == state
-            values = strategy.ask(spec, rng, tried=lambda v: v in proposed, pending={})
+            values = strategy.ask(spec, rng, tried=lambda v: v in proposed, pending={}).values
             proposed.append(values)
-            # One in five ends again, with a better score.
-            again = history[number // 2].values if number % 5 == 4 else values
-            history.append(Observation(str(number), again, (total(again) + number,)))
-            strategy.tell(str(number), again, history[-1].scores)
+            # Every fifth trial reports an earlier configuration with a better score.
+            reported = history[number // 2].values if number % 5 == 4 else values
+            history.append(Observation(str(number), reported, (total(reported) + number,)))
+            strategy.tell(str(number), reported, history[-1].scores)
         return proposed
 
     assert run(reload=True) == run(reload=False)
 
 
-@BOTH
+@BOTH_POLICIES
 def test_a_state_may_cover_less_than_the_history(make):
-    """The process died before the last states were written."""
-    told = [(TERNARY.sample(np.random.default_rng(i)), float(i % 7)) for i in range(60)]
-    history = [Observation(f"told{i}", values, (score,)) for i, (values, score) in enumerate(told)]
+    """As when the process died before the latest state was written."""
+    trials = [(TERNARY.sample(np.random.default_rng(i)), float(i % 7)) for i in range(60)]
+    history = [
+        Observation(f"earlier{i}", values, (score,)) for i, (values, score) in enumerate(trials)
+    ]
     straight, resumed = make(), make()
     rng = np.random.default_rng(0)
-    for number, one in enumerate(history):
-        straight.tell(one.trial_id, one.values, one.scores)
+    for number, observation in enumerate(history):
+        straight.tell(observation.trial_id, observation.values, observation.scores)
         straight.ask(TERNARY, rng, tried=lambda values: False, pending={})
         if number == 41:
             state = straight.get_state()
-    resumed.tell("somebody else's", told[0][0], (1e9,))
+    resumed.tell("of another search", trials[0][0], (1e9,))
     resumed.set_state(state, history)
     resumed.ask(TERNARY, rng, tried=lambda values: False, pending={})
     assert resumed.get_state() == straight.get_state()
 
 
-@BOTH
+@BOTH_POLICIES
 def test_the_state_does_not_grow(make):
     sizes = {}
     for trials in (50, 300):
@@ -306,9 +311,9 @@ def test_the_state_does_not_grow(make):
     assert sizes[50] == sizes[300]
 
 
-@BOTH
-def test_what_a_proposal_costs_does_not_grow(make, monkeypatch):
-    """Counted in trials that learning goes over, and in draws."""
+@BOTH_POLICIES
+def test_the_cost_of_a_proposal_does_not_grow_with_the_trials(make, monkeypatch):
+    """Counted in the trials that each update reads."""
     work = []
     original = policy_search.make_batch
     monkeypatch.setattr(
@@ -324,20 +329,20 @@ def test_what_a_proposal_costs_does_not_grow(make, monkeypatch):
     assert max(work) <= strategy.window
 
 
-@BOTH
-def test_a_long_warm_start_is_cut(make, monkeypatch):
+@BOTH_POLICIES
+def test_a_long_warm_start_is_truncated(make, monkeypatch):
     updates = []
     monkeypatch.setattr(make, "_update", lambda self: updates.append(len(self._memory)))
-    told = [(TERNARY.sample(np.random.default_rng(i)), float(i)) for i in range(1000)]
+    warm_start = [(TERNARY.sample(np.random.default_rng(i)), float(i)) for i in range(1000)]
     strategy = make()
-    search(strategy, TERNARY, 1, total, 0, told=told)
+    search(strategy, TERNARY, 1, total, 0, warm_start=warm_start)
     assert 0 < len(updates) <= policy_search._BACKLOG
     assert strategy.get_state()["covered"] == 1000
 
 
-@BOTH
-def test_a_policy_that_knows_all_it_would_draw_goes_on(make):
-    """Trained on one configuration until nothing else is likely, with all near it tried."""
+@BOTH_POLICIES
+def test_a_converged_policy_still_proposes_untried_configurations(make):
+    """Trained on one configuration until nothing else is likely, with its neighbours tried."""
     strategy, rng = make(), np.random.default_rng(0)
     tried = set()
     for number in range(300):
@@ -345,14 +350,16 @@ def test_a_policy_that_knows_all_it_would_draw_goes_on(make):
         values = {f"d{i}": 2 if good else int(rng.integers(2)) for i in range(10)}
         tried.add(TERNARY.key(values))
         strategy.tell(str(number), {**values}, (1.0 if good else 0.0,))
-        values = strategy.ask(TERNARY, rng, tried=lambda v: TERNARY.key(v) in tried, pending={})
+        values = strategy.ask(
+            TERNARY, rng, tried=lambda v: TERNARY.key(v) in tried, pending={}
+        ).values
         TERNARY.validate(values)
         assert TERNARY.key(values) not in tried
         tried.add(TERNARY.key(values))
 
 
-@BOTH
-def test_a_state_without_its_trials_is_forgotten(make):
+@BOTH_POLICIES
+def test_set_state_without_its_trials_clears_the_memory(make):
     strategy = make()
     search(strategy, TERNARY, 20, total, 0)
     state, fresh = strategy.get_state(), make()
@@ -361,20 +368,20 @@ def test_a_state_without_its_trials_is_forgotten(make):
     assert fresh.get_state()["memory"] == []
 
 
-@BOTH
-def test_small_spaces_end(make):
+@BOTH_POLICIES
+def test_ask_returns_none_once_the_space_is_exhausted(make):
     small = SearchSpec(TERNARY.decisions[:3])
     assert len(search(make(), small, 100, total, 0)) == 27
-    one = SearchSpec((Decision("one", Categorical((1,))),))
-    assert len(search(make(), one, 5, lambda values: 1.0, 0)) == 1
+    constant = SearchSpec((Decision("one", Categorical((1,))),))
+    assert len(search(make(), constant, 5, lambda values: 1.0, 0)) == 1
     assert len(search(make(), SearchSpec(()), 5, lambda values: 1.0, 0)) == 1
 
 
-@BOTH
+@BOTH_POLICIES
 @pytest.mark.parametrize(
     ("argument", "value"),
     [("learning_rate", 0.0), ("entropy", -0.1), ("window", 1), ("hidden", 0)],
 )
-def test_arguments_that_make_no_sense_are_refused(make, argument, value):
-    with pytest.raises(StrategyError, match=f"`{argument}` needs .* received {value}"):
+def test_invalid_arguments_are_rejected(make, argument, value):
+    with pytest.raises(StrategyError, match=f"`{argument}` must be .* got {value}"):
         make(**{argument: value})

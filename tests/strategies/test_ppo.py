@@ -1,4 +1,4 @@
-"""What PPO alone does; what it shares with REINFORCE is in `test_policy_search`."""
+"""Tests of PPO alone; `test_policy_search` has those shared with REINFORCE."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def tell(strategy, count, score=lambda values: float(sum(values.values()))):
         strategy.ask(SPEC, rng, tried=lambda v: False, pending={})
 
 
-def test_it_learns_once_a_batch_is_full():
+def test_weights_change_only_when_a_batch_is_full():
     strategy, biases = PPO(batch_size=5), []
     rng = np.random.default_rng(0)
     for number in range(11):
@@ -37,7 +37,7 @@ def test_it_learns_once_a_batch_is_full():
     assert strategy.get_state()["covered"] == 10
 
 
-def test_each_batch_has_its_epochs(monkeypatch):
+def test_each_batch_is_used_for_the_given_number_of_epochs(monkeypatch):
     calls = []
     original = ppo.clipped_objective
     monkeypatch.setattr(
@@ -45,34 +45,34 @@ def test_each_batch_has_its_epochs(monkeypatch):
     )
     tell(PPO(batch_size=4, epochs=3), 8)
     assert len(calls) == 6
-    # The old policy is that before the batch: the same in its epochs, another in the next.
-    assert all((calls[0] == one).all() for one in calls[:3])
+    # The old policy is the one before the batch: fixed for its epochs, new for the next batch.
+    assert all((calls[0] == log_probs).all() for log_probs in calls[:3])
     assert calls[3].shape != calls[0].shape
 
 
-def test_an_update_carries_no_choice_beyond_the_clip():
-    """Many small epochs move ratios to the clip and leave them there; without it they go on."""
+def test_an_update_moves_no_choice_far_beyond_the_clip():
+    """Many small epochs move ratios to the clip and no further; without a clip they continue."""
     moved = {}
     rng = np.random.default_rng(0)
-    told = [SPEC.sample(rng) for _ in range(8)]
+    configurations = [SPEC.sample(rng) for _ in range(8)]
     for clip in (0.1, 1e9):
         strategy = PPO(
             learning_rate=0.05, entropy=0.0, batch_size=8, window=8, epochs=400, clip=clip
         )
-        for number, values in enumerate(told):
+        for number, values in enumerate(configurations):
             strategy.tell(str(number), values, (float(values["d0"]),))
         strategy.ask(SPEC, rng, tried=lambda v: False, pending={})
         layout = Layout(SPEC, 16)
-        batch = make_batch(layout, [layout.encode(values) for values in told])
+        batch = make_batch(layout, [layout.encode(values) for values in configurations])
         flat = np.log(1.0 / 3.0)
         log_probs = choice_log_probs(log_policy(strategy._weights, layout, batch), batch)
         moved[clip] = np.abs(np.exp(log_probs - flat)[0] - 1.0).max()
-    # What one choice gains, others lose, clipped or not.
+    # The probability that one choice gains is lost by others, clipped or not.
     assert 0.09 < moved[0.1] < 0.25 and moved[1e9] > 1.0
 
 
-def test_the_value_head_learns_what_the_first_choices_are_worth():
-    """The score is the first choice alone: before the second, it is known."""
+def test_the_value_head_learns_the_value_of_the_first_choice():
+    """The score is the first choice alone, so that it is determined before the second."""
     strategy = PPO(entropy=5.0)
     tell(strategy, 400, score=lambda values: float(values["d0"]))
     layout = Layout(SPEC, 16)
@@ -92,6 +92,6 @@ def test_the_value_head_learns_what_the_first_choices_are_worth():
         ({"gae_decay": 1.1}, "gae_decay"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(arguments, name):
-    with pytest.raises(StrategyError, match=f"`{name}` needs .* received {arguments[name]}"):
+def test_invalid_arguments_are_rejected(arguments, name):
+    with pytest.raises(StrategyError, match=f"`{name}` must be .* got {arguments[name]}"):
         PPO(**arguments)

@@ -1,8 +1,8 @@
-"""What holds for every strategy on random search spaces, whatever happens to its trials.
+"""Properties of every strategy on random search spaces, whatever happens to its trials.
 
 A search is a list of events, drawn by hypothesis: the strategy is asked, a running trial ends
 with a score or without, a configuration is reported again, the process restarts, the space
-grows. New strategies are found by themselves.
+grows. New strategies are included automatically.
 """
 
 import dataclasses
@@ -45,7 +45,11 @@ few = settings(
 def small(name):
     """A strategy whose populations, batches and the like fit into a dozen trials."""
     parameters = inspect.signature(ALL[name].__init__).parameters.values()
-    sizes = {one.name: 4 for one in parameters if type(one.default) is int and one.default > 4}
+    sizes = {
+        parameter.name: 4
+        for parameter in parameters
+        if type(parameter.default) is int and parameter.default > 4
+    }
     return ALL[name](**sizes)
 
 
@@ -56,7 +60,7 @@ class Search:
         self.name, self.spec = name, spec
         self.strategy = small(name)
         self.rng = np.random.default_rng(seed)
-        # What happens to trials is drawn from another generator than what is proposed.
+        # What happens to trials is drawn by another generator than the proposals.
         self.fate = np.random.default_rng([seed, 1])
         self.keys, self.pending, self.history, self.asked = set(), {}, [], 0
 
@@ -64,48 +68,50 @@ class Search:
         return self.spec.key(values) in self.keys
 
     def ask(self):
-        """Ask for values and check them; None says that there are none."""
+        """Ask for values and check them; returns None if the space is exhausted."""
         pending = {trial: dict(values) for trial, values in self.pending.items()}
-        values = self.strategy.ask(self.spec, self.rng, tried=self.tried, pending=pending)
+        proposal = self.strategy.ask(self.spec, self.rng, tried=self.tried, pending=pending)
         assert pending == self.pending, "the strategy changed what it was given"
-        if values is None:
-            left = self.spec.configurations(np.random.default_rng(0))
-            untried = next((one for one in left if not self.tried(one)), None)
-            assert untried is None, f"none were proposed, but {untried} is untried"
+        if proposal is None:
+            configurations = self.spec.configurations(np.random.default_rng(0))
+            untried = next((values for values in configurations if not self.tried(values)), None)
+            assert untried is None, f"the strategy proposed nothing, but {untried} is untried"
             return None
+        values = proposal.values
+        assert {*proposal.parents} <= {observation.trial_id for observation in self.history}
         # Raises where values are missing, inactive or outside their domain.
         self.spec.validate(values)
         assert not self.tried(values), "proposed twice"
-        assert json.loads(json.dumps(values)) == values, "values need to be plain"
+        assert json.loads(json.dumps(values)) == values, "values must be plain JSON"
         self.keys.add(self.spec.key(values))
         self.pending[str(self.asked)] = values
         self.asked += 1
         return dict(values)
 
     def end(self, how):
-        """A running trial ends; the fate generator says which."""
+        """End a running trial, which the fate generator chooses."""
         if self.pending:
             running = list(self.pending)
             trial = running[int(self.fate.integers(len(running)))]
             self.report(trial, self.pending.pop(trial), how)
 
     def again(self):
-        """A configuration that ended is reported once more, with another score."""
+        """Report a configuration that ended once more, with another score."""
         if self.history:
-            known = self.history[int(self.fate.integers(len(self.history)))]
-            self.report(f"again-{len(self.history)}", dict(known.values), "end")
+            observation = self.history[int(self.fate.integers(len(self.history)))]
+            self.report(f"again-{len(self.history)}", dict(observation.values), "end")
 
     def report(self, trial, values, how):
         count = 2 if self.strategy.multi_objective else 1
         scores = None
         if how != "fail":
-            scores = tuple(float(one) for one in self.fate.choice(SCORES, size=count))
+            scores = tuple(float(score) for score in self.fate.choice(SCORES, size=count))
         violation = 0.5 if how == "break" else 0.0
         self.strategy.tell(trial, values, scores, violation=violation)
         self.history.append(Observation(trial, values, scores, violation))
 
     def restart(self):
-        """Only what is on disk is left: in a new process, or in one that knew other things."""
+        """Resume from the saved state, in a fresh strategy or one that saw other trials."""
         state = json.loads(json.dumps(self.strategy.get_state()))
         if len(self.history) % 2:
             self.strategy = small(self.name)
@@ -125,7 +131,7 @@ class Search:
 
 
 def with_defaults(spec):
-    """KerasTuner knows a default of every hyperparameter."""
+    """The spec with a default for every decision, as KerasTuner has for hyperparameters."""
     return SearchSpec(
         tuple(
             dataclasses.replace(decision, default=decision.domain.at(0.0))
@@ -137,7 +143,7 @@ def with_defaults(spec):
 @pytest.mark.parametrize("name", ALL)
 @given(specs(endless=True), EVENTS, SEEDS)
 @few
-def test_proposals_are_valid_and_new_and_a_restart_changes_nothing(name, spec, events, seed):
+def test_proposals_are_valid_untried_and_unchanged_by_restarts(name, spec, events, seed):
     straight, restarted = Search(name, spec, seed), Search(name, spec, seed)
     for event in events:
         restarted.restart()
@@ -147,7 +153,7 @@ def test_proposals_are_valid_and_new_and_a_restart_changes_nothing(name, spec, e
 @pytest.mark.parametrize("name", ALL)
 @given(specs(), SEEDS)
 @few
-def test_none_says_that_a_space_is_exhausted(name, spec, seed):
+def test_ask_returns_none_exactly_when_the_space_is_exhausted(name, spec, seed):
     """`Search.ask` compares with a list of all configurations."""
     listed = spec.configurations(np.random.default_rng(0))
     size = sum(1 for _ in itertools.islice(listed, 25))
@@ -165,13 +171,15 @@ def test_none_says_that_a_space_is_exhausted(name, spec, seed):
 @pytest.mark.parametrize("name", ALL)
 @given(specs(endless=True), st.integers(1, 4), EVENTS, SEEDS)
 @few
-def test_spaces_grow(name, spec, known, events, seed):
-    whole = with_defaults(spec)
-    early = SearchSpec(whole.decisions[:known])
+def test_proposals_stay_valid_and_reproducible_when_the_space_grows(
+    name, spec, early_count, events, seed
+):
+    grown = with_defaults(spec)
+    early = SearchSpec(grown.decisions[:early_count])
     straight, restarted = Search(name, early, seed), Search(name, early, seed)
     for number, event in enumerate(events):
         if number == len(events) // 2:
-            straight.spec = restarted.spec = whole
+            straight.spec = restarted.spec = grown
         restarted.restart()
         assert restarted.do(event) == straight.do(event)
 
@@ -179,7 +187,7 @@ def test_spaces_grow(name, spec, known, events, seed):
 @pytest.mark.parametrize("name", ALL)
 @given(specs(endless=True), SEEDS)
 @few
-def test_earlier_trials_may_come_first(name, spec, seed):
+def test_proposals_after_a_warm_start_are_unchanged_by_restarts(name, spec, seed):
     straight, restarted = Search(name, spec, seed), Search(name, spec, seed)
     for search in (straight, restarted):
         rng = np.random.default_rng(seed)
@@ -195,7 +203,7 @@ def test_earlier_trials_may_come_first(name, spec, seed):
 @pytest.mark.parametrize("name", ALL)
 @given(specs(endless=True), SEEDS)
 @few
-def test_telling_twice_changes_nothing(name, spec, seed):
+def test_telling_the_same_trial_twice_has_no_effect(name, spec, seed):
     once, twice = Search(name, spec, seed), Search(name, spec, seed)
     for event in ["ask", "ask", "end", "ask", "fail", "ask", "end"] * 2:
         assert once.do(event) == twice.do(event)
@@ -208,7 +216,7 @@ def test_telling_twice_changes_nothing(name, spec, seed):
 @given(specs(endless=True), SEEDS)
 @few
 def test_the_state_does_not_grow_with_the_trials(name, spec, seed):
-    """From 12 to 24 trials, all but the digits of a few numbers stays as long."""
+    """Between 12 and 24 trials, only the digits of a few numbers change the length."""
     search = Search(name, spec, seed)
     lengths = []
     for _ in range(24):

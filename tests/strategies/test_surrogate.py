@@ -7,11 +7,11 @@ from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Re
 from keras_nas_plugin.space.encoding import encoding_of
 from keras_nas_plugin.strategies import Observation, RandomSearch, SurrogateSearch
 from keras_nas_plugin.strategies.kernels import embed, squared_distances
-from keras_nas_plugin.strategies.observed import fitted_at, most_telling
+from keras_nas_plugin.strategies.observed import fitted_at, most_informative
 from keras_nas_plugin.strategies.surrogate import default_initial
 
 
-def told(observations, **options):
+def strategy_with(observations, **options):
     strategy = SurrogateSearch(**options)
     for number, (values, score) in enumerate(observations):
         strategy.tell(str(number), values, None if score is None else (score,))
@@ -25,29 +25,31 @@ def proposal(strategy, spec, seed=0, tried=(), pending=()):
         np.random.default_rng(seed),
         tried=lambda values: spec.key(values) in keys,
         pending={f"p{number}": values for number, values in enumerate(pending)},
-    )
+    ).values
 
 
-# ---------------------------------------------------------------------- how it searches
+# ---------------------------------------------------------------------- search quality
 
 
-def test_it_starts_at_random():
+def test_the_first_proposals_are_random():
     expected = search(RandomSearch(), NETWORK, 7, accuracy, seed=3)
     history = search(SurrogateSearch(initial_trials=7), NETWORK, 9, accuracy, seed=3)
     assert history[:7] == expected
 
 
-def test_it_finds_what_random_search_needs_ten_times_the_trials_for():
+def test_forty_trials_beat_four_hundred_random_ones():
     """On a mixed, conditional space: 40 trials against 400 random ones, 12 seeds."""
     random = [best(search(RandomSearch(), NETWORK, 400, accuracy, seed)) for seed in range(12)]
-    found = [best(search(SurrogateSearch(), NETWORK, 40, accuracy, seed)) for seed in range(12)]
+    surrogate = [
+        best(search(SurrogateSearch(), NETWORK, 40, accuracy, seed)) for seed in range(12)
+    ]
     few = [best(search(RandomSearch(), NETWORK, 40, accuracy, seed)) for seed in range(12)]
-    error = np.std(found, ddof=1) / np.sqrt(len(found))
-    assert np.mean(found) > np.mean(few) + 5.0 * error
-    assert np.mean(found) > np.mean(random)
+    error = np.std(surrogate, ddof=1) / np.sqrt(len(surrogate))
+    assert np.mean(surrogate) > np.mean(few) + 5.0 * error
+    assert np.mean(surrogate) > np.mean(random)
 
 
-def test_it_solves_a_sum_of_labels():
+def test_the_search_maximises_a_sum_of_labels():
     """Ten ternary decisions that add up: the optimum, 20, is one of 59,049."""
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
     for seed in range(5):
@@ -57,7 +59,7 @@ def test_it_solves_a_sum_of_labels():
         assert best(history) == 20.0
 
 
-def test_neither_units_nor_the_size_of_disasters_matter():
+def test_proposals_ignore_score_units_and_the_size_of_bad_scores():
     """Scores in other units, and worse bad ones, lead to the same proposals."""
     observations = search(RandomSearch(), NETWORK, 21, accuracy, seed=0)
     median = np.median([score for _, score in observations])
@@ -68,15 +70,18 @@ def test_neither_units_nor_the_size_of_disasters_matter():
     ]
     tried = [values for values, _ in observations]
     for seed in range(5):
-        proposals = [proposal(told(one), NETWORK, seed, tried) for one in (observations, scaled)]
+        proposals = [
+            proposal(strategy_with(trials), NETWORK, seed, tried)
+            for trials in (observations, scaled)
+        ]
         assert proposals[0] == proposals[1]
 
 
-def test_a_large_kappa_explores_and_none_exploits():
+def test_a_large_kappa_explores_and_zero_exploits():
     spec = SearchSpec((Decision("x", Real(0.0, 1.0)),))
     observations = [({"x": x}, -abs(x - 0.1)) for x in (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)]
-    greedy = proposal(told(observations, initial_trials=2, kappa=0.0), spec)["x"]
-    curious = proposal(told(observations, initial_trials=2, kappa=100.0), spec)["x"]
+    greedy = proposal(strategy_with(observations, initial_trials=2, kappa=0.0), spec)["x"]
+    curious = proposal(strategy_with(observations, initial_trials=2, kappa=100.0), spec)["x"]
     assert abs(greedy - 0.1) < 0.1
     assert curious > 0.8
 
@@ -84,41 +89,41 @@ def test_a_large_kappa_explores_and_none_exploits():
 # ---------------------------------------------------------------------- parallel workers
 
 
-def test_five_workers_get_five_different_regions():
-    """With what runs known, proposals are farther apart than without it."""
+def test_pending_trials_spread_the_proposals_of_parallel_workers():
+    """Proposals are farther apart with pending trials than without."""
     observations = search(RandomSearch(), NETWORK, 25, accuracy, seed=1)
-    strategy, known = told(observations), [values for values, _ in observations]
+    strategy, tried = strategy_with(observations), [values for values, _ in observations]
 
     def spread(aware):
         batch = []
         for _ in range(5):
             running = batch if aware else []
-            batch.append(proposal(strategy, NETWORK, 0, [*known, *batch], running))
+            batch.append(proposal(strategy, NETWORK, 0, [*tried, *batch], running))
         encoding = encoding_of(NETWORK)
         points, _ = embed(encoding, encoding.encode_many(batch))
         gaps = squared_distances(points, points)[np.triu_indices(5, 1)]
         assert gaps.min() > 0.0
         return batch, gaps.mean()
 
-    aware, apart = spread(True)
-    unaware, together = spread(False)
+    aware, mean_aware = spread(True)
+    unaware, mean_unaware = spread(False)
     assert aware[0] == unaware[0]
     assert aware[1:] != unaware[1:]
-    assert apart > together
+    assert mean_aware > mean_unaware
 
 
-def test_running_trials_count_as_started():
-    strategy = told([({"x": 0.5}, 1.0)], initial_trials=4)
+def test_running_trials_count_towards_the_initial_trials():
+    strategy = strategy_with([({"x": 0.5}, 1.0)], initial_trials=4)
     spec = SearchSpec((Decision("x", Real(0.0, 1.0)),))
     random = RandomSearch()
     for running, equal in ((2, True), (3, False)):
         pending = [{"x": 0.1 * number} for number in range(running)]
-        both = [proposal(one, spec, pending=pending) for one in (strategy, random)]
-        assert (both[0] == both[1]) == equal
+        proposals = [proposal(searcher, spec, pending=pending) for searcher in (strategy, random)]
+        assert (proposals[0] == proposals[1]) == equal
 
 
-def test_batches_hardly_cost_anything():
-    """Eight workers at a time reach what random search does not, in the same trials."""
+def test_batches_of_eight_beat_random_search():
+    """Batches of eight reach better scores than as many random trials."""
     few = [best(search(RandomSearch(), NETWORK, 48, accuracy, seed)) for seed in range(6)]
     batches = [
         best(search(SurrogateSearch(), NETWORK, 48, accuracy, seed, batch=8)) for seed in range(6)
@@ -127,11 +132,11 @@ def test_batches_hardly_cost_anything():
     assert np.mean(batches) > np.mean(few) + 3.0 * error
 
 
-# ---------------------------------------------------------------------- what it learns from
+# ---------------------------------------------------------------------- observations
 
 
-def test_it_stays_away_from_what_fails():
-    """One optimizer of three always fails: a third of random trials does."""
+def test_configurations_that_fail_are_avoided():
+    """One optimizer of three always fails, and so does a third of random trials."""
 
     def score(values):
         return None if values["optimizer"] == "adam" else accuracy(values)
@@ -144,12 +149,12 @@ def test_it_stays_away_from_what_fails():
     assert np.mean(failed) < 0.1
 
 
-def test_it_finds_what_constraints_allow_by_how_much_they_are_broken():
-    """One in 59,049 is allowed: ten decisions, each of which adds to the violation."""
+def test_violations_guide_the_search_to_the_feasible_configuration():
+    """One in 59,049 is feasible: each of ten decisions adds to the violation."""
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
     strategy, rng, tried = SurrogateSearch(), np.random.default_rng(0), set()
     for number in range(120):
-        values = strategy.ask(spec, rng, tried=lambda v: spec.key(v) in tried, pending={})
+        values = strategy.ask(spec, rng, tried=lambda v: spec.key(v) in tried, pending={}).values
         tried.add(spec.key(values))
         violation = float(sum(values.values()))
         if violation == 0.0:
@@ -158,53 +163,60 @@ def test_it_finds_what_constraints_allow_by_how_much_they_are_broken():
     pytest.fail("no feasible configuration in 120 proposals")
 
 
-def test_a_search_in_which_everything_fails_goes_on():
+def test_a_search_continues_when_every_trial_fails():
     history = search(SurrogateSearch(initial_trials=3), NETWORK, 25, lambda values: None, seed=0)
     assert len(history) == 25
 
 
-def test_the_latest_observation_of_a_configuration_counts():
+def test_the_latest_score_of_a_configuration_replaces_earlier_ones():
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2, 3))) for i in range(4)))
     rng = np.random.default_rng(0)
-    many = [spec.sample(rng) for _ in range(12)]
-    first = [(values, -float(sum(values.values()))) for values in many]
-    latest = [(values, float(sum(values.values()))) for values in many]
-    twice, once = told(first + latest, initial_trials=2), told(latest, initial_trials=2)
+    configurations = [spec.sample(rng) for _ in range(12)]
+    first = [(values, -float(sum(values.values()))) for values in configurations]
+    latest = [(values, float(sum(values.values()))) for values in configurations]
+    twice, once = (
+        strategy_with(first + latest, initial_trials=2),
+        strategy_with(latest, initial_trials=2),
+    )
     tried = [values for values, _ in latest]
-    proposals = [proposal(one, spec, 0, tried) for one in (twice, once, told(first))]
+    proposals = [
+        proposal(strategy, spec, 0, tried) for strategy in (twice, once, strategy_with(first))
+    ]
     assert sum(proposals[0].values()) >= 10 > 2 >= sum(proposals[2].values())
-    codes = [encoding_of(spec).encode(one) for one in proposals[:2]]
-    # Not always equal: the hyperparameters are fitted to a part of the observations.
+    codes = [encoding_of(spec).encode(values) for values in proposals[:2]]
+    # They may differ: the hyperparameters are fitted to a part of the observations.
     assert (codes[0] != codes[1]).sum() <= 1
 
 
-def test_a_latest_observation_that_failed_counts_as_well():
+def test_a_later_failure_of_a_configuration_replaces_its_score():
     spec = SearchSpec((Decision("x", Real(0.0, 1.0)),))
     good = [({"x": x}, 1.0 - abs(x - 0.8)) for x in np.linspace(0.05, 0.95, 10)]
-    spoilt = [*good, *(({"x": one["x"]}, None) for one, _ in good if one["x"] > 0.5)]
-    assert abs(proposal(told(good, kappa=0.0), spec)["x"] - 0.8) < 0.1
-    assert proposal(told(spoilt, kappa=0.0), spec)["x"] < 0.6
+    spoilt = [*good, *(({"x": values["x"]}, None) for values, _ in good if values["x"] > 0.5)]
+    assert abs(proposal(strategy_with(good, kappa=0.0), spec)["x"] - 0.8) < 0.1
+    assert proposal(strategy_with(spoilt, kappa=0.0), spec)["x"] < 0.6
 
 
-def test_trials_from_elsewhere_replace_random_ones():
+def test_warm_start_trials_replace_random_initial_trials():
     """The first proposals are better than three of four random ones."""
     earlier = search(RandomSearch(), NETWORK, 30, accuracy, seed=5)
     quartile = np.quantile([score for _, score in earlier], 0.75)
     tried = [values for values, _ in earlier]
-    scores = [accuracy(proposal(told(earlier), NETWORK, seed, tried)) for seed in range(8)]
-    # By chance, all eight with probability 0.25^8.
+    scores = [
+        accuracy(proposal(strategy_with(earlier), NETWORK, seed, tried)) for seed in range(8)
+    ]
+    # The probability of this by chance is 0.25^8.
     assert min(scores) > quartile
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_late_decisions_are_searched_and_old_trials_had_their_default(seed):
+def test_added_decisions_are_searched_and_default_in_earlier_trials(seed):
     early = SearchSpec(NETWORK.decisions[:3])
     late = Decision("late", Integer(1, 5), default=2)
     child = Decision("child", Categorical(("a", "b")), (Condition("late", (4, 5)),), default="a")
     rng = np.random.default_rng(seed)
     observations = [(early.sample(rng), 2.0) for _ in range(12)]
     grown = SearchSpec((*early.decisions, late, child))
-    strategy, proposed = told(observations), []
+    strategy, proposed = strategy_with(observations), []
     for number in range(30):
         values = proposal(strategy, grown, 100 * seed + number, proposed)
         grown.validate(values)
@@ -212,16 +224,16 @@ def test_late_decisions_are_searched_and_old_trials_had_their_default(seed):
         score = float(values["late"]) + 2.0 * (values.get("child") == "b")
         strategy.tell(f"late{number}", values, (score,))
     # The best pair of values; at random one trial in ten has it.
-    found = [values["late"] == 5 and values.get("child") == "b" for values in proposed]
-    assert any(found[:15])
-    assert sum(found) >= 15
+    optimal = [values["late"] == 5 and values.get("child") == "b" for values in proposed]
+    assert any(optimal[:15])
+    assert sum(optimal) >= 15
 
 
-def test_a_space_that_grows_in_the_middle_is_no_different_after_a_reload():
+def test_a_search_resumed_before_its_space_grows_makes_the_same_proposals():
     early = SearchSpec(NETWORK.decisions[:3])
     grown = SearchSpec((*early.decisions, Decision("late", Integer(1, 5), default=2)))
     observations = search(RandomSearch(), early, 15, lambda values: -values["rate"], seed=0)
-    straight = told(observations)
+    straight = strategy_with(observations)
     tried = [values for values, _ in observations]
     proposal(straight, early, 0, tried)
     history = [Observation(str(n), v, (s,)) for n, (v, s) in enumerate(observations)]
@@ -230,10 +242,10 @@ def test_a_space_that_grows_in_the_middle_is_no_different_after_a_reload():
     assert proposal(straight, grown, 1, tried) == proposal(reloaded, grown, 1, tried)
 
 
-def test_telling_twice_and_taking_over_a_state():
+def test_repeated_tells_have_no_effect_and_set_state_replaces_observations():
     observations = search(RandomSearch(), NETWORK, 12, accuracy, seed=0)
     tried = [values for values, _ in observations]
-    strategy = told(observations)
+    strategy = strategy_with(observations)
     expected = proposal(strategy, NETWORK, 0, tried)
     strategy.tell("3", tried[3], (1e9,))
     assert proposal(strategy, NETWORK, 0, tried) == expected
@@ -244,7 +256,7 @@ def test_telling_twice_and_taking_over_a_state():
     assert proposal(strategy, NETWORK, 0, tried) == expected
 
 
-def test_reloads_change_nothing_with_workers_failures_and_repeats():
+def test_a_resumed_search_with_workers_failures_and_repeats_makes_the_same_proposals():
     """A fresh strategy before each proposal, with three trials running."""
     scored = {}
 
@@ -257,32 +269,32 @@ def test_reloads_change_nothing_with_workers_failures_and_repeats():
                 strategy.set_state({}, history)
             values = strategy.ask(
                 NETWORK, rng, tried=lambda v: NETWORK.key(v) in tried, pending=running
-            )
+            ).values
             tried.add(NETWORK.key(values))
             proposed.append(values)
             running[str(number)] = values
             if len(running) == 3:
                 first = min(running, key=int)
-                one = running.pop(first)
-                score = None if one["optimizer"] == "rms" else accuracy(one)
+                configuration = running.pop(first)
+                score = None if configuration["optimizer"] == "rms" else accuracy(configuration)
                 scored[first] = score
-                results = [(first, one, score)]
+                results = [(first, configuration, score)]
                 if number % 7 == 0 and score is not None:
-                    results.append((f"{first}-again", one, score + 1.0))
-                for trial_id, its, result in results:
-                    told_score = None if result is None else (result,)
-                    strategy.tell(trial_id, its, told_score)
-                    history.append(Observation(trial_id, its, told_score))
+                    results.append((f"{first}-again", configuration, score + 1.0))
+                for trial_id, its_values, result in results:
+                    scores = None if result is None else (result,)
+                    strategy.tell(trial_id, its_values, scores)
+                    history.append(Observation(trial_id, its_values, scores))
         return proposed
 
     assert run(reload=True) == run(reload=False)
     assert None in scored.values()
 
 
-# ---------------------------------------------------------------------- edges
+# ---------------------------------------------------------------------- edge cases
 
 
-def test_an_exhausted_space_ends_and_a_constant_one_at_once():
+def test_ask_returns_none_once_the_space_is_exhausted():
     small = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(3)))
     history = search(
         SurrogateSearch(initial_trials=4), small, 40, lambda v: float(sum(v.values())), 0
@@ -293,43 +305,43 @@ def test_an_exhausted_space_ends_and_a_constant_one_at_once():
     assert len(search(strategy, constant, 5, lambda values: 1.0, seed=0)) == 1
 
 
-def test_configurations_that_were_tried_but_neither_run_nor_ended_are_not_proposed():
-    """A trial that died with its worker, or one refused for its cost before it ran."""
+def test_tried_configurations_without_a_result_are_not_proposed_again():
+    """Trials that were lost with their worker, or rejected for their cost before training."""
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1))) for i in range(3)))
-    strategy = told([({"d0": 0, "d1": 0, "d2": 0}, 0.0)], initial_trials=1)
+    strategy = strategy_with([({"d0": 0, "d1": 0, "d2": 0}, 0.0)], initial_trials=1)
     lost = [{"d0": 1, "d1": b, "d2": c} for b in (0, 1) for c in (0, 1)]
     tried = [{"d0": 0, "d1": 0, "d2": 0}, *lost]
     for seed in range(5):
         assert proposal(strategy, spec, seed, tried)["d0"] == 0
 
 
-def test_scores_that_say_nothing():
+def test_constant_and_nan_scores_do_not_stop_the_search():
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(5)))
     for score in (lambda values: 0.1, lambda values: float("nan")):
         history = search(SurrogateSearch(initial_trials=3), spec, 30, score, seed=0)
         assert len(history) == 30
 
 
-def test_more_trials_than_the_model_keeps():
+def test_the_search_improves_with_more_trials_than_the_model_is_fitted_to():
     """700 random trials, of which the model keeps 512: a proposal still beats them all."""
     spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
     observations = search(RandomSearch(), spec, 700, lambda v: float(sum(v.values())), seed=0)
-    values = proposal(told(observations), spec, 0, [one for one, _ in observations])
+    values = proposal(strategy_with(observations), spec, 0, [tried for tried, _ in observations])
     assert sum(values.values()) >= best(observations)
 
 
-def test_what_a_limited_model_keeps():
+def test_most_informative_keeps_the_best_and_the_latest_trials():
     scores = np.random.default_rng(0).permutation(100).astype(float)
-    kept = most_telling(scores, 20)
-    assert len(kept) == 20 and (np.diff(kept) > 0).all()
-    assert set(np.argsort(-scores)[:10]) <= set(kept)
-    others = [n for n in range(100) if n not in set(np.argsort(-scores)[:10])]
-    assert set(others[-10:]) <= set(kept)
-    assert most_telling(scores, 100).tolist() == list(range(100))
+    chosen = most_informative(scores, 20)
+    assert len(chosen) == 20 and (np.diff(chosen) > 0).all()
+    assert set(np.argsort(-scores)[:10]) <= set(chosen)
+    remaining = [n for n in range(100) if n not in set(np.argsort(-scores)[:10])]
+    assert set(remaining[-10:]) <= set(chosen)
+    assert most_informative(scores, 100).tolist() == list(range(100))
 
 
 @pytest.mark.parametrize("count", [1, 9, 10, 19, 20, 55, 300, 3000])
-def test_a_fit_is_never_older_than_a_tenth(count):
+def test_hyperparameters_are_refitted_after_ten_percent_more_trials(count):
     assert 0.9 * count <= fitted_at(count) <= count
     assert fitted_at(fitted_at(count)) == fitted_at(count)
 
@@ -344,11 +356,11 @@ def test_default_initial_trials(trials, expected):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"initial_trials": 0}, "`initial_trials` needs at least 1; received 0"),
-        ({"kappa": -0.1}, "`kappa` needs .* received -0.1"),
-        ({"kappa": float("nan")}, "`kappa` needs .* received nan"),
+        ({"initial_trials": 0}, "`initial_trials` must be at least 1; got 0"),
+        ({"kappa": -0.1}, "`kappa` must be .* got -0.1"),
+        ({"kappa": float("nan")}, "`kappa` must be .* got nan"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused(options, message):
+def test_invalid_arguments_are_rejected(options, message):
     with pytest.raises(StrategyError, match=message):
         SurrogateSearch(**options)

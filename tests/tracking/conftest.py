@@ -1,17 +1,16 @@
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from keras_nas_plugin.tracking import DatasetInfo, MLflowTracker, SearchInfo, TrialRecord
+from tests import stores
 
 START = 1_700_000_000_000
 
 
 @pytest.fixture
 def make_search(tmp_path):
-    """A search with everything that a tracker shows; keyword arguments replace fields."""
+    """Builds a search with all fields that a tracker logs; keyword arguments replace fields."""
 
     def make(**changes):
         fields = {
@@ -51,7 +50,7 @@ def make_search(tmp_path):
 
 @pytest.fixture
 def make_record():
-    """The record of trial ``number``; keyword arguments replace fields."""
+    """Builds the record of trial ``number``; keyword arguments replace fields."""
 
     def make(number, **changes):
         status = changes.get("status", "FINISHED")
@@ -81,26 +80,21 @@ def make_record():
 
 
 @pytest.fixture(scope="session")
-def empty_database(tmp_path_factory):
+def empty_database():
     """An SQLite file with MLflow's tables, which take seconds to create."""
-    from keras_nas_plugin.tracking.connection import connect
-
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    connect(f"sqlite:///{path}")
-    return path
+    return stores.empty_database()
 
 
 @pytest.fixture
 def database(tmp_path, monkeypatch, empty_database):
-    """URI of a fresh SQLite store; artifacts land beside it."""
+    """URI of a new SQLite store; artifacts are written beside it."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return stores.new_database(tmp_path)
 
 
 @pytest.fixture
 def track(make_search):
-    """Tell a new tracker of trials that start and end; returns the tracker."""
+    """Reports the start and end of trials to a new tracker, and returns the tracker."""
 
     def run(uri, records, *, earlier=(), status="FINISHED", search=None, paced=False, **arguments):
         tracker = MLflowTracker("digits", tracking_uri=uri, **arguments)
@@ -119,7 +113,7 @@ def track(make_search):
 
 
 class Store:
-    """What a test reads back, through a client of its own."""
+    """Reads a store with MLflow's client."""
 
     def __init__(self, uri):
         from mlflow import MlflowClient

@@ -1,4 +1,4 @@
-"""A stock tuner, tracked, in a process that kills itself when it is told to."""
+"""A stock tuner, tracked, in a process that kills itself at a given point."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+import tensorflow as tf
 
 from keras_nas_plugin import track
 
@@ -51,7 +52,7 @@ def search(*, kind: str, store: str, epoch: int | None = None, ended: int | None
     """Search in the working directory.
 
     Args:
-        kind: Which tuner.
+        kind: Key of the tuner in `TUNERS`.
         store: MLflow's database.
         epoch: The process is killed at the end of this one.
         ended: The process is killed when this many trials are logged, before KerasTuner knows
@@ -72,7 +73,12 @@ def search(*, kind: str, store: str, epoch: int | None = None, ended: int | None
     tuner.oracle.end_trial = end
     x = np.random.default_rng(0).random((24, 4), dtype="float32")
     y = (x[:, 0] > 0.5).astype("int32")
-    data = {"x": x[:16], "y": y[:16], "validation_data": (x[16:], y[16:])}
+    # Keras traces several functions per `fit` of arrays, which takes longer than training.
+    training, validation = (
+        tf.data.Dataset.from_tensor_slices((x[rows], y[rows])).batch(16)
+        for rows in (slice(16), slice(16, None))
+    )
+    data = {"x": training, "validation_data": validation}
     tuner.search(**data, epochs=2, callbacks=[Killing(epoch)], verbose=0)
     trials = {
         trial_id: [trial.score, trial.hyperparameters.values.get("tuner/epochs", 0)]

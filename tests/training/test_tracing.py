@@ -1,10 +1,11 @@
-"""Creating variables before `fit` spares a trace and changes no result."""
+"""Creating variables before `fit` saves one trace and does not change results."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.tracing import create_variables
 
 RNG = np.random.default_rng(0)
@@ -37,34 +38,34 @@ def make(metrics=("accuracy",), **options):
 
 
 def test_the_train_step_is_traced_once_instead_of_twice():
-    plain, twice = make()
+    plain, plain_counter = make()
     plain.fit(X, Y, verbose=0)
-    prepared, once = make()
-    assert create_variables(prepared, (X, Y))
+    prepared, prepared_counter = make()
+    assert create_variables(prepared, FitArguments.bind((X, Y), {}))
     prepared.fit(X, Y, verbose=0)
-    assert (once.traces, twice.traces) == (1, 2)
+    assert (prepared_counter.traces, plain_counter.traces) == (1, 2)
 
 
 @pytest.mark.parametrize("metrics", [("accuracy",), (), ("accuracy", keras.metrics.AUC)])
-def test_histories_are_equal_to_the_bit(metrics):
+def test_histories_are_identical_with_and_without_created_variables(metrics):
     one_hot = np.eye(3, dtype="float32")[Y]
 
     def train(prepare):
         built = [metric(name="auc") if isinstance(metric, type) else metric for metric in metrics]
         model, _ = make(built, loss="categorical_crossentropy")
         if prepare:
-            assert create_variables(model, (), {"x": X, "y": one_hot})
+            assert create_variables(model, FitArguments.bind((), {"x": X, "y": one_hot}))
         fit = {"epochs": 3, "validation_split": 0.25, "shuffle": False, "verbose": 0}
         return model.fit(X, one_hot, **fit).history
 
     assert train(prepare=True) == train(prepare=False)
 
 
-def test_tf_data_and_regression():
+def test_variables_are_created_for_tf_data_and_regression():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile("adam", "mse", metrics=["mae"])
     data = tf.data.Dataset.from_tensor_slices((X, X[:, :1])).batch(16)
-    assert create_variables(model, (data,))
+    assert create_variables(model, FitArguments.bind((data,), {}))
     assert "mae" in model.fit(data, verbose=0).history
 
 
@@ -102,8 +103,8 @@ def distributed():
 
 
 @pytest.mark.parametrize("build", [unbuilt, eager, own_step, two_outputs, distributed])
-def test_models_that_are_left_as_they_are(build):
+def test_unsupported_models_are_left_unchanged_and_train(build):
     model = build()
-    assert not create_variables(model, (X, Y))
+    assert not create_variables(model, FitArguments.bind((X, Y), {}))
     targets = [X[:, :1], X[:, :1]] if build is two_outputs else Y
     assert np.isfinite(model.fit(X, targets, verbose=0).history["loss"]).all()

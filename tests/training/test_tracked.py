@@ -1,4 +1,4 @@
-"""KerasTuner's own tuners, tracked without being replaced."""
+"""`track` logs the searches of KerasTuner's own tuners."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from keras_nas_plugin import NASTuner, RandomOracle, track
-from keras_nas_plugin.errors import TrackingError
-from keras_nas_plugin.tracking.records import SearchInfo, load_records
+from keras_nas_plugin.errors import NASError, TrackingError
+from keras_nas_plugin.records.search import SearchInfo
+from keras_nas_plugin.records.trial import load_records
 from tests.integration import forkserver
 
 
@@ -39,13 +40,15 @@ def uri(tmp_path):
 
 @pytest.fixture
 def runs(uri):
-    """Runs of a kind, by trial."""
+    """Reads the runs of a kind, by trial id."""
 
     def read(kind="trial"):
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name("keras-nas")
-        found = client.search_runs([experiment.experiment_id], f"tags.`nas.kind` = '{kind}'")
-        return {run.data.tags.get("nas.trial_id"): run for run in found}
+        logged = client.search_runs([experiment.experiment_id], f"tags.`nas.kind` = '{kind}'")
+        by_trial = {run.data.tags.get("nas.trial_id"): run for run in logged}
+        assert len(by_trial) == len(logged), "a trial or the search has several runs"
+        return by_trial
 
     return read
 
@@ -59,20 +62,20 @@ def random_search(folder, hypermodel=build, **options):
     )
 
 
-def test_a_stock_search_is_logged_as_one_of_ours(tmp_path, data, uri, runs):
+def test_a_stock_search_is_logged_as_nas_tuner_logs(tmp_path, data, uri, runs):
     tuner = random_search(tmp_path, executions_per_trial=2)
     assert track(tuner, tracking_uri=uri, tags={"team": "vision"}) is tuner
     tuner.search(**data, epochs=2, verbose=0)
-    found = runs()
-    assert found.keys() == tuner.oracle.trials.keys() and len(found) == 3
-    for trial_id, run in found.items():
+    logged = runs()
+    assert logged.keys() == tuner.oracle.trials.keys() and len(logged) == 3
+    for trial_id, run in logged.items():
         trial = tuner.oracle.trials[trial_id]
         assert run.info.status == "FINISHED" and run.data.tags["team"] == "vision"
         assert run.data.params["units"] == str(trial.hyperparameters.get("units"))
         assert run.data.metrics["objective/val_loss"] == pytest.approx(trial.score)
         assert run.data.metrics["cost/parameters"] == 7 * int(run.data.params["units"]) + 2
         assert {
-            "val_accuracy",
+            "by_epoch/val_accuracy",
             "execution_2/loss",
             "cost/train_seconds",
         } <= run.data.metrics.keys()
@@ -89,11 +92,11 @@ def test_a_stock_search_is_logged_as_one_of_ours(tmp_path, data, uri, runs):
     assert SearchInfo.load(tuner.project_dir).objective == "val_loss"
     names = {item.path for item in mlflow.MlflowClient(uri).list_artifacts(parent.info.run_id)}
     assert "report.html" in names
-    # What stock tools do with the tuner works as before.
+    # The tuner's own methods work as before.
     assert tuner.get_best_models()[0].count_params() > 0
 
 
-def test_a_search_that_goes_on_keeps_its_runs(tmp_path, data, uri, runs):
+def test_a_resumed_search_keeps_its_runs(tmp_path, data, uri, runs):
     first = track(random_search(tmp_path, max_trials=2), tracking_uri=uri)
     first.search(**data, verbose=0)
     before = {trial_id: run.info.run_id for trial_id, run in runs().items()}
@@ -104,7 +107,23 @@ def test_a_search_that_goes_on_keeps_its_runs(tmp_path, data, uri, runs):
     assert len(runs("search")) == 1
 
 
-def test_failures_are_runs_too(tmp_path, data, uri, runs):
+def test_other_epochs_of_a_resumed_search_are_reported_or_refused(tmp_path, data, uri, caplog):
+    def search(epochs, **options):
+        tuner = random_search(tmp_path, max_trials=2)
+        track(tuner, tracking_uri=uri, **options)
+        tuner.search(**data, epochs=epochs, verbose=0)
+        return tuner
+
+    search(1)
+    with pytest.raises(NASError, match=r"epochs \(1 -> 2\)"):
+        search(2, on_change="error")
+    search(2)
+    assert "resumes with different epochs (1 -> 2)" in caplog.text
+    with pytest.raises(NASError, match="`on_change` must be one of"):
+        search(2, on_change="stop")
+
+
+def test_failed_trials_are_logged_as_runs(tmp_path, data, uri, runs):
     def fragile(hp):
         hp.Fixed("broken", 5)
         return build(hp)
@@ -124,42 +143,43 @@ def test_failures_are_runs_too(tmp_path, data, uri, runs):
     assert failed.data.tags["nas.error"] == "ValueError: no such number of units"
 
 
-def test_hyperband_is_tracked_with_its_rungs(tmp_path, data, uri, runs):
+def test_hyperband_is_tracked_with_its_rounds(tmp_path, data, uri, runs):
     tuner = keras_tuner.Hyperband(
         build, "val_loss", max_epochs=2, factor=2, seed=0, directory=tmp_path, project_name="stock"
     )
     track(tuner, tracking_uri=uri).search(**data, verbose=0)
-    found = runs()
-    assert found.keys() == tuner.oracle.trials.keys()
-    assert {run.info.status for run in found.values()} == {"FINISHED"}
-    assert len({run.data.params["tuner/epochs"] for run in found.values()}) > 1
+    logged = runs()
+    assert logged.keys() == tuner.oracle.trials.keys()
+    assert {run.info.status for run in logged.values()} == {"FINISHED"}
+    assert len({run.data.params["tuner/epochs"] for run in logged.values()}) > 1
 
 
-def test_a_tuner_with_a_training_of_its_own(tmp_path, uri, runs):
+@pytest.mark.parametrize("returns", [True, False])
+def test_a_tuner_with_its_own_run_trial_is_tracked(tmp_path, uri, runs, returns):
     class Own(keras_tuner.Tuner):
-        def run_trial(self, trial, returns):
+        def run_trial(self, trial):
             loss = float(trial.hyperparameters.Float("x", 0.0, 1.0))
             if returns:
                 return {"loss": loss}
             self.oracle.update_trial(trial.trial_id, {"loss": loss})
             return None
 
-    for returns in (True, False):
-        oracle = keras_tuner.oracles.RandomSearchOracle(
-            keras_tuner.Objective("loss", "min"), max_trials=2, seed=0
-        )
-        tuner = Own(
-            oracle=oracle, directory=tmp_path, project_name=f"own{returns}", overwrite=True
-        )
-        track(tuner, tracking_uri=uri).search(returns)
-    scores = [run.data.metrics["objective/loss"] for run in runs().values()]
-    assert {run.info.status for run in runs().values()} == {"FINISHED"} and len(scores) == 2
-    assert len(runs("search")) == 1  # by no trial: both searches
+    oracle = keras_tuner.oracles.RandomSearchOracle(
+        keras_tuner.Objective("loss", "min"), max_trials=2, seed=0
+    )
+    tuner = Own(oracle=oracle, directory=tmp_path, project_name="own", overwrite=True)
+    track(tuner, tracking_uri=uri).search()
+    trials = runs()
+    assert sorted(trials) == sorted(oracle.trials)
+    for trial_id, run in trials.items():
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics["objective/loss"] == oracle.trials[trial_id].score
+    assert len(runs("search")) == 1
 
 
 class Automatic(keras_tuner.Tuner):
-    """Shaped as AutoKeras' tuner: its search has arguments of its own, learns the space when it
-    has the data, trains without `HyperModel.fit`, and trains the winner once more at the end.
+    """Has the structure of AutoKeras' tuner: its search has additional arguments, explores the
+    space once it has the data, trains without `HyperModel.fit`, and trains the best model again.
     """
 
     finished = False
@@ -185,7 +205,7 @@ class Automatic(keras_tuner.Tuner):
 
 
 class Model:
-    """Shaped as `autokeras.AutoModel`: holds a tuner and searches in `fit`."""
+    """Has the structure of `autokeras.AutoModel`: holds a tuner and searches in `fit`."""
 
     def __init__(self, tuner):
         self.tuner = tuner
@@ -194,35 +214,37 @@ class Model:
         return self.tuner.search(fit_on_val_data=True, verbose=0, **data)
 
 
-def test_a_tuner_shaped_as_that_of_autokeras(tmp_path, data, uri, runs):
+def test_a_tuner_with_the_structure_of_autokeras_is_tracked(tmp_path, data, uri, runs):
     oracle = keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=3, seed=1)
     own = Automatic(oracle=oracle, hypermodel=build, directory=tmp_path, project_name="auto")
     model = track(Model(own), tracking_uri=uri)
     assert isinstance(model, Model)
     assert set(model.fit(**data, epochs=2).history) == {"accuracy", "loss"}
-    found = runs()
-    assert found.keys() == own.oracle.trials.keys() and len(found) == 3  # not the last training
-    for run in found.values():
+    logged = runs()
+    assert (
+        logged.keys() == own.oracle.trials.keys() and len(logged) == 3
+    )  # without the final training
+    for run in logged.values():
         assert run.info.status == "FINISHED"
         assert run.data.metrics["cost/parameters"] == 7 * int(run.data.params["units"]) + 2
         assert run.data.metrics["cost/train_seconds"] > 0
     assert [part["name"] for part in SearchInfo.load(own.project_dir).space] == ["units", "broken"]
-    # Nothing more is searched, and nothing more is logged.
+    # A second `fit` neither searches nor logs anything.
     model.fit(**data, epochs=2)
     assert {t: run.info.run_id for t, run in runs().items()} == {
-        t: run.info.run_id for t, run in found.items()
+        t: run.info.run_id for t, run in logged.items()
     }
     assert runs("search")[None].info.status == "FINISHED"
 
 
-def test_what_cannot_be_tracked_says_so(tmp_path, uri):
-    with pytest.raises(TrackingError, match="`tuner` needs a KerasTuner tuner; received int"):
+def test_objects_that_cannot_be_tracked_are_errors(tmp_path, uri):
+    with pytest.raises(TrackingError, match="`tuner` must be a KerasTuner tuner; got int"):
         track(3)
-    with pytest.raises(TrackingError, match="received Model"):
+    with pytest.raises(TrackingError, match="got Model"):
         track(Model(3))
     tuner = track(random_search(tmp_path), tracking_uri=uri)
-    with pytest.raises(TrackingError, match="not tracked yet"):
+    with pytest.raises(TrackingError, match="must not be tracked yet"):
         track(tuner)
     own = NASTuner(build, oracle=RandomOracle("val_loss", 1), directory=tmp_path, project_name="o")
-    with pytest.raises(TrackingError, match="not tracked yet"):
+    with pytest.raises(TrackingError, match="must not be tracked yet"):
         track(own)

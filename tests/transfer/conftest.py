@@ -10,18 +10,18 @@ from tests.tracking.conftest import (  # noqa: F401
     make_record,
     make_search,
 )
-from tests.tracking.conftest import track as hurried  # noqa: F401
+from tests.tracking.conftest import track as track_quickly  # noqa: F401
 
 
 @pytest.fixture
-def track(hurried):  # noqa: F811
-    """Trials that take so long that each one's run opens before it ends."""
-    return functools.partial(hurried, paced=True)
+def track(track_quickly):  # noqa: F811
+    """`track` with trials so long that the run of each is opened before the trial ends."""
+    return functools.partial(track_quickly, paced=True)
 
 
 @pytest.fixture
 def project(tmp_path):
-    """Runs a search whose trials report what they are told; returns its folder.
+    """Runs a search whose trials report given metrics, and returns the search.
 
     A report is a mapping of metrics, several of them for several epochs, None for a crash
     or "running" for a trial that never ends.
@@ -48,5 +48,5 @@ def project(tmp_path):
 
 
 def scores(*values):
-    """One report of the objective alone per value."""
+    """One report per value, of the objective alone."""
     return [None if value is None else {SCORE: value} for value in values]

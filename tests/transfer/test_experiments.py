@@ -1,4 +1,4 @@
-"""Earlier trials from real MLflow stores, whoever logged them."""
+"""`earlier_trials` reads MLflow stores, with runs of this package and of other tools."""
 
 import logging
 import shutil
@@ -10,6 +10,7 @@ import pytest
 from keras_nas_plugin import Constraint, RandomOracle, earlier_trials
 from keras_nas_plugin.errors import TrackingError, WarmStartError
 from keras_nas_plugin.testing.driving import Search
+from keras_nas_plugin.tracking.mlflow import paging
 from keras_nas_plugin.transfer import experiments
 
 
@@ -30,9 +31,9 @@ def log(client):
     """Logs a run as any other tool would."""
 
     def run(params, metrics=None, *, status="FINISHED", experiment="digits", tags=None):
-        found = client.get_experiment_by_name(experiment)
-        where = found.experiment_id if found else client.create_experiment(experiment)
-        run_id = client.create_run(where, tags=tags).info.run_id
+        result = client.get_experiment_by_name(experiment)
+        experiment_id = result.experiment_id if result else client.create_experiment(experiment)
+        run_id = client.create_run(experiment_id, tags=tags).info.run_id
         for key, value in params.items():
             client.log_param(run_id, key, value)
         for key, values in (metrics or {}).items():
@@ -48,30 +49,32 @@ def log(client):
 # ------------------------------------------------------------------ searches of this package
 
 
-def test_values_and_scores_of_a_search(database, track, make_record, caplog):
+def test_values_and_scores_of_the_trials_of_a_search_are_read(
+    database, track, make_record, caplog
+):
     records = [make_record(0), make_record(1, status="FAILED"), make_record(2, status="KILLED")]
     track(database, [*records, make_record(3)])
     with caplog.at_level(logging.INFO, "keras_nas_plugin"):
-        earlier = read(database)
-    assert earlier == [
+        trials = read(database)
+    assert trials == [
         ({"depth": "1", "block": "normal"}, 0.5),
         ({"depth": "2", "block": "normal"}, None),
         ({"depth": "4", "block": "normal"}, 0.53),
     ]
-    assert earlier.objectives == [("val_accuracy", "max")]
+    assert trials.objectives == [("val_accuracy", "max")]
     assert caplog.messages[-1] == (
         "3 earlier trials (1 of them failed) with val_accuracy from MLflow's 'digits'; "
-        "1 unfinished and left out"
+        "1 unfinished and ignored"
     )
 
 
-def test_a_search_that_runs_gives_what_has_ended(database, track, make_record):
+def test_the_ended_trials_of_a_running_search_are_read(database, track, make_record):
     tracker = track(database, [make_record(0)], status=None)
     tracker.trial_started("01", {"depth": 2, "block": "normal"})
     assert [score for _, score in read(database)] == [0.5]
 
 
-def test_a_search_takes_them_by_name_and_domain(database, track, make_record, tmp_path):
+def test_a_search_matches_trials_by_name_and_domain(database, track, make_record, tmp_path):
     def space():
         hp = keras_tuner.HyperParameters()
         hp.Int("depth", 1, 3)
@@ -93,61 +96,61 @@ def test_a_search_takes_them_by_name_and_domain(database, track, make_record, tm
     assert report.dropped == {"'depth' outside its domain": 2}
 
 
-def test_metrics_count_at_the_best_epoch(database, track, make_record):
+def test_scores_are_metrics_of_the_best_epoch(database, track, make_record):
     curves = (({"loss": 1.0, "val_accuracy": 0.9}, {"loss": 0.25, "val_accuracy": 0.5}),)
     metrics = {"val_accuracy": 0.9, "loss": 1.0, "top-5 (%)": 50.0}
     track(database, [make_record(0, metrics=metrics, curves=curves, score=0.9)])
     assert [score for _, score in read(database, objective="loss")] == [1.0]
     assert [score for _, score in read(database, objective="top-5 (%)")] == [50.0]
-    earlier = read(database, objective=["val_accuracy", keras_tuner.Objective("loss", "min")])
-    assert [score for _, score in earlier] == [(0.9, 1.0)]
-    assert earlier.objectives == [("val_accuracy", "max"), ("loss", "min")]
+    trials = read(database, objective=["val_accuracy", keras_tuner.Objective("loss", "min")])
+    assert [score for _, score in trials] == [(0.9, 1.0)]
+    assert trials.objectives == [("val_accuracy", "max"), ("loss", "min")]
 
 
-def test_values_that_parameters_cannot_hold_come_from_their_artifact(
+def test_values_that_do_not_fit_into_parameters_are_read_from_the_artifact(
     database, track, make_record, make_search
 ):
     values = {"top-5 (%)": 3, "../lr": 0.1, "text": "v" * 7_000, "flag": True}
     space = tuple({"name": name, "type": "Choice", "values": [1]} for name in values)
     records = [make_record(0, values=values), make_record(1, values={"flag": False, "late": 2})]
     track(database, records, search=make_search(space=space))
-    # `late` was found while the search ran, and is a plain parameter.
+    # `late` was declared during the search, so it is read from the run's parameters.
     assert [values for values, _ in read(database)] == [values, {"flag": "False", "late": "2"}]
 
 
-def test_without_its_artifacts_a_run_still_has_its_parameters(
+def test_parameters_are_used_when_artifacts_are_missing(
     database, track, make_record, make_search, tmp_path
 ):
     records = [make_record(0, values={"top-5 (%)": 3, "depth": 2}), make_record(1)]
     track(database, records)
     assert [values for values, _ in read(database)][0] == {"top-5 (%)": 3, "depth": 2}
     shutil.rmtree(tmp_path / "mlruns")
-    found = [values for values, _ in read(database)]
-    assert found == [{"top-5 ___": "3", "depth": "2"}, {"depth": "2", "block": "normal"}]
+    result = [values for values, _ in read(database)]
+    assert result == [{"top-5 ___": "3", "depth": "2"}, {"depth": "2", "block": "normal"}]
 
 
-def test_artifacts_are_asked_for_only_where_they_are_needed(
+def test_artifacts_are_downloaded_only_when_needed(
     database, track, make_record, make_search, monkeypatch
 ):
-    asked = []
+    requests = []
     artifact = experiments._artifact
 
     def counting(client, run_id, name):
-        asked.append(name)
+        requests.append(name)
         return artifact(client, run_id, name)
 
     monkeypatch.setattr(experiments, "_artifact", counting)
-    late = {"depth": 1, "block": "normal", "late": 2}
+    extended = {"depth": 1, "block": "normal", "late": 2}
     track(database, [make_record(0), make_record(1), make_record(2)])
-    assert len(read(database)) == 3 and asked == ["search_space.json"]
-    del asked[:]
-    records = [make_record(number, values=late) for number in range(3, 6)]
+    assert len(read(database)) == 3 and requests == ["search_space.json"]
+    del requests[:]
+    records = [make_record(number, values=extended) for number in range(3, 6)]
     track(database, records, search=make_search(search_id="search-2"))
     assert len(read(database)) == 6
-    assert sorted(asked) == ["search_space.json"] * 2 + ["values.json"]
+    assert sorted(requests) == ["search_space.json"] * 2 + ["values.json"]
 
 
-def test_of_a_configuration_the_longest_training_counts(database, track, make_record):
+def test_the_longest_training_of_a_configuration_counts(database, track, make_record):
     def trained(number, epochs, score):
         values = {"depth": 1, "tuner/epochs": epochs, "tuner/round": number}
         return make_record(number, values=values, score=score)
@@ -159,29 +162,29 @@ def test_of_a_configuration_the_longest_training_counts(database, track, make_re
     ]
 
 
-def test_a_trial_that_broke_a_constraint_counts_as_failed(database, track, make_record):
+def test_a_trial_that_violates_a_constraint_counts_as_failed(database, track, make_record):
     metrics = [{"val_accuracy": 0.5, "size": 100.0}, {"val_accuracy": 0.9, "size": 200.0}]
     track(database, [make_record(n, metrics=m, score=0.5) for n, m in enumerate(metrics)])
-    earlier = read(database, constraints=[Constraint("size", max=100)])
-    assert [score for _, score in earlier] == [0.5, None]
+    trials = read(database, constraints=[Constraint("size", max=100)])
+    assert [score for _, score in trials] == [0.5, None]
 
 
-def test_searches_for_different_objectives_need_to_be_told_apart(
+def test_the_objective_is_required_when_searches_have_different_ones(
     database, track, make_record, make_search
 ):
-    other = make_search(search_id="search-2", objective="val_loss", direction="min")
+    second_search = make_search(search_id="search-2", objective="val_loss", direction="min")
     record = make_record(1, metrics={"val_loss": 0.25}, score=0.25)
     track(database, [make_record(0)])
-    track(database, [record], search=other)
-    with pytest.raises(WarmStartError, match=r"for val_accuracy \(max\) and val_loss \(min\)"):
+    track(database, [record], search=second_search)
+    with pytest.raises(WarmStartError, match=r"is val_accuracy \(max\) and val_loss \(min\)"):
         read(database)
     assert [score for _, score in read(database, objective="val_accuracy")] == [0.5]
-    earlier = read(database, objective="val_loss")
-    assert [score for _, score in earlier] == [0.25]
-    assert earlier.objectives == [("val_loss", "min")]
+    trials = read(database, objective="val_loss")
+    assert [score for _, score in trials] == [0.25]
+    assert trials.objectives == [("val_loss", "min")]
 
 
-def test_a_search_for_several_objectives_needs_their_names(
+def test_the_objectives_of_a_multi_objective_search_are_required(
     database, track, make_record, make_search
 ):
     metrics = {"val_accuracy": 0.5, "size": 30.0, "multi_objective": 29.5}
@@ -189,120 +192,120 @@ def test_a_search_for_several_objectives_needs_their_names(
     track(database, [make_record(0, metrics=metrics, score=29.5)], search=search)
     with pytest.raises(
         WarmStartError,
-        match="Metrics there: multi_objective, parameters, size, train_seconds, val_accuracy",
+        match="Its metrics: multi_objective, parameters, size, train_seconds, val_accuracy",
     ):
         read(database)
-    earlier = read(database, objective=["val_accuracy", "size"])
-    assert [score for _, score in earlier] == [(0.5, 30.0)]
+    trials = read(database, objective=["val_accuracy", "size"])
+    assert [score for _, score in trials] == [(0.5, 30.0)]
 
 
-def test_the_other_direction_is_refused(database, track, make_record):
+def test_an_objective_with_the_opposite_direction_is_rejected(database, track, make_record):
     track(database, [make_record(0)])
-    with pytest.raises(WarmStartError, match="with direction 'max', as MLflow's 'digits' searc"):
+    with pytest.raises(WarmStartError, match="must be 'max', as in MLflow's 'digits'; got 'min'"):
         read(database, objective=keras_tuner.Objective("val_accuracy", "min"))
 
 
 # ------------------------------------------------------------------ runs of other tools
 
 
-def test_runs_of_other_tools_are_trials(database, log, caplog):
+def test_runs_of_other_tools_are_read_as_trials(database, log, caplog):
     log({"depth": 3, "rate": 1e-3}, {"accuracy": [0.25, 0.75, 0.5]})
     log({"depth": 4}, status="FAILED")
     log({"depth": 5}, {"loss": 1.0})
     log({"depth": 6}, {"accuracy": 1.0}, status="RUNNING")
     log({"depth": 7}, {"accuracy": 1.0}, status="KILLED")
     log({"depth": 8}, {"accuracy": float("nan")})
-    log({}, {"accuracy": 0.9})  # a parent, or a report
+    log({}, {"accuracy": 0.9})  # a run without parameters, such as a parent run
     with caplog.at_level(logging.INFO, "keras_nas_plugin"):
-        earlier = read(database, objective="accuracy")
-    # Nobody knows their best epoch: the last value counts, as MLflow shows it.
-    assert earlier == [
+        trials = read(database, objective="accuracy")
+    # The best epoch of such runs is unknown: the last value counts, which MLflow shows.
+    assert trials == [
         ({"depth": "3", "rate": "0.001"}, 0.5),
         ({"depth": "4"}, None),
         ({"depth": "8"}, None),
     ]
-    assert earlier.objectives == [("accuracy", None)]
-    assert "2 unfinished and left out; 1 without the objective" in caplog.text
+    assert trials.objectives == [("accuracy", None)]
+    assert "2 unfinished and ignored; 1 without the objective" in caplog.text
 
 
-def test_without_an_objective_the_metrics_of_other_tools_are_listed(database, log):
+def test_the_error_without_an_objective_lists_the_metrics_of_other_tools(database, log):
     log({"depth": 3}, {"accuracy": 0.5, "loss": 1.0})
-    with pytest.raises(WarmStartError, match="for nothing that is known.*: accuracy, loss$"):
+    with pytest.raises(WarmStartError, match="is unknown; got None.*: accuracy, loss$"):
         read(database)
-    with pytest.raises(WarmStartError, match="received 'auc', and it has accuracy, loss"):
+    with pytest.raises(WarmStartError, match="which has accuracy, loss; got 'auc'"):
         read(database, objective="auc")
 
 
-def test_both_kinds_stand_side_by_side(database, log, track, make_record):
+def test_runs_of_searches_and_of_other_tools_are_read_together(database, log, track, make_record):
     track(database, [make_record(0)])
     log({"depth": 3}, {"val_accuracy": 0.25})
     for objective in (None, "val_accuracy"):
-        earlier = read(database, objective=objective)
-        assert [score for _, score in earlier] == [0.5, 0.25]
-        assert earlier.objectives == [("val_accuracy", "max")]
+        trials = read(database, objective=objective)
+        assert [score for _, score in trials] == [0.5, 0.25]
+        assert trials.objectives == [("val_accuracy", "max")]
 
 
-def test_all_pages_are_read_in_the_order_of_the_starts(database, log, monkeypatch):
-    monkeypatch.setattr(experiments, "_PAGE", 2)
+def test_all_pages_are_read_in_the_order_of_start_times(database, log, monkeypatch):
+    monkeypatch.setattr(paging, "_PAGE", 2)
     for number in range(5):
         log({"depth": number}, {"accuracy": number})
     assert [score for _, score in read(database, objective="accuracy")] == [0, 1, 2, 3, 4]
 
 
-def test_runs_in_the_trash_are_not_read(database, log, client):
+def test_deleted_runs_are_not_read(database, log, client):
     client.delete_run(log({"depth": 1}, {"accuracy": 1.0}))
     log({"depth": 2}, {"accuracy": 0.5})
     assert [score for _, score in read(database, objective="accuracy")] == [0.5]
 
 
-# ------------------------------------------------------------------ no trials at all
+# ------------------------------------------------------------------ no trials
 
 
-def test_an_experiment_that_does_not_exist_names_those_that_do(database, log):
+def test_the_error_for_a_missing_experiment_lists_existing_ones(database, log):
     log({"depth": 1}, experiment="fashion")
-    with pytest.raises(WarmStartError, match="received 'digits'. There: Default, fashion"):
+    with pytest.raises(WarmStartError, match="one of Default, fashion; got 'digits'"):
         read(database)
 
 
 def test_an_experiment_without_trials_is_an_error(database, log):
     log({}, {"accuracy": 1.0})
-    with pytest.raises(WarmStartError, match="runs with parameters; received 'digits'"):
+    with pytest.raises(WarmStartError, match="runs with parameters; got 'digits'"):
         read(database, objective="accuracy")
 
 
-def test_trials_that_still_run_give_nothing_with_a_warning(database, log, caplog):
+def test_running_trials_are_ignored_with_a_warning(database, log, caplog):
     log({"depth": 1}, status="RUNNING")
     assert read(database, objective="accuracy") == []
     assert caplog.records[-1].levelname == "WARNING"
 
 
-def test_a_store_that_is_not_there_is_not_made(tmp_path):
-    with pytest.raises(WarmStartError, match="`tracking_uri` needs a store that exists"):
+def test_a_missing_store_is_not_created(tmp_path):
+    with pytest.raises(WarmStartError, match="`tracking_uri` must be an existing store"):
         read(f"sqlite:///{tmp_path}/none.db")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_store_is_an_error(tmp_path):
+def test_a_file_that_is_not_a_store_is_an_error(tmp_path):
     (tmp_path / "text.db").write_text("no database" * 100)
-    with pytest.raises(TrackingError, match="`tracking_uri` needs"):
+    with pytest.raises(TrackingError, match="`tracking_uri` must be an MLflow server"):
         read(f"sqlite:///{tmp_path}/text.db")
 
 
-def test_a_server_that_does_not_answer_is_an_error_that_keeps_the_password(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(TrackingError, match="`tracking_uri` needs a server that") as raised:
+def test_the_error_for_an_unavailable_server_hides_the_password(tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    with pytest.raises(TrackingError, match="`tracking_uri` must be a server that") as raised:
         read(f"http://me:secret@127.0.0.1:{port}")
     assert "secret" not in str(raised.value)
 
 
-def test_a_store_that_fails_in_the_middle_is_named(database, log, monkeypatch):
+def test_the_error_names_a_store_that_fails_while_reading(database, log, monkeypatch):
     log({"depth": 1}, {"accuracy": 1.0})
 
     def fail(*_):
         raise OSError("connection reset")
 
-    monkeypatch.setattr(experiments, "_runs", fail)
+    monkeypatch.setattr(experiments, "iterate_runs", fail)
     with pytest.raises(TrackingError, match="store that can be read.*reset"):
         read(database)

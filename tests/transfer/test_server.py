@@ -1,4 +1,4 @@
-"""Earlier trials over the wire, from a real `mlflow server`."""
+"""`earlier_trials` reads from a real `mlflow server`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from keras_nas_plugin import earlier_trials
-from keras_nas_plugin.transfer import experiments
+from keras_nas_plugin.tracking.mlflow import paging
 from tests.servers import mlflow_server
 
 
@@ -19,12 +19,14 @@ def server(tmp_path_factory, empty_database):
         yield server
 
 
-def test_trials_and_artifacts_come_over_the_wire(server, track, make_record, monkeypatch, capfd):
-    monkeypatch.setattr(experiments, "_PAGE", 2)
+def test_trials_and_artifacts_are_read_from_a_server(
+    server, track, make_record, monkeypatch, capfd
+):
+    monkeypatch.setattr(paging, "_PAGE", 2)
     values = {"top-5 (%)": 3, "text": "v" * 7_000}
     records = [make_record(0), make_record(1, values=values), make_record(2, status="FAILED")]
     track(server.uri, records)
-    earlier = earlier_trials(experiment="digits", tracking_uri=server.uri)
-    assert [score for _, score in earlier] == [0.5, 0.51, None]
-    assert earlier[1][0] == values
+    trials = earlier_trials(experiment="digits", tracking_uri=server.uri)
+    assert [score for _, score in trials] == [0.5, 0.51, None]
+    assert trials[1][0] == values
     assert capfd.readouterr().out == ""

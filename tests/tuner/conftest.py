@@ -8,11 +8,11 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from keras_nas_plugin import NASTuner, RandomOracle, Tracker
-from keras_nas_plugin.tracking.records import FINISHED, load_records
+from keras_nas_plugin.records.trial import FINISHED, load_records
 
 
 class Witness(Tracker):
-    """Remembers everything that a tracker is told."""
+    """Records every event that a tracker is notified of."""
 
     def __init__(self):
         self.events = []
@@ -33,12 +33,12 @@ class Witness(Tracker):
     def search_ended(self, status):
         self.events.append(("search_ended", status))
 
-    def of(self, kind):
+    def events_of(self, kind):
         return [event[1:] for event in self.events if event[0] == kind]
 
     @property
     def records(self):
-        return [record for (record,) in self.of("trial_ended")]
+        return [record for (record,) in self.events_of("trial_ended")]
 
 
 def dense(hp, **options):
@@ -77,7 +77,7 @@ def data():
 
 @pytest.fixture
 def tune(tmp_path, data, witness):
-    """Runs a search; its tuner comes back. `fit` holds arguments of `search`."""
+    """Runs a search, and returns its tuner; `fit` holds arguments of `search`."""
 
     def run(hypermodel=dense, oracle=None, *, cls=NASTuner, fit=None, search=True, **options):
         oracle = oracle or RandomOracle("val_loss", max_trials=2, seed=0)

@@ -2,11 +2,13 @@
 
 from keras_nas_plugin import Constraint, RandomOracle
 
-MOST = 400
+MAX_PARAMETERS = 400
 
 
 class LimitedOracle(RandomOracle):
-    """Of the contract suite's models, those with five hidden units at most, and no linear one."""
+    """Allows models of the contract suite with at most five hidden units, and no linear model."""
 
     def __init__(self, *positional, **options):
-        super().__init__(*positional, constraints=[Constraint("params", max=MOST)], **options)
+        super().__init__(
+            *positional, constraints=[Constraint("params", max=MAX_PARAMETERS)], **options
+        )

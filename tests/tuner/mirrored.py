@@ -1,4 +1,4 @@
-"""A search over two virtual devices, which only a process of its own can have."""
+"""A search over two virtual devices, which must be set up in a new process."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from keras_nas_plugin import NASTuner, RandomOracle, Tracker
 
 
 class Environment(Tracker):
-    """Remembers what trials are trained on."""
+    """Records the environment of the search."""
 
     def search_started(self, search, records):
-        self.seen = {name: search.environment[name] for name in ("distribution", "devices")}
+        self.search_environment = {
+            name: search.environment[name] for name in ("distribution", "devices")
+        }
 
 
 def search() -> None:
-    """Search, and print what it came to as JSON."""
+    """Search, and print the results as JSON."""
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     replicas = []
@@ -43,7 +45,7 @@ def search() -> None:
     replicas.clear()  # exploring the space trains nothing
     tuner.search(x, y, validation_data=(x, y), epochs=1, batch_size=8, verbose=0)
     result = {
-        **environment.seen,
+        **environment.search_environment,
         "statuses": [trial.status for trial in tuner.oracle.trials.values()],
         "replicas": list(replicas),
     }

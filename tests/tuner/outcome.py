@@ -1,4 +1,4 @@
-"""How the trials of a search ended."""
+"""Statuses and best score of the trials of a search."""
 
 from __future__ import annotations
 

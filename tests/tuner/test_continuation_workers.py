@@ -6,7 +6,7 @@ import math
 from tests.contracts.clusters import run_forked
 
 
-def test_workers_go_on_with_each_others_trials(tmp_path):
+def test_workers_continue_the_trainings_of_other_workers(tmp_path):
     cluster = run_forked(
         "keras_nas_plugin.oracles:SuccessiveHalvingOracle", tmp_path, trials=6, epochs=3
     )

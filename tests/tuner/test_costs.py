@@ -1,4 +1,4 @@
-"""Searches under limits on what models cost, with real Keras models."""
+"""Searches with constraints on the costs of models, with real Keras models."""
 
 import gc
 import weakref
@@ -16,10 +16,12 @@ from keras_nas_plugin import (
 )
 from keras_nas_plugin.errors import CostError, InfeasibleError
 from keras_nas_plugin.evaluation import energy
-from keras_nas_plugin.tracking.records import SearchInfo, TrialRecord, load_refusals
+from keras_nas_plugin.records.ranking import rank_key
+from keras_nas_plugin.records.search import InfeasibleSummary, SearchInfo
+from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.training import costing
 
-MOST = 100
+MAX_PARAMETERS = 100
 ANALYTIC = {"parameters", "flops", "peak_memory_bytes"}
 
 
@@ -29,7 +31,7 @@ class Dense(keras_tuner.HyperModel):
     def __init__(self, units=64, *, inputs=True, broken=()):
         super().__init__()
         self.units, self.inputs, self.broken = units, inputs, broken
-        #: Parameters of all models that were trained, and weak references to all built.
+        #: Parameters of all trained models, and weak references to all built models.
         self.trained, self.built = [], []
         self.interrupted, self.scored = None, False
 
@@ -55,7 +57,7 @@ class Dense(keras_tuner.HyperModel):
             raise KeyboardInterrupt
         history = model.fit(*args, **kwargs)
         self.trained.append(model.count_params())
-        # A score that depends on nothing but the values, where searches are compared.
+        # A score that depends on the values alone, so that two searches can be compared.
         return {"val_loss": hp.get("units") * 37 % 11 / 11} if self.scored else history
 
 
@@ -64,7 +66,7 @@ def values_of(tuner):
 
 
 def limited(cls=RandomOracle, objective="val_loss", limits=None, **options):
-    limits = [Constraint("params", max=MOST)] if limits is None else limits
+    limits = [Constraint("params", max=MAX_PARAMETERS)] if limits is None else limits
     return cls(objective, **{"max_trials": 4, "seed": 1, "constraints": limits, **options})
 
 
@@ -81,24 +83,24 @@ def limited(cls=RandomOracle, objective="val_loss", limits=None, **options):
 def test_no_infeasible_model_is_trained_and_all_trials_are_used(tune, make, finished, tmp_path):
     hypermodel = Dense()
     tuner = tune(hypermodel, limited(make, max_trials=6))
-    assert len(hypermodel.trained) == 6 and max(hypermodel.trained) <= MOST
+    assert len(hypermodel.trained) == 6 and max(hypermodel.trained) <= MAX_PARAMETERS
     records = finished()
     assert [record.costs["parameters"] for record in records] == hypermodel.trained
-    # Every trial kept the limit, so that each may be the best.
+    # Every trial satisfies the constraint, so each may be the best.
     assert len(tuner.oracle.get_best_trials(6)) == 6
-    refused = load_refusals(tmp_path / "p")
-    assert refused.count == refused.by_constraint["params"] == tuner.oracle.refusals.count > 0
-    # Two builds explore the space and check it; each candidate takes one, each trial another.
+    refused = InfeasibleSummary.load(tmp_path / "p")
+    assert refused.count == refused.by_constraint["params"] == tuner.oracle.infeasible.count > 0
+    # Two builds explore and check the space; each candidate and each trial takes one more.
     assert len(hypermodel.built) <= refused.count + 2 * 6 + 2
 
 
-def test_a_small_feasible_region_is_found(tune):
+def test_a_feasible_region_of_one_size_is_found(tune):
     hypermodel = Dense(units=201)
     tune(hypermodel, limited(limits=[Constraint("params", max=16)], max_trials=1))
     assert hypermodel.trained == [16]
 
 
-def test_an_interrupted_search_goes_on_with_the_same_trials(tune):
+def test_an_interrupted_search_resumes_with_the_same_trials(tune):
     def oracle():
         return limited(RegularizedEvolutionOracle, population_size=3, max_trials=7)
 
@@ -121,10 +123,10 @@ def test_screening_keeps_no_model_alive(tune):
         tuner.oracle.screen(hyperparameters)
     gc.collect()
     assert len(hypermodel.built) > 60
-    assert sum(one() is not None for one in hypermodel.built) == 0
+    assert sum(reference() is not None for reference in hypermodel.built) == 0
 
 
-def test_every_trial_has_the_costs_that_are_read_off_a_model(tune, witness):
+def test_every_trial_has_the_analytic_costs(tune, witness):
     tune(Dense())
     for record in witness.records:
         units = record.values["units"]
@@ -134,31 +136,31 @@ def test_every_trial_has_the_costs_that_are_read_off_a_model(tune, witness):
         assert record.costs["peak_memory_bytes"] == 4 * (units + 4)
 
 
-def test_costs_are_objectives(tune):
+def test_a_cost_may_be_the_objective(tune):
     tuner = tune(Dense(), RandomOracle("flops", max_trials=3, seed=0), fit={"epochs": 3})
     scores = [tuner.oracle.trials[i].score for i in tuner.oracle.start_order]
     assert scores == [6 * values["units"] for values in values_of(tuner)]
     assert tuner.oracle.get_best_trials()[0].score == min(scores)
-    # No epoch is better than another by what the model costs: the last one counts.
-    assert {one.best_step for one in tuner.oracle.trials.values()} == {2}
+    # A cost is equal in all epochs, so the last epoch counts as the best.
+    assert {trial.best_step for trial in tuner.oracle.trials.values()} == {2}
     assert [model.count_params() for model in tuner.get_best_models()] == [min(scores) / 6 * 7 + 2]
 
 
-def test_costs_are_objectives_beside_what_training_reports(tune):
+def test_a_cost_and_a_training_metric_may_be_objectives(tune):
     objectives = [keras_tuner.Objective("parameters", "min"), "val_loss"]
     tuner = tune(Dense(), NSGA2Oracle(objectives, max_trials=4, seed=0), fit={"epochs": 3})
     for trial in tuner.oracle.trials.values():
         record = TrialRecord.load(tuner.get_trial_dir(trial.trial_id))
         losses = [epoch["val_loss"] for epoch in record.curves[0]]
-        # The loss alone says which epoch was best.
+        # The loss alone decides which epoch was best.
         assert record.metrics["val_loss"] == min(losses)
         assert trial.metrics.get_best_value("parameters") == record.costs["parameters"]
     front = tuner.oracle.pareto_front()
-    sizes = [one.metrics.get_best_value("parameters") for one in front]
+    sizes = [trial.metrics.get_best_value("parameters") for trial in front]
     assert sizes == sorted(sizes)
 
 
-def test_a_cost_is_an_objective_of_keras_tuners_own_oracles(tune):
+def test_a_cost_may_be_the_objective_of_a_stock_oracle(tune):
     objective = keras_tuner.Objective("parameters", "min")
     oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=3, seed=5)
     tuner = tune(Dense(), oracle)
@@ -168,7 +170,7 @@ def test_a_cost_is_an_objective_of_keras_tuners_own_oracles(tune):
     )
 
 
-def test_latency_is_measured_when_it_is_asked_for(tune, witness):
+def test_latency_is_measured_on_request(tune, witness):
     tune(Dense(), project_name="asked", measure=["latency"])
     tune(Dense(), RandomOracle("latency", max_trials=2), project_name="objective")
     assert [record.costs.keys() for record in witness.records] == [
@@ -177,41 +179,45 @@ def test_latency_is_measured_when_it_is_asked_for(tune, witness):
     assert all(record.costs["latency_ms"] > 0 for record in witness.records)
 
 
-def test_latency_is_measured_last_and_once(tune, monkeypatch, finished):
+def test_latency_is_measured_once_and_only_for_models_that_satisfy_the_other_constraints(
+    tune, monkeypatch, finished
+):
     measured = []
 
-    def measure(model, wanted):
+    def measure(model, names):
         measured.append(model.count_params())
-        return dict.fromkeys(wanted, measured[-1] / 10)
+        return dict.fromkeys(names, measured[-1] / 10)
 
     monkeypatch.setattr(costing, "measured_costs", measure)
     limits = [Constraint("latency", max=5.0), Constraint("flops", max=6 * 20)]
     hypermodel = Dense()
     tuner = tune(hypermodel, limited(limits=limits))
     assert max(measured) <= 7 * 20 + 2
-    assert [one for one in measured if one <= 50] == hypermodel.trained
+    assert [size for size in measured if size <= 50] == hypermodel.trained
     assert [record.costs["latency_ms"] for record in finished()] == [
-        one / 10 for one in hypermodel.trained
+        size / 10 for size in hypermodel.trained
     ]
-    counts = tuner.oracle.refusals.by_limit
+    counts = tuner.oracle.infeasible.by_constraint
     assert counts["latency"] == len(measured) - 4 and counts["flops"] > 0
 
 
-def test_energy_that_nobody_measures_is_called_an_estimate(tune, witness, monkeypatch, caplog):
+def test_energy_without_a_meter_is_estimated_and_cannot_be_constrained(
+    tune, witness, monkeypatch, caplog
+):
     monkeypatch.setattr(energy, "find_meter", lambda: None)
     tune(Dense(), measure=["energy"])
     names = {name for record in witness.records for name in record.costs}
     assert "energy_estimate_mj" in names and "energy_mj" not in names
     assert "an estimate, and no `energy_mj`" in caplog.text
-    with pytest.raises(CostError, match="`energy_mj` needs a machine that says"):
+    with pytest.raises(CostError, match="`energy_mj` must be measured on a machine"):
         tune(Dense(), limited(limits=[Constraint("energy", max=1.0)]), project_name="limit")
-    with pytest.raises(CostError, match="`measure` needs names among .* received 'weight'"):
+    with pytest.raises(CostError, match="`measure` must contain only .* got 'weight'"):
         tune(Dense(), measure=["weight"], project_name="unknown")
-    with pytest.raises(CostError, match="several names"):
+    with pytest.raises(CostError, match="`measure` must be a sequence of names"):
         tune(Dense(), measure="latency", project_name="text")
 
 
-def test_a_model_that_cannot_be_built_is_left_to_its_trial(tune, witness):
+def test_a_model_that_cannot_be_built_fails_in_its_trial(tune, witness):
     broken = range(2, 10)
     tuner = tune(
         Dense(units=20, broken=broken),
@@ -226,60 +232,60 @@ def test_a_model_that_cannot_be_built_is_left_to_its_trial(tune, witness):
 def test_a_model_without_an_input_is_built_on_the_data(tune):
     hypermodel = Dense(inputs=False)
     tuner = tune(hypermodel, limited())
-    assert max(hypermodel.trained) <= MOST and tuner.oracle.refusals.count > 0
+    assert max(hypermodel.trained) <= MAX_PARAMETERS and tuner.oracle.infeasible.count > 0
 
 
-def test_a_search_that_finds_nothing_feasible_says_so(tune, witness, tmp_path):
+def test_a_search_without_feasible_candidates_raises(tune, witness, tmp_path):
     limits = [Constraint("params", max=10)]
     with pytest.raises(InfeasibleError, match=r"^20 .* the nearest: params \d+ \(at most 10\)"):
         tune(Dense(), limited(limits=limits, max_consecutive_infeasible=20))
-    assert load_refusals(tmp_path / "p").by_constraint == {"params": 20}
-    assert witness.of("search_ended") == [("FAILED",)]
+    assert InfeasibleSummary.load(tmp_path / "p").by_constraint == {"params": 20}
+    assert witness.events_of("search_ended") == [("FAILED",)]
 
 
-def test_a_search_that_runs_dry_ends_with_what_it_has(tune, tmp_path, capsys):
+def test_a_search_ends_when_all_feasible_candidates_were_tried(tune, tmp_path, capsys):
     limits = [Constraint("params", max=16)]
     tuner = tune(Dense(units=5), limited(limits=limits, max_trials=40))
-    # Two units and any of ten twins.
+    # Two units, with any of the ten values of `twin`.
     assert len(tuner.oracle.trials) == 10
     assert tuner.stopped_by == "infeasible"
-    assert load_refusals(tmp_path / "p").reason == tuner.oracle.stop_reason
+    assert InfeasibleSummary.load(tmp_path / "p").reason == tuner.oracle.stop_reason
     tuner.results_summary(1)
     assert "30 candidates were infeasible and not trained (params 30)." in capsys.readouterr().out
     search = SearchInfo.load(tmp_path / "p")
     record = TrialRecord.load(tuner.get_trial_dir("00"))
-    assert not search.breaks(record) and search.standing(record) is not None
+    assert rank_key(search, record) is not None
 
 
 def test_the_budget_ends_a_search_that_screens(tune):
     limits = [Constraint("params", max=10)]
     oracle = limited(limits=limits, max_consecutive_infeasible=None)
     tuner = tune(Dense(units=10_000), oracle, budget=0.5)
-    assert tuner.stopped_by == "budget" and tuner.oracle.refusals.count > 0
+    assert tuner.stopped_by == "budget" and tuner.oracle.infeasible.count > 0
 
 
-def test_a_limit_on_what_training_reports_is_checked_after_it(tune):
-    limits = [Constraint("val_loss", max=1e-9), Constraint("params", max=MOST)]
+def test_a_constraint_on_a_training_metric_is_checked_after_training(tune):
+    limits = [Constraint("val_loss", max=1e-9), Constraint("params", max=MAX_PARAMETERS)]
     hypermodel = Dense()
     tuner = tune(hypermodel, limited(limits=limits, max_trials=3))
-    assert len(hypermodel.trained) == 3 and max(hypermodel.trained) <= MOST
+    assert len(hypermodel.trained) == 3 and max(hypermodel.trained) <= MAX_PARAMETERS
     assert tuner.oracle.get_best_trials(3) == []
 
 
-def test_another_screen_comes_after_that_of_costs(tune):
+def test_a_users_screen_runs_after_the_screen_of_costs(tune):
     oracle = limited()
-    asked = []
+    screened = []
 
     def odd(hp):
-        asked.append(hp.get("units"))
-        return costing.Screening(float(asked[-1] % 2), {"odd": 1.0}, {"odd": 1.0})
+        screened.append(hp.get("units"))
+        return costing.Screening(float(screened[-1] % 2), {"odd": 1.0}, {"odd": 1.0})
 
     oracle.set_screen(odd)
     hypermodel = Dense()
     tuner = tune(hypermodel, oracle)
-    assert max(asked) * 7 + 2 <= MOST
+    assert max(screened) * 7 + 2 <= MAX_PARAMETERS
     assert all(values["units"] % 2 == 0 for values in values_of(tuner))
     assert oracle.screened_metrics("0") == {"parameters": hypermodel.trained[0], "odd": 1.0}
-    # A second tuner with the same oracle does not ask twice.
+    # A second tuner with the same oracle does not add a second screen.
     tune(hypermodel, oracle, search=False)
-    assert oracle.screen.then is odd
+    assert oracle.screen.inner is odd

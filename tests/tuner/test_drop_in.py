@@ -1,4 +1,4 @@
-"""What worked with a KerasTuner tuner works here; each search trains real models."""
+"""`NASTuner` replaces a KerasTuner tuner; each search trains real models."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from keras_nas_plugin import RandomOracle, RegularizedEvolutionOracle
 from keras_nas_plugin.errors import NASError, SearchSpaceError, StateError
-from keras_nas_plugin.tracking.records import FAILED
+from keras_nas_plugin.records.trial import FAILED
 from tests.integration.forkserver import fork_server
 from tests.tuner.outcome import best_score, statuses
 
 # ---------------------------------------------------------------------- tuners and oracles
 
 
-def test_stock_tuner_takes_our_oracle(build, data, tmp_path):
+def test_a_stock_tuner_accepts_an_oracle_of_this_package(build, data, tmp_path):
     tuner = keras_tuner.Tuner(
         oracle=RegularizedEvolutionOracle("val_accuracy", max_trials=5, seed=0),
         hypermodel=build,
@@ -49,7 +49,7 @@ def test_stock_tuner_takes_our_oracle(build, data, tmp_path):
     ],
     ids=lambda oracle: type(oracle).__name__,
 )
-def test_our_tuner_takes_stock_oracles(tune, witness, oracle):
+def test_nas_tuner_accepts_stock_oracles(tune, witness, oracle):
     tuner = tune(oracle=oracle)
     assert statuses(tuner) == ["COMPLETED"] * 3
     scores = {record.trial_id: record.score for record in witness.records}
@@ -58,7 +58,7 @@ def test_our_tuner_takes_stock_oracles(tune, witness, oracle):
 
 
 class Keeper(keras.callbacks.Callback):
-    """Writes down with which weights and epochs each training starts."""
+    """Records the weights at the start and end of each training, and its epochs."""
 
     log: list = []
 
@@ -74,7 +74,7 @@ class Keeper(keras.callbacks.Callback):
         return Keeper()
 
 
-def test_hyperband_goes_on_with_the_weights_of_the_promoted_trial(tune, witness, data):
+def test_hyperband_continues_with_the_weights_of_the_promoted_trial(tune, witness, data):
     Keeper.log = []
     oracle = keras_tuner.oracles.HyperbandOracle("val_loss", max_epochs=3, factor=3, seed=2)
     tuner = tune(oracle=oracle, fit={"callbacks": [Keeper()]})
@@ -86,10 +86,10 @@ def test_hyperband_goes_on_with_the_weights_of_the_promoted_trial(tune, witness,
     ]
     assert promoted, "some trial was promoted"
     epochs = {}
-    for trial_id, epoch, _ in witness.of("epoch_ended"):
+    for trial_id, epoch, _ in witness.events_of("epoch_ended"):
         epochs.setdefault(trial_id, []).append(epoch)
-    order = [trial_id for trial_id, _ in witness.of("trial_started")]
-    for trial_id, values in witness.of("trial_started"):
+    order = [trial_id for trial_id, _ in witness.events_of("trial_started")]
+    for trial_id, values in witness.events_of("trial_started"):
         expected = range(values["tuner/initial_epoch"], values["tuner/epochs"])
         assert epochs[trial_id] == list(expected)
         source = values.get("tuner/trial_id")
@@ -105,7 +105,7 @@ def test_hyperband_goes_on_with_the_weights_of_the_promoted_trial(tune, witness,
 
 
 class OwnLoop(keras_tuner.HyperModel):
-    """Trains by hand, and calls the callbacks by hand."""
+    """A hypermodel with a custom training loop, which calls the callbacks itself."""
 
     def __init__(self, returns):
         super().__init__()
@@ -137,7 +137,7 @@ class OwnLoop(keras_tuner.HyperModel):
 
 
 @pytest.mark.parametrize("returns", ["float", "dict"])
-def test_own_training_loop(tune, witness, finished, returns):
+def test_a_custom_training_loop_reports_its_own_metric(tune, witness, finished, returns):
     objective = keras_tuner.Objective("my_loss", "min")
     oracle = RandomOracle(objective, max_trials=3, seed=0)
     tuner = tune(OwnLoop(returns), oracle, fit={"epochs": 2})
@@ -147,10 +147,10 @@ def test_own_training_loop(tune, witness, finished, returns):
     for record in records:
         assert record.score == record.curves[0][-1]["my_loss"]
         assert ("other" in record.metrics) == (returns == "dict")
-    # The first trial did not know of it and has its default; the others search it.
+    # `rate` was not declared yet in the first trial, which has its default.
     rates = [record.values["rate"] for record in records]
     assert rates[0] == 0.01 and len(set(rates)) == 3
-    assert [set(values) for _, values in witness.of("trial_started")][1:] == [
+    assert [set(values) for _, values in witness.events_of("trial_started")][1:] == [
         {"units", "rate"}
     ] * 2
     assert tuner.get_best_hyperparameters()[0].values == dict(
@@ -158,13 +158,13 @@ def test_own_training_loop(tune, witness, finished, returns):
     )
 
 
-def test_own_loop_without_an_objective_minimises_what_it_returns(tune, finished):
+def test_a_custom_training_loop_without_an_objective_minimises_its_return_value(tune, finished):
     tuner = tune(OwnLoop("float"), RandomOracle(max_trials=2, seed=0))
     assert tuner.oracle.objective.name == "default_objective"
     assert best_score(tuner) == min(record.score for record in finished())
 
 
-def test_conditional_scopes_hand_out_active_values_only(tune, witness):
+def test_trials_have_only_active_values_of_conditional_scopes(tune, witness):
     def build(hp):
         model = keras.Sequential([keras.Input((4,))])
         kind = hp.Choice("kind", ["plain", "deep"])
@@ -176,13 +176,13 @@ def test_conditional_scopes_hand_out_active_values_only(tune, witness):
         return model
 
     tune(build, RandomOracle("val_loss", max_trials=6, seed=3))
-    proposed = [values for _, values in witness.of("trial_started")]
+    proposed = [values for _, values in witness.events_of("trial_started")]
     assert {values["kind"] for values in proposed} == {"plain", "deep"}
     for values in proposed:
         assert ("inner" in values) == (values["kind"] == "deep")
 
 
-def test_several_executions_count_by_their_mean(tune, finished, data):
+def test_the_score_of_several_executions_is_their_mean(tune, finished, data):
     tuner = tune(executions_per_trial=2, fit={"epochs": 2}, deterministic=False)
     for record in finished():
         best = [min(epoch["val_loss"] for epoch in curve) for curve in record.curves]
@@ -195,35 +195,37 @@ def test_several_executions_count_by_their_mean(tune, finished, data):
     assert loss == pytest.approx(lowest, rel=1e-5)
 
 
-def test_given_hyperparameters_restrict_the_space(tune, finished):
-    given = keras_tuner.HyperParameters()
-    given.Int("units", 3, 4)
+def test_hyperparameters_restrict_the_search_space(tune, finished):
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.Int("units", 3, 4)
     oracle = RandomOracle(
-        "val_loss", max_trials=9, seed=0, hyperparameters=given, allow_new_entries=False
+        "val_loss", max_trials=9, seed=0, hyperparameters=hyperparameters, allow_new_entries=False
     )
     tune(oracle=oracle)
     assert sorted(record.values["units"] for record in finished()) == [3, 4]
 
 
-def test_new_entries_that_are_not_allowed_are_named(tune):
-    given = keras_tuner.HyperParameters()
-    given.Int("other", 3, 4)
-    oracle = RandomOracle("val_loss", max_trials=9, hyperparameters=given, allow_new_entries=False)
+def test_the_error_names_new_entries_that_are_not_allowed(tune):
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.Int("other", 3, 4)
+    oracle = RandomOracle(
+        "val_loss", max_trials=9, hyperparameters=hyperparameters, allow_new_entries=False
+    )
     with pytest.raises((RuntimeError, SearchSpaceError), match="units|allow_new_entries"):
         tune(oracle=oracle)
 
 
 def test_new_entries_that_are_not_tuned_keep_their_default(tune, finished, build):
-    def two(hp):
+    def with_second_parameter(hp):
         hp.Int("late", 1, 9, default=7)
         return build(hp)
 
-    given = keras_tuner.HyperParameters()
-    given.Int("units", 2, 64)
+    hyperparameters = keras_tuner.HyperParameters()
+    hyperparameters.Int("units", 2, 64)
     oracle = RandomOracle(
-        "val_loss", max_trials=3, seed=0, hyperparameters=given, tune_new_entries=False
+        "val_loss", max_trials=3, seed=0, hyperparameters=hyperparameters, tune_new_entries=False
     )
-    tuner = tune(two, oracle)
+    tuner = tune(with_second_parameter, oracle)
     assert len({record.values["units"] for record in finished()}) == 3
     models = tuner.get_best_hyperparameters(3)
     assert all(hyperparameters.get("late") == 7 for hyperparameters in models)
@@ -236,7 +238,7 @@ def test_a_model_that_is_too_large_is_a_failed_trial(tune, witness, finished):
     tuner = tune(oracle=oracle, max_model_size=200)
     failed = [record for record in witness.records if record.status == FAILED]
     assert failed and finished()
-    assert len(witness.records) == 8, "a size does not change: no retry"
+    assert len(witness.records) == 8, "no retry, because the size does not change"
     for record in witness.records:
         size = 7 * record.values["units"] + 2
         assert (record.status == FAILED) == (size > 200)
@@ -246,7 +248,7 @@ def test_a_model_that_is_too_large_is_a_failed_trial(tune, witness, finished):
     assert len(tuner.get_best_models(8)) == len(finished())
 
 
-def test_models_that_training_builds(tune, data):
+def test_models_that_are_built_by_fit(tune, data):
     def build(hp):
         model = keras.Sequential([keras.layers.Dense(hp.Int("units", 2, 64))])
         model.add(keras.layers.Dense(2, activation="softmax"))
@@ -261,7 +263,7 @@ def test_models_that_training_builds(tune, data):
 # ---------------------------------------------------------------------- data and callbacks
 
 
-def test_tf_data(tune, data, witness, build):
+def test_a_search_trains_on_tf_data(tune, data, witness, build):
     def batches(x, y):
         return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
 
@@ -270,7 +272,7 @@ def test_tf_data(tune, data, witness, build):
         "y": None,
         "validation_data": batches(*data["validation_data"]),
     }
-    # As a graph, as most people train.
+    # As a graph, which is Keras' default.
     tuner = tune(lambda hp: build(hp, run_eagerly=False), fit=fit)
     assert statuses(tuner) == ["COMPLETED"] * 2
     assert {info.context for info in witness.search.datasets} == {"training", "validation"}
@@ -279,13 +281,13 @@ def test_tf_data(tune, data, witness, build):
     assert loss == pytest.approx(best_score(tuner), rel=1e-5)
 
 
-def test_positional_data(tune, data, finished):
+def test_arguments_of_fit_may_be_positional(tune, data, finished):
     tuner = tune(search=False)
     tuner.search(data["x"], data["y"], 16, 2, validation_split=0.25, verbose=0)
     assert [len(record.curves[0]) for record in finished()] == [2, 2]
 
 
-def test_several_inputs(tune, data, witness):
+def test_a_model_may_have_several_inputs(tune, data, witness):
     def build(hp):
         inputs = {name: keras.Input((2,), name=name) for name in ("left", "right")}
         joined = keras.layers.Concatenate()(list(inputs.values()))
@@ -308,7 +310,7 @@ def test_several_inputs(tune, data, witness):
 class Counting(keras.callbacks.Callback):
     """Counts the epochs of the execution that it was copied for."""
 
-    seen: list = []
+    epoch_counts: list = []
 
     def __init__(self):
         super().__init__()
@@ -318,20 +320,20 @@ class Counting(keras.callbacks.Callback):
         self.epochs += 1
 
     def on_train_end(self, logs=None):
-        type(self).seen.append(self.epochs)
+        type(self).epoch_counts.append(self.epochs)
 
 
 def test_user_callbacks_are_copied_for_each_execution(tune, finished):
-    Counting.seen = []
+    Counting.epoch_counts = []
     stop = keras.callbacks.EarlyStopping("val_loss", patience=1, min_delta=10.0)
     own = Counting()
     tune(executions_per_trial=2, fit={"epochs": 5, "callbacks": [stop, own]})
-    assert Counting.seen == [2, 2, 2, 2], "EarlyStopping ends each after its second epoch"
+    assert Counting.epoch_counts == [2, 2, 2, 2], "EarlyStopping ends each after its second epoch"
     assert own.epochs == 0 and stop.stopped_epoch == 0
     assert [len(curve) for record in finished() for curve in record.curves] == [2, 2, 2, 2]
 
 
-def test_callbacks_may_hold_the_tuner(tune):
+def test_callbacks_that_hold_the_tuner_can_be_copied(tune):
     class Holder(keras.callbacks.Callback):
         def __init__(self, tuner):
             super().__init__()
@@ -353,18 +355,18 @@ def test_tensorboard_writes_each_execution_into_its_own_folder(tune, tmp_path):
 # ---------------------------------------------------------------------- settings
 
 
-def test_precision_holds_during_the_search_only(tune, build, data):
-    seen = []
+def test_precision_applies_during_the_search_only(tune, build, data):
+    policies = []
 
     def spy(hp):
-        seen.append(keras.config.dtype_policy().name)
+        policies.append(keras.config.dtype_policy().name)
         return build(hp)
 
     tuner = tune(spy, precision="mixed_bfloat16", search=False)
-    seen.clear()
+    policies.clear()
     tuner.search(**data, verbose=0)
     assert keras.config.dtype_policy().name == "float32"
-    assert seen == ["mixed_bfloat16"] * 2
+    assert policies == ["mixed_bfloat16"] * 3  # the look at the data, and two trials
     assert statuses(tuner) == ["COMPLETED"] * 2
     (model,) = tuner.get_best_models()
     assert model.layers[0].compute_dtype == "bfloat16"
@@ -372,7 +374,7 @@ def test_precision_holds_during_the_search_only(tune, build, data):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_a_policy_of_the_program_is_left_alone(tune, build):
+def test_the_dtype_policy_of_the_program_is_not_changed(tune, build):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         tuner = tune()
@@ -383,7 +385,7 @@ def test_a_policy_of_the_program_is_left_alone(tune, build):
         keras.config.set_dtype_policy("float32")
 
 
-def test_precision_is_put_back_after_an_error(tune, build):
+def test_precision_is_restored_after_an_error(tune, build):
     class Broken(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             assert keras.config.dtype_policy().name == "mixed_bfloat16"
@@ -394,15 +396,15 @@ def test_precision_is_put_back_after_an_error(tune, build):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_unknown_precision_is_refused(tune):
-    with pytest.raises(NASError, match="`precision` needs .* received 'float12'"):
+def test_an_unknown_precision_is_an_error(tune):
+    with pytest.raises(NASError, match="`precision` must be .* got 'float12'"):
         tune(precision="float12", search=False)
 
 
-def test_mirrored_over_two_virtual_devices(tmp_path):
-    done = fork_server().run("tests.tuner.mirrored:search", cwd=tmp_path)
-    assert done.returncode == 0, done.err
-    assert json.loads(done.out) == {
+def test_a_mirrored_search_trains_on_two_virtual_devices(tmp_path):
+    process = fork_server().run("tests.tuner.mirrored:search", cwd=tmp_path)
+    assert process.returncode == 0, process.err
+    assert json.loads(process.out) == {
         "distribution": "MirroredStrategy",
         "devices": "2",
         "statuses": ["COMPLETED", "COMPLETED"],
@@ -411,12 +413,12 @@ def test_mirrored_over_two_virtual_devices(tmp_path):
     }
 
 
-def test_optimizer_loss_and_metrics_take_the_place_of_the_models(tune, build, witness):
-    made = []
+def test_optimizer_loss_and_metrics_replace_those_of_the_models(tune, build, witness):
+    compiled = []
 
     class Spy(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
-            made.append((type(self.model.optimizer).__name__, self.model.loss))
+            compiled.append((type(self.model.optimizer).__name__, self.model.loss))
 
         def __deepcopy__(self, memo):
             return self
@@ -427,24 +429,24 @@ def test_optimizer_loss_and_metrics_take_the_place_of_the_models(tune, build, wi
         metrics=["sparse_top_k_categorical_accuracy"],
         fit={"callbacks": [Spy()]},
     )
-    assert made == [("RMSprop", "sparse_categorical_crossentropy")] * 2
+    assert compiled == [("RMSprop", "sparse_categorical_crossentropy")] * 2
     assert "val_sparse_top_k_categorical_accuracy" in witness.records[0].metrics
     assert "val_accuracy" not in witness.records[0].metrics
 
 
 def test_two_processes_do_not_run_the_same_search(tune, build, data):
-    """The second says so, changes nothing, and goes on once the first has ended."""
+    """The second process raises, changes nothing, and can resume when the first has ended."""
     first = tune(build, RandomOracle("val_loss", max_trials=2, seed=0), search=False)
-    other = (
-        "import sys; from keras_nas_plugin.project import driven\n"
-        "with driven(sys.argv[1]):\n"
+    program = (
+        "import sys; from keras_nas_plugin.project import exclusive_search_lock\n"
+        "with exclusive_search_lock(sys.argv[1]):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )
-    command = [sys.executable, "-c", other, str(first.project_dir)]
+    command = [sys.executable, "-c", program, str(first.project_dir)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(
-            StateError, match="`project_name` needs a search that no other process"
+            StateError, match="`project_name` must be a search that no other process"
         ):
             first.search(**data, verbose=0)
         assert not first.oracle.trials

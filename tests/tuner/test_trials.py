@@ -1,4 +1,4 @@
-"""Trials that fail, are interrupted, or run out of time; and who hears of them."""
+"""Trials that fail, are interrupted, or run out of time, and the hooks that are notified."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import numpy as np
 import pytest
 from keras_tuner.engine.trial import TrialStatus
 
-from keras_nas_plugin import NASTuner, RandomOracle, RegularizedEvolutionOracle
-from keras_nas_plugin.errors import HyperModelError, NASError, ObjectiveError, SearchSpaceError
-from keras_nas_plugin.tracking.records import FAILED, FINISHED, TrialRecord
+from keras_nas_plugin import NASTuner, RandomOracle, RegularizedEvolutionOracle, project
+from keras_nas_plugin.errors import HyperModelError, NASError, ObjectiveError
+from keras_nas_plugin.records.overwritten import OverwrittenSearch
+from keras_nas_plugin.records.trial import FAILED, FINISHED, TrialRecord
 from keras_nas_plugin.training import budget, callbacks, running
 from tests.tuner.outcome import best_score, statuses
 
 # ---------------------------------------------------------------------- failures
 
 
-def sometimes(build, fails):
-    """A model that cannot be built for some values, as a function of the number of units."""
+def failing_builder(build, fails):
+    """A builder that raises an error for the numbers of units for which ``fails`` is true."""
 
     def broken(hp):
         model = build(hp)
@@ -33,9 +34,9 @@ def sometimes(build, fails):
     return broken
 
 
-def test_a_model_that_sometimes_raises_is_a_failed_trial(tune, build, witness, finished):
+def test_an_error_in_the_builder_is_a_failed_trial(tune, build, witness, finished):
     oracle = RandomOracle("val_loss", max_trials=8, seed=0, max_consecutive_failed_trials=0)
-    tuner = tune(sometimes(build, lambda units: units % 2), oracle)
+    tuner = tune(failing_builder(build, lambda units: units % 2), oracle)
     assert set(statuses(tuner)) == {"COMPLETED", "FAILED"}
     assert {record.values["units"] % 2 for record in finished()} == {0}
     failed = [record for record in witness.records if record.status == FAILED]
@@ -56,12 +57,12 @@ def test_a_model_that_sometimes_raises_is_a_failed_trial(tune, build, witness, f
     ],
     ids=["ours", "stock"],
 )
-def test_a_loss_that_is_not_a_number_is_never_best(tune, build, data, oracle):
+def test_a_trial_with_a_loss_of_nan_fails_and_is_never_best(tune, build, data, oracle):
     def diverging(hp):
         wide = hp.Int("units", 2, 64) > 32
         return build(hp, optimizer=keras.optimizers.SGD(math.inf if wide else 0.01))
 
-    # Whatever the model says, the first class is right: accuracy 1.0 for a model of NaNs.
+    # All labels are the first class, so a model that predicts NaN has an accuracy of 1.0.
     x_val = data["validation_data"][0]
     fit = {"y": np.zeros_like(data["y"]), "validation_data": (x_val, np.zeros(len(x_val), int))}
     tuner = tune(diverging, oracle(max_consecutive_failed_trials=9), fit=fit)
@@ -74,18 +75,18 @@ def test_a_loss_that_is_not_a_number_is_never_best(tune, build, data, oracle):
 
 
 def test_too_many_failures_end_the_search_with_the_last_error(tune, build):
-    broken = sometimes(build, lambda units: units != 2)
+    broken = failing_builder(build, lambda units: units != 2)
     with pytest.raises(RuntimeError, match=r"3 trials in a row failed.*no \d+ units today"):
         tune(broken, RandomOracle("val_loss", max_trials=8, seed=1))
 
 
 @pytest.mark.parametrize("stock", [False, True], ids=["ours", "stock"])
-def test_the_result_of_a_retry_counts(tune, build, finished, witness, stock):
-    made = []
+def test_a_trial_that_succeeds_when_retried_is_completed(tune, build, finished, witness, stock):
+    builds = []
 
     def flaky(hp):
-        made.append(hp.get("units") if "units" in hp.values else None)
-        if len(made) == 2:  # the first one explores the space
+        builds.append(hp.get("units") if "units" in hp.values else None)
+        if len(builds) == 3:  # the first build explores the space, the second checks the data
             raise OSError("the data set was away for a moment")
         return build(hp)
 
@@ -100,17 +101,19 @@ def test_the_result_of_a_retry_counts(tune, build, finished, witness, stock):
 
 
 @pytest.mark.parametrize("returned", [None, "text", keras.layers.Dense(2)])
-def test_a_builder_that_returns_no_model(tune, returned):
+def test_a_builder_that_returns_no_model_is_an_error(tune, returned):
     def wrong(hp):
         hp.Int("units", 2, 9)
         return returned
 
     name = type(returned).__name__
-    with pytest.raises(HyperModelError, match=f"`hypermodel` needs build.* received {name}"):
+    with pytest.raises(
+        HyperModelError, match=rf"`hypermodel` must have a build\(hp\).* got {name}"
+    ):
         tune(wrong)
 
 
-def test_a_fit_that_returns_nothing(tune, build):
+def test_a_fit_that_returns_nothing_is_an_error(tune, build):
     class Forgetful(keras_tuner.HyperModel):
         def build(self, hp):
             return build(hp)
@@ -122,33 +125,32 @@ def test_a_fit_that_returns_nothing(tune, build):
         tune(Forgetful())
 
 
-def test_an_objective_that_no_epoch_reports(tune, data):
+def test_an_objective_that_no_epoch_reports_is_an_error(tune, data):
     oracle = RandomOracle(keras_tuner.Objective("val_quality", "max"), max_trials=3)
-    with pytest.raises(ObjectiveError, match="received 'val_quality'.* 'val_accuracy'"):
+    with pytest.raises(ObjectiveError, match="got 'val_quality'.*'val_accuracy'"):
         tune(oracle=oracle)
     with pytest.raises(ObjectiveError, match="Pass `validation_data`"):
         tune(fit={"validation_data": None}, overwrite=True)
 
 
-def test_a_misread_objective_of_a_stock_oracle_is_refused(tune):
+def test_an_inferred_direction_of_a_stock_oracle_that_is_wrong_is_an_error(tune):
     oracle = keras_tuner.oracles.RandomSearchOracle("val_f1_score")
     with pytest.raises(ObjectiveError, match=r'Objective\("val_f1_score", "max"\)'):
         tune(oracle=oracle, search=False)
 
 
-def test_a_space_in_which_nothing_varies(tune, build):
-    def constant(hp):
-        hp.Fixed("units", 8)
-        return build(hp)
-
-    with pytest.raises(SearchSpaceError, match="nothing varies"):
-        tune(constant)
-
-
-def test_a_folder_that_cannot_be_written(tune, tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error(tune, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NASError, match="`directory` needs a folder that can be written"):
+    with pytest.raises(NASError, match="`directory` must be a writable folder"):
         tune(directory=tmp_path / "file" / "below", search=False)
+
+
+def test_a_search_remembers_which_search_it_has_overwritten(tune, tmp_path):
+    tune(search=False)
+    assert OverwrittenSearch.load(tmp_path / "p") == ()
+    first = project.search_id(tmp_path / "p")
+    tune(search=False, overwrite=True)
+    assert OverwrittenSearch.load(tmp_path / "p") == (OverwrittenSearch(first),)
 
 
 # ---------------------------------------------------------------------- results
@@ -165,23 +167,23 @@ def test_the_best_model_evaluates_to_the_recorded_score(tune, build, data):
 
 def test_results_summary_lists_completed_trials(tune, build, capsys):
     oracle = RandomOracle("val_loss", max_trials=5, seed=0, max_consecutive_failed_trials=0)
-    tuner = tune(sometimes(build, lambda units: units % 2), oracle)
+    tuner = tune(failing_builder(build, lambda units: units % 2), oracle)
     capsys.readouterr()
     tuner.results_summary()
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     completed = statuses(tuner).count("COMPLETED")
     assert 0 < completed < 5
-    assert [f"#{rank} trial" in shown for rank in range(1, 6)] == [
+    assert [f"#{rank} trial" in output for rank in range(1, 6)] == [
         rank <= completed for rank in range(1, 6)
     ]
-    assert "Objective: val_loss (min)" in shown and "parameters:" in shown
-    assert f"{best_score(tuner):.6g}" in shown
+    assert "Objective: val_loss (min)" in output and "parameters:" in output
+    assert f"{best_score(tuner):.6g}" in output
 
 
 # ---------------------------------------------------------------------- hooks
 
 
-def test_an_interrupt_kills_the_trial_and_a_second_search_goes_on(tune, data, witness):
+def test_an_interrupt_kills_the_trial_and_a_second_search_resumes(tune, data, witness):
     class Interrupt(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if len(witness.records) == 1 and epoch == 1:
@@ -193,14 +195,14 @@ def test_an_interrupt_kills_the_trial_and_a_second_search_goes_on(tune, data, wi
     with pytest.raises(KeyboardInterrupt):
         tune(fit={"callbacks": [Interrupt()], "epochs": 3})
     assert [record.status for record in witness.records] == [FINISHED, "KILLED"]
-    assert witness.of("search_ended") == [("KILLED",)]
+    assert witness.events_of("search_ended") == [("KILLED",)]
     killed = witness.records[1]
     assert killed.error == "KeyboardInterrupt" and len(killed.curves[0]) == 1
-    tuner = tune(oracle=RandomOracle("val_loss", max_trials=2, seed=99))
+    tuner = tune(oracle=RandomOracle("val_loss", max_trials=2, seed=99), fit={"epochs": 3})
     assert statuses(tuner) == ["COMPLETED"] * 2
     assert [(r.trial_id, r.status) for r in witness.records[2:]] == [("1", FINISHED)]
     assert witness.records[2].values == killed.values
-    assert witness.of("search_ended")[-1] == (FINISHED,)
+    assert witness.events_of("search_ended")[-1] == (FINISHED,)
 
 
 def test_an_interrupt_while_the_tracker_opens_a_run_kills_that_trial(tune, witness):
@@ -225,7 +227,7 @@ def test_a_listener_that_raises_does_not_end_the_search(tune, witness, method, c
     setattr(Broken, method, fail)
     tuner = tune(listeners=[Broken()])
     assert statuses(tuner) == ["COMPLETED"] * 2
-    assert f"Broken could not take `{method}`: the display is gone" in caplog.text
+    assert f"Broken failed on `{method}`: the display is gone" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_a_tracker_that_raises_at_the_end_does_not_end_the_search(tune, witness,
     assert len(witness.records) == 2
 
 
-def test_a_subclass_may_run_trials_itself(tmp_path):
+def test_a_subclass_may_override_run_trial(tmp_path):
     class Black(NASTuner):
         def run_trial(self, trial, *args, **kwargs):
             return (trial.hyperparameters.Float("x", -2.0, 2.0) - 1) ** 2
@@ -263,22 +265,22 @@ def test_a_subclass_may_run_trials_itself(tmp_path):
     assert best_score(tuner) == min(trial.score for trial in oracle.trials.values())
 
 
-def test_a_subclass_hears_of_batches_and_epochs(tune):
-    heard = []
+def test_batch_and_epoch_hooks_of_a_subclass_are_called(tune):
+    calls = []
 
     class Listening(NASTuner):
         def on_batch_end(self, trial, model, batch, logs=None):
-            heard.append((trial.trial_id, "batch", batch, "loss" in logs))
+            calls.append((trial.trial_id, "batch", batch, "loss" in logs))
 
         def on_epoch_end(self, trial, model, epoch, logs=None):
-            heard.append((trial.trial_id, "epoch", epoch, "val_loss" in logs))
+            calls.append((trial.trial_id, "epoch", epoch, "val_loss" in logs))
 
     tune(cls=Listening, fit={"batch_size": 16})
     expected = [("batch", 0, True), ("batch", 1, True), ("epoch", 0, True)]
-    assert heard == [(trial, *event) for trial in "01" for event in expected]
+    assert calls == [(trial, *event) for trial in "01" for event in expected]
 
 
-def test_a_named_tuner_goes_on_with_its_search(tune, witness):
+def test_a_tuner_with_an_id_resumes_its_search(tune, witness):
     tune(tuner_id="worker-7")
     first = [record.score for record in witness.records]
     tuner = tune(tuner_id="worker-7", oracle=RandomOracle("val_loss", max_trials=3, seed=5))
@@ -289,7 +291,7 @@ def test_a_named_tuner_goes_on_with_its_search(tune, witness):
 # ---------------------------------------------------------------------- budget
 
 
-def test_no_trial_is_started_that_cannot_finish(tune, witness, monkeypatch):
+def test_a_trial_that_cannot_finish_within_the_budget_is_not_started(tune, witness, monkeypatch):
     now = [1000.0]
     clock = SimpleNamespace(
         monotonic=lambda: now[0],
@@ -310,29 +312,33 @@ def test_no_trial_is_started_that_cannot_finish(tune, witness, monkeypatch):
         return tune(oracle=oracle, budget=seconds, fit={"callbacks": [Slow()]})
 
     tuner = run(100.0)
-    # The third would end at 120.
+    # The third trial would end after 120 seconds.
     assert statuses(tuner) == ["COMPLETED"] * 2 and tuner.stopped_by == "budget"
-    # A resumed search knows how long a trial takes: none of 40 seconds ends within 30.
+    # A resumed search knows that a trial takes 40 seconds, which exceed a budget of 30.
     assert len(run(30.0).oracle.trials) == 2
     assert statuses(run(170.0)) == ["COMPLETED"] * 6
-    assert witness.of("search_ended") == [(FINISHED,)] * 3
+    assert witness.events_of("search_ended") == [(FINISHED,)] * 3
 
 
-def test_a_trial_is_cut_off_when_the_budget_ends_and_runs_again(tune, witness, finished):
+def test_a_trial_that_the_budget_interrupts_runs_again_in_the_next_search(tune, witness, finished):
     tuner = tune(budget=0.5, fit={"epochs": 1_000_000})
     assert tuner.stopped_by == "budget"
-    (cut,) = witness.records
-    assert cut.status == "KILLED" and "`budget` of 0.5 seconds" in cut.error
-    assert sum(map(len, cut.curves)) < 1_000_000
+    (interrupted,) = witness.records
+    assert interrupted.status == "KILLED" and "`budget` of 0.5 seconds" in interrupted.error
+    assert sum(map(len, interrupted.curves)) < 1_000_000
     assert finished() == []
     tuner = tune()
     assert tuner.stopped_by is None
     assert statuses(tuner) == ["COMPLETED"] * 2
-    again = witness.records[1]
-    assert (again.trial_id, again.values, again.status) == (cut.trial_id, cut.values, FINISHED)
+    retrained = witness.records[1]
+    assert (retrained.trial_id, retrained.values, retrained.status) == (
+        interrupted.trial_id,
+        interrupted.values,
+        FINISHED,
+    )
 
 
-def test_a_failed_trial_leaves_no_timer_behind(tune):
+def test_a_failed_trial_leaves_no_timer(tune):
     class Broken(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             raise ValueError("broken")

@@ -1,4 +1,4 @@
-"""A real MLflow server with two searches in it, and a real browser to look at them with."""
+"""An MLflow server with two searches, and a real browser."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from keras_nas_plugin.tracking import SearchInfo, TrialRecord
-from keras_nas_plugin.tracking.leaderboard import Leaderboard
-from keras_nas_plugin.tracking.note import render_note
-from keras_nas_plugin.tracking.payload import points_of, trial_label
-from keras_nas_plugin.tracking.views import (
-    TAG_PREFIX,
-    view_state,
-    view_tag,
-    view_url,
-    write_view,
-)
+from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.registry.card import Subject, render_card
+from keras_nas_plugin.tracking import MLflowTracker, SearchInfo, TrialRecord
+from keras_nas_plugin.tracking.mlflow import links
+from keras_nas_plugin.tracking.mlflow.payload import trial_label
+from keras_nas_plugin.tracking.mlflow.saved_view_state import trials_view
+from keras_nas_plugin.tracking.mlflow.saved_views import TAG_PREFIX, view_tag, view_url
 from tests.servers import mlflow_server
 
-ANSWERS_WITHIN = 60_000  # milliseconds, for anything to appear in the browser
+TIMEOUT = 60_000  # milliseconds, for anything to appear in the browser
 EPOCHS = 10
-MODEL = "digits-classifier"
+EXPERIMENT, MODEL = "digits", "digits-classifier"
 WINDOW = {"width": 1400, "height": 1000}
 
 SPACE = (
@@ -36,9 +32,9 @@ SPACE = (
     {"name": "pooling", "type": "Choice", "values": ["average", "max"]},
 )
 
-# What MLflow puts before the page on a first visit: which half of its menu to show, the panel
-# of its assistant, and the news about the registry. Seen in 3.13 to 3.17.
-SEEN = """
+# Settings of a returning user, without which MLflow (3.13 to 3.17) covers the page with a choice
+# of its menu, the panel of its assistant and news about the registry.
+RETURNING_USER = """
 localStorage.setItem('mlflow.workflowType_v1', '"machine_learning"');
 localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
 localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
@@ -48,40 +44,48 @@ localStorage.setItem('_mlflow_model_registry_promo_modal_dismissed_v1', 'true');
 
 @dataclasses.dataclass(frozen=True)
 class Lab:
-    """What the server holds.
+    """The contents of the server.
 
     Attributes:
         experiment_url: The experiment's page.
-        view_key: Its saved view.
-        bare_view_key: The same, as it is written for versions without a list of views.
+        view_url: The saved view of its trials.
+        bare_view_url: The same view, in the format for versions without a list of views.
+        searches_view_url: The saved view that compares its searches.
         search_url: The page of the first search's run.
+        trial_url: The page of its first trial's run.
+        report_url: The page of its report.
         model_url: The page of the registered model.
-        scores: The objective by trial name, of the trials that finished.
-        failed: Name of the trial that did not.
+        version_url: The page of its first version.
+        scores: The objective of each finished trial, by the name of its run.
+        failed: The name of the failed trial's run.
     """
 
     experiment_url: str
-    view_key: str
-    bare_view_key: str
+    view_url: str
+    bare_view_url: str
+    searches_view_url: str
     search_url: str
+    trial_url: str
+    report_url: str
     model_url: str
+    version_url: str
     scores: dict[str, float]
     failed: str
 
     def view(self, mode):
-        return view_url(self.experiment_url, self.view_key, mode=mode)
+        return self.view_url.replace("compareRunsMode=CHART", f"compareRunsMode={mode}")
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium from the system, driven by Playwright; skips where either is missing."""
+    """The system's Chromium, controlled by Playwright; skips the tests if either is missing."""
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="needs Playwright: pip install -e '.[ui]'"
     )
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         pytest.skip("needs Chromium: apt-get install chromium")
-    sync_api.expect.set_options(timeout=ANSWERS_WITHIN)
+    sync_api.expect.set_options(timeout=TIMEOUT)
     with sync_api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         browser = playwright.chromium.launch(executable_path=program, args=arguments)
@@ -91,10 +95,10 @@ def browser():
 
 @pytest.fixture(scope="module")
 def visitor(browser):
-    """Opens tabs of somebody who has been here before; every page of a test loads in seconds."""
+    """A browser context of a returning user, so that no introduction covers the page."""
     context = browser.new_context(viewport=WINDOW)
-    context.set_default_timeout(ANSWERS_WITHIN)
-    context.add_init_script(SEEN)
+    context.set_default_timeout(TIMEOUT)
+    context.add_init_script(RETURNING_USER)
     yield context
     context.close()
 
@@ -109,7 +113,7 @@ def page(visitor):
 
 @pytest.fixture(scope="session")
 def picture():
-    """Saves what a page shows for the docs, where NAS_UI_PICTURES names a folder."""
+    """Saves screenshots for the docs if NAS_UI_PICTURES names a folder."""
 
     def save(page, name):
         folder = os.environ.get("NAS_UI_PICTURES")
@@ -126,7 +130,7 @@ def picture():
 
 @pytest.fixture(scope="session")
 def server(browser, tmp_path_factory):
-    """Address of an MLflow server on loopback, over an empty database."""
+    """The address of an MLflow server on loopback with an empty database."""
     folder = tmp_path_factory.mktemp("ui-server")
     with mlflow_server(folder).running() as server:
         yield server.uri
@@ -140,25 +144,31 @@ def lab(server, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         client = MlflowClient(server)
-        experiment = client.create_experiment("digits")
         names = ("evolution", "random")
         searches = [search(name, tmp_path_factory.mktemp(name)) for name in names]
         trials = [[trial(n, seed) for n in range(15)] for seed in (0, 1)]
-        runs = [log(client, experiment, *each) for each in zip(searches, trials, strict=True)]
-        key = write_view(client, experiment, searches[0])
-        register(client, runs[0])
-        bare = view_tag(view_state(searches[0]), None, now_ms=0)
-        client.set_experiment_tag(experiment, f"{TAG_PREFIX}bare", bare)
-    everything = [each for several in trials for each in several]
-    url = f"{server}/#/experiments/{experiment}"
+        trackers = [
+            log(server, info, records) for info, records in zip(searches, trials, strict=True)
+        ]
+        first = trackers[0]
+        register(client, first.parent_run_id, card(searches[0], trials[0]))
+        bare = view_tag(trials_view(searches[0]).state, None, now_ms=0)
+        client.set_experiment_tag(first.experiment_id, f"{TAG_PREFIX}bare", bare)
+    all_records = [record for records in trials for record in records]
     return Lab(
-        experiment_url=url,
-        view_key=key,
-        bare_view_key="bare",
-        search_url=f"{url}/runs/{runs[0]}",
-        model_url=f"{server}/#/models/{MODEL}",
-        scores={trial_label(each): each.score for each in everything if each.score is not None},
-        failed=next(trial_label(each) for each in everything if each.score is None),
+        experiment_url=first.experiment_url,
+        view_url=first.view_url,
+        bare_view_url=view_url(first.experiment_url, "bare", mode="TABLE"),
+        searches_view_url=first.searches_view_url,
+        search_url=first.search_url,
+        trial_url=first.run_url(first.run_id("00")),
+        report_url=links.artifact_page(
+            server, first.experiment_id, first.parent_run_id, "report.html"
+        ),
+        model_url=f"{server}/#/models/{MODEL}?{links.WORKFLOW}",
+        version_url=links.version_page(server, MODEL, "1"),
+        scores={trial_label(r): r.score for r in all_records if r.score is not None},
+        failed=next(trial_label(r) for r in all_records if r.score is None),
     )
 
 
@@ -177,11 +187,11 @@ def search(name, folder):
 
 
 def trial(number, seed):
-    """A trial that depends on its values as a real one might; one of all thirty failed."""
+    """A trial whose results depend on its values; one of the thirty failed."""
     index = (7 * number + 5 * seed) % 18
     values = {
-        one["name"]: one["values"][index // step % len(one["values"])]
-        for one, step in zip(SPACE, (1, 3, 9), strict=True)
+        decision["name"]: decision["values"][index // step % len(decision["values"])]
+        for decision, step in zip(SPACE, (1, 3, 9), strict=True)
     }
     width = 1 + (number * 5 + seed) % 11
     score = 0.7 + 0.08 * (values["block"] == "residual") + 0.05 * (values["activation"] == "gelu")
@@ -206,9 +216,9 @@ def trial(number, seed):
     )
     if (number, seed) != (11, 1):
         return record
-    nothing = {"score": None, "metrics": {}, "curves": ()}
+    no_result = {"score": None, "metrics": {}, "curves": ()}
     return dataclasses.replace(
-        record, status="FAILED", error="ResourceExhaustedError: out of memory", **nothing
+        record, status="FAILED", error="ResourceExhaustedError: out of memory", **no_result
     )
 
 
@@ -222,51 +232,50 @@ def epoch(score, step):
     }
 
 
-def log(client, experiment, info, records):
-    """Write a search as the plugin names things; returns the id of its run."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    board = Leaderboard(info)
-    best = [one for one in map(board.add, records) if one]
-    tags = {"nas.kind": "search", "nas.search_id": info.search_id}
-    parent = client.create_run(experiment, run_name=info.name, tags=tags).info.run_id
-    points = [Metric("best_objective", one.score, one.time_ms, one.step) for one in best]
-    note = RunTag("mlflow.note.content", render_note(info, board))
-    client.log_batch(parent, metrics=points, tags=[note])
-    client.log_artifact(parent, report(info, records))
-    for record in records:
-        tags = {
-            "nas.kind": "trial",
-            "nas.search_id": info.search_id,
-            "nas.trial_id": record.trial_id,
-            "mlflow.parentRunId": parent,
-        }
-        name = trial_label(record)
-        run = client.create_run(experiment, record.started_ms, tags, name).info.run_id
-        points = [Metric(*point) for point in points_of(record, info)[0]]
-        params = [Param(name, value) for name, value in record.values.items()]
-        client.log_batch(run, metrics=points, params=params)
-        client.set_terminated(run, record.status, record.ended_ms)
-    client.set_terminated(parent)
-    return parent
-
-
-def report(info, records):
-    """The report of a search that has its project folder."""
-    from keras_nas_plugin.reports import write_report
+def log(server, info, records):
+    """Log a search as the plugin does; returns its tracker."""
+    from keras_nas_plugin.files import write_json
+    from keras_nas_plugin.reports.data import report_data
+    from keras_nas_plugin.reports.page import write_page
 
     info.save()
+    layout = ProjectLayout.of(info.directory)
+    tracker = MLflowTracker(EXPERIMENT, tracking_uri=server)
+    tracker.search_started(info, [])
     for record in records:
-        folder = Path(info.directory) / f"trial_{record.trial_id}"
+        folder = layout.trial(record.trial_id).folder
         folder.mkdir()
+        (folder / "model_summary.txt").write_text("Layers: Dense(10)\n", encoding="utf-8")
         record.save(folder)
-    return write_report(info.directory, Path(info.directory) / "report.html")
+        tracker.trial_ended(record)
+    data = report_data(info.directory)
+    write_json(layout.importance, data["importance"])
+    write_page(data, layout.report)
+    tracker.search_ended("FINISHED")
+    return tracker
 
 
-def register(client, run):
-    """Two versions of one model: the one in use and the one that wants its place."""
+def card(info, records):
+    """The card of the best trial of a search."""
+    best = max((record for record in records if record.score), key=lambda record: record.score)
+    subject = Subject(
+        name=MODEL,
+        alias="champion",
+        search=info,
+        record=best,
+        trials=tuple(records),
+        retraining=None,
+        retrained=False,
+        architecture="Dense(10)",
+        input_example=False,
+    )
+    return render_card(subject)
+
+
+def register(client, run, description):
+    """Two versions of one model: the champion and the challenger."""
     client.create_registered_model(MODEL)
     for alias in ("champion", "challenger"):
         source = client.get_run(run).info.artifact_uri
-        version = client.create_model_version(MODEL, source, run)
+        version = client.create_model_version(MODEL, source, run, description=description)
         client.set_registered_model_alias(MODEL, alias, version.version)

@@ -1,4 +1,4 @@
-"""What a person sees of a search in the MLflow UI, in a real browser."""
+"""The pages of the MLflow UI about a search, in a real browser."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from keras_nas_plugin.tracking.views import KNOWN_VERSIONS
+from keras_nas_plugin.tracking.mlflow.saved_views import KNOWN_VERSIONS
 
 pytestmark = pytest.mark.ui
 
@@ -39,7 +39,7 @@ def table(visitor, lab, expect, picture):
 
 
 def column(page, name):
-    """The texts of a column from the top of the page down, which the document does not keep to."""
+    """The texts of a column from top to bottom, which is not their order in the document."""
     cells = page.locator(f'.ag-row [col-id="{name}"]').evaluate_all(
         "cells => cells.map(cell => [cell.closest('.ag-row').getAttribute('row-index'),"
         " cell.innerText.trim()])"
@@ -49,18 +49,18 @@ def column(page, name):
 
 def test_the_view_lists_all_trials_of_all_searches_and_nothing_else(table, lab):
     ranked = sorted(lab.scores, key=lab.scores.get, reverse=True)
-    # The colour of a run stands before its name.
+    # A run's colour precedes its name.
     names = [text.splitlines()[-1] for text in column(table, "attributes.`Run Name`")]
     assert names == [*ranked, lab.failed]
 
 
 def test_the_table_is_sorted_by_the_objective(table, lab):
-    *shown, failed = column(table, "metrics.`objective/val_accuracy`")
-    assert [float(text) for text in shown] == sorted(lab.scores.values(), reverse=True)
+    *scores, failed = column(table, "metrics.`objective/val_accuracy`")
+    assert [float(text) for text in scores] == sorted(lab.scores.values(), reverse=True)
     assert failed in ("", "-")
 
 
-def test_the_columns_that_matter_are_in_sight(table):
+def test_the_important_columns_are_visible(table):
     cells = table.locator(".ag-header-cell")
     titles = [text for text in map(str.strip, cells.all_inner_texts()) if text]
     expected = {"Run Name", "Created", "objective/val_accuracy", "cost/parameters", "cost/flops"}
@@ -80,7 +80,7 @@ def test_the_ui_lists_the_view_by_its_name(page, lab, expect):
 
 
 def test_a_view_of_an_older_version_still_opens(page, lab, expect):
-    page.goto(lab.view("TABLE").replace(lab.view_key, lab.bare_view_key))
+    page.goto(lab.bare_view_url)
     title = page.locator('.ag-header-cell[col-id="metrics.`objective/val_accuracy`"]')
     expect(title).to_be_visible()
 
@@ -99,7 +99,7 @@ def charts(visitor, lab, expect):
     return page
 
 
-def test_parallel_coordinates_lead_to_the_objective(charts, expect):
+def test_the_last_axis_of_parallel_coordinates_is_the_objective(charts, expect):
     axes = ["block", "activation", "pooling", "cost/parameters", "objective/val_accuracy"]
     expect(charts.locator(".parcoords .dimension .label")).to_have_text(axes)
     # The lines are painted on a canvas.
@@ -125,7 +125,7 @@ def test_learning_curves_have_a_line_per_finished_trial(charts, lab, expect, pic
     curves = charts.locator(".js-plotly-plot").filter(has_text="Step")
     expect(curves).to_have_count(4)
     for number in range(4):
-        # One line as it was logged, and one as it is smoothed.
+        # One line of the logged values, and one of the smoothed values.
         lines = curves.nth(number).locator(".scatterlayer path.js-line")
         expect(lines).to_have_count(2 * len(lab.scores))
     picture(charts, "ui-charts")
@@ -134,8 +134,8 @@ def test_learning_curves_have_a_line_per_finished_trial(charts, lab, expect, pic
 # Other pages
 
 
-def test_the_report_opens_with_its_plots(page, lab, expect, picture):
-    page.goto(f"{lab.search_url}/artifacts/report.html")
+def test_the_report_is_shown_with_its_plots_and_links(page, lab, expect, picture):
+    page.goto(lab.report_url)
     report = page.frame_locator("iframe")
     expect(report.get_by_role("heading", name="digits-evolution").first).to_be_visible()
     plots = report.locator("svg:visible")
@@ -143,11 +143,11 @@ def test_the_report_opens_with_its_plots(page, lab, expect, picture):
     assert plots.count() > 1
     assert all(plot.bounding_box()["width"] > 100 for plot in plots.all())
     picture(page, "ui-report")
-    # The frame has no address of its own: links within the page lead nowhere by themselves.
-    goal = report.get_by_role("heading", name="The search", exact=True)
-    expect(goal).not_to_be_in_viewport()
-    report.get_by_role("link", name="The search", exact=True).click()
-    expect(goal).to_be_in_viewport()
+    # The frame has no address, so links within the page work only through its script.
+    section = report.get_by_role("heading", name="Search configuration", exact=True)
+    expect(section).not_to_be_in_viewport()
+    report.get_by_role("link", name="Search configuration", exact=True).click()
+    expect(section).to_be_in_viewport()
 
 
 def test_the_note_of_a_search_shows_its_leaderboard(page, lab, expect, picture):
@@ -165,3 +165,26 @@ def test_the_registry_shows_the_aliases(page, lab, expect, picture):
         row = page.get_by_role("row").filter(has_text=f"Version {number}")
         expect(row.get_by_text(alias)).to_be_visible()
     picture(page, "ui-registry")
+
+
+def test_the_page_of_a_version_shows_its_card_with_the_score_first(page, lab, expect):
+    page.goto(lab.version_url)
+    expect(page.get_by_role("heading", name="Scores", exact=True)).to_be_visible()
+    text = page.inner_text("body")
+    assert text.index("Scores") < text.index("Intended use") < text.index("Loading")
+
+
+def test_the_printed_address_of_a_trial_opens_its_run_with_learning_curves(page, lab, expect):
+    page.goto(f"{lab.trial_url.partition('?')[0]}/model-metrics?workflowType=machine_learning")
+    page.set_viewport_size(TALL)
+    expect(page.get_by_text("val_accuracy", exact=True).first).to_be_visible()
+
+
+def test_the_artifacts_of_a_trial_have_the_summary_of_its_model(page, lab, expect):
+    page.goto(f"{lab.trial_url.partition('?')[0]}/artifacts/model_summary.txt")
+    expect(page.get_by_text("Layers: Dense(10)")).to_be_visible()
+
+
+def test_the_table_tells_two_searches_apart(table):
+    searches = set(column(table, "tags.`nas.search_name`"))
+    assert searches == {"digits-evolution", "digits-random"}

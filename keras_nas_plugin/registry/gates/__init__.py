@@ -1,1 +1,1 @@
-"""Gates: what a challenger has to pass, one file each; `base.py` says what a gate is."""
+"""The gates that a challenger has to pass, one file each; `base.py` defines their interface."""

@@ -1,31 +1,41 @@
-"""What a gate is: a question about two models, answered with numbers."""
+"""The interface of a gate: a condition on a challenger, with the numbers behind the decision.
+
+The command line imports this module for `--help`, so it must not import numpy at run time.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from keras_nas_plugin.errors import NASError
 
+if TYPE_CHECKING:
+    import numpy as np
+
+Direction = Literal["max", "min"]
+#: Metrics that `promote` knows by name.
+MetricName = Literal["accuracy", "loss", "mae", "mse"]
+#: Paired tests that `promote` knows by name.
+Method = Literal["auto", "mcnemar", "bootstrap"]
+
 
 class PromotionError(NASError, ValueError):
-    """A promotion or rollback that cannot be judged or done as asked; nothing was moved."""
+    """A promotion or rollback that cannot be judged or carried out; no alias was moved."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """One version of a registered model, and what it did on the held-out data.
+    """One version of a registered model, and its predictions for the held-out data.
 
     Attributes:
-        version: Its number in the registry.
-        predictions: By row of the data.
-        costs: What it costs, by name: ``parameters``, ``size_bytes`` (of its files), and what
-            a gate asked for.
-        folder: Its files, in MLflow's format; None where there are none.
+        version: Version number in the registry.
+        predictions: Predictions, one for each row of the data.
+        costs: Costs by name: ``parameters``, ``size_bytes`` (of the files), and those that a
+            gate requested.
+        folder: Folder of the files, in MLflow's format, or None.
     """
 
     version: str
@@ -36,13 +46,13 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """All that gates look at, computed once.
+    """The input of every gate, computed once.
 
     Attributes:
-        x: Held-out inputs.
-        y: Their labels or targets, by row.
+        x: Held-out inputs: an array, or a list or dictionary of arrays.
+        y: Labels or targets, one for each row of ``x``.
         challenger: The version that may become champion.
-        champion: The version that is champion; None where there is none.
+        champion: The current champion, or None.
     """
 
     x: Any
@@ -53,13 +63,14 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a gate found.
+    """The result of one gate.
 
     Attributes:
-        name: Which gate, for example ``"comparison"``.
-        passed: Whether the challenger may pass.
+        name: Name of the gate, for example ``"comparison"``.
+        passed: Whether the challenger passes.
         message: What was compared with what, in one line.
-        numbers: Every number behind it; NaN and infinities are told apart in the message.
+        numbers: Every number behind the decision. They are stored as JSON, where NaN and
+            infinities become null; only the message shows which it was.
     """
 
     name: str
@@ -69,21 +80,28 @@ class Finding:
 
 
 class Gate(Protocol):
-    """A condition of becoming champion.
+    """A condition that a challenger must satisfy to become champion.
 
-    A gate is a frozen dataclass, so that two of the same settings are equal and what it was
-    told shows in its representation. It asks for costs that take time to find by `costs`.
+    The gates of this package are frozen dataclasses: two gates with the same settings are equal,
+    and the representation of a gate shows its settings.
     """
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """Names of the challenger's costs that it needs."""
+        """Names of the challenger's costs that the gate needs, so that they are measured."""
         ...
 
     def check(self, evidence: Evidence) -> Finding:
-        """Judge.
+        """Judge the challenger.
+
+        Args:
+            evidence: Data, predictions and costs of both models.
+
+        Returns:
+            Whether the challenger passes, and why.
 
         Raises:
-            PromotionError: The evidence does not suit the gate, for example no classes.
+            PromotionError: The gate does not apply to this evidence, for example because the
+                labels are not classes.
         """
         ...

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 
-from keras_nas_plugin.registry.gates.base import Evidence, Finding, PromotionError
+from keras_nas_plugin.registry.gates.base import (
+    Candidate,
+    Evidence,
+    Finding,
+    Method,
+    PromotionError,
+)
 from keras_nas_plugin.registry.metrics import Metric
 from keras_nas_plugin.registry.paired import (
     PairedTest,
@@ -18,8 +24,7 @@ from keras_nas_plugin.registry.paired import (
     score_test,
 )
 
-Method = Literal["auto", "mcnemar", "bootstrap"]
-METHODS = ("auto", "mcnemar", "bootstrap")
+METHODS = get_args(Method)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,20 +33,20 @@ class Comparison:
 
     The improvement is the challenger's expected score minus the champion's, larger being
     better, over the population that the rows come from. A challenger whose true improvement
-    is no more than ``min_improvement`` passes with a probability of at most ``alpha``.
+    is at most ``min_improvement`` passes with a probability of at most ``alpha``.
 
     Args:
-        metric: What is compared.
-        alpha: The level, between 0 and 1.
-        min_improvement: What has to be exceeded, in units of the metric. Negative: worse by
-            less than this is good enough (non-inferiority).
+        metric: The metric to compare.
+        alpha: Significance level, between 0 and 1.
+        min_improvement: The improvement that has to be exceeded, in units of the metric.
+            Negative: a challenger that is worse by less than this passes (non-inferiority).
         method: ``"mcnemar"`` for scores of 0 and 1 per row, ``"bootstrap"`` for any, or
-            ``"auto"``: the first where it can be.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
+            ``"auto"``: McNemar's where it applies.
+        resamples: Number of bootstrap samples, at least 99.
+        seed: Seed of the bootstrap.
 
     Raises:
-        PromotionError: A number is out of its range, or a method unknown.
+        PromotionError: A number is out of range, or the method is unknown.
     """
 
     metric: Metric
@@ -53,21 +58,21 @@ class Comparison:
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha < 1:
-            raise PromotionError(f"`alpha` needs to be between 0 and 1; received {self.alpha}")
+            raise PromotionError(f"`alpha` must be between 0 and 1; got {self.alpha}")
         if not math.isfinite(self.min_improvement):
             raise PromotionError(
-                f"`min_improvement` needs a finite number; received {self.min_improvement}"
+                f"`min_improvement` must be a finite number; got {self.min_improvement}"
             )
         if self.method not in METHODS:
             raise PromotionError(
-                f"`method` needs one of {', '.join(METHODS)}; received {self.method!r}"
+                f"`method` must be one of {', '.join(METHODS)}; got {self.method!r}"
             )
         if self.resamples < 99:
-            raise PromotionError(f"`resamples` needs at least 99; received {self.resamples}")
+            raise PromotionError(f"`resamples` must be at least 99; got {self.resamples}")
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """None."""
+        """Empty: this gate needs no costs."""
         return ()
 
     def check(self, evidence: Evidence) -> Finding:
@@ -79,57 +84,68 @@ class Comparison:
         challenger = self.metric.scores(y, evidence.challenger.predictions)
         champion = self.metric.scores(y, evidence.champion.predictions)
         if challenger.ndim:
-            test = self._by_row(challenger, champion, rng)
+            test = self._test_rows(challenger, champion, rng)
         else:
-            test = self._whole(evidence, rng)
-        passed = test.p_value <= self.alpha  # NaN is not
+            test = self._test_statistic(y, evidence.challenger, evidence.champion, rng)
+        passed = test.p_value <= self.alpha  # NaN does not pass
         values = {"challenger": np.mean(challenger), "champion": np.mean(champion)}
         return self._finding(test, passed, {k: float(v) for k, v in values.items()}, len(y))
 
-    def _by_row(
+    def _test_rows(
         self, challenger: np.ndarray, champion: np.ndarray, rng: np.random.Generator
     ) -> PairedTest:
         difference = self.metric.sign * (challenger - champion)
         binary = np.isin([challenger, champion], [0.0, 1.0]).all()
         if self.method == "mcnemar" and not binary:
             raise PromotionError(
-                "`method` 'mcnemar' needs a metric that is 0 or 1 for each row, such as "
-                f"accuracy; received {self.metric.name!r}. Use 'bootstrap'."
+                "`metric` must be 0 or 1 for each row if `method` is 'mcnemar', as accuracy is; "
+                f"got {self.metric.name!r}. Use `method='bootstrap'`."
             )
         if self.method == "bootstrap" or not binary:
-            options = {"alpha": self.alpha, "resamples": self.resamples, "rng": rng}
-            return bootstrap_mean(difference, self.min_improvement, **options)
+            return bootstrap_mean(
+                difference,
+                self.min_improvement,
+                alpha=self.alpha,
+                resamples=self.resamples,
+                rng=rng,
+            )
         wins, losses = int(np.sum(difference > 0)), int(np.sum(difference < 0))
         if self.min_improvement == 0:
             return mcnemar(wins, losses, len(difference))
         if abs(self.min_improvement) >= 1:
             raise PromotionError(
-                "`min_improvement` needs to be between -1 and 1 for a metric of 0 and 1; "
-                f"received {self.min_improvement}"
+                "`min_improvement` must be between -1 and 1 for a metric of 0 and 1; "
+                f"got {self.min_improvement}"
             )
         return score_test(wins, losses, len(difference), self.min_improvement)
 
-    def _whole(self, evidence: Evidence, rng: np.random.Generator) -> PairedTest:
+    def _test_statistic(
+        self,
+        y: np.ndarray,
+        challenger: Candidate,
+        champion: Candidate,
+        rng: np.random.Generator,
+    ) -> PairedTest:
         if self.method == "mcnemar":
             raise PromotionError(
-                "`method` 'mcnemar' needs a metric with a number for each row; received "
-                f"{self.metric.name!r}, which gives one for all. Use 'bootstrap'."
+                "`metric` must return a number for each row if `method` is 'mcnemar'; got "
+                f"{self.metric.name!r}, which returns one for all rows. Use `method='bootstrap'`."
             )
-        models = (evidence.challenger.predictions, evidence.champion.predictions)
+        models = (challenger.predictions, champion.predictions)
 
         def improvement(rows: np.ndarray) -> float:
-            better, worse = (self.metric.value(evidence.y[rows], m[rows]) for m in models)
+            better, worse = (self.metric.value(y[rows], m[rows]) for m in models)
             return self.metric.sign * (better - worse)
 
         def exchanged(mask: np.ndarray) -> float:
             mask = mask.reshape(-1, *[1] * (np.ndim(models[0]) - 1))
             mixed = (np.where(mask, *models[::-1]), np.where(mask, *models))
-            better, worse = (self.metric.value(evidence.y, m) for m in mixed)
+            better, worse = (self.metric.value(y, m) for m in mixed)
             return self.metric.sign * (better - worse)
 
         return bootstrap_statistic(
             improvement,
-            len(evidence.y),
+            len(y),
             self.min_improvement,
             alpha=self.alpha,
             resamples=self.resamples,

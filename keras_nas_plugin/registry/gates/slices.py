@@ -1,4 +1,4 @@
-"""No class may get much worse, whatever the average says."""
+"""Whether the challenger is much worse in any class, even if it is better on average."""
 
 from __future__ import annotations
 
@@ -12,28 +12,26 @@ from keras_nas_plugin.registry.metrics import accuracy, labels_of
 
 @dataclasses.dataclass(frozen=True)
 class Classes:
-    """The share of each class's rows that is classified correctly, against the champion.
+    """Compares both models by the share of each class's rows that they classify correctly.
 
-    The observed shares are compared, without a test: on a class of 20 rows, one row is 5 points.
+    The observed shares are compared, without a test: in a class of 20 rows, one row is 5 points.
 
     Args:
-        max_drop: By how much a share may fall, from 0 to 1.
+        max_drop: Largest allowed decrease of a share, from 0 to 1.
 
     Raises:
-        PromotionError: It is out of this range.
+        PromotionError: ``max_drop`` is out of range.
     """
 
     max_drop: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop <= 1:
-            raise PromotionError(
-                f"`max_class_drop` needs to be between 0 and 1; received {self.max_drop}"
-            )
+            raise PromotionError(f"`max_class_drop` must be between 0 and 1; got {self.max_drop}")
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """None."""
+        """Empty: this gate needs no costs."""
         return ()
 
     def check(self, evidence: Evidence) -> Finding:
@@ -41,30 +39,32 @@ class Classes:
         labels = labels_of(evidence.y, evidence.challenger.predictions)
         if labels.ndim != 1:
             raise PromotionError(
-                f"`max_class_drop` needs one label per row; received shape {labels.shape}"
+                f"`y` must have one label per row for `max_class_drop`; got labels of shape "
+                f"{labels.shape}"
             )
         if evidence.champion is None:
             return Finding("classes", True, "no champion to compare with")
-        right = accuracy(evidence.y, evidence.challenger.predictions)
-        before = accuracy(evidence.y, evidence.champion.predictions)
-        numbers = {}
+        challenger = accuracy(evidence.y, evidence.challenger.predictions)
+        champion = accuracy(evidence.y, evidence.champion.predictions)
+        by_class: dict[str, dict[str, float]] = {}
         for label in np.unique(labels):
             rows = labels == label
-            now, then = float(right[rows].mean()), float(before[rows].mean())
-            numbers[str(label)] = {
+            after, before = float(challenger[rows].mean()), float(champion[rows].mean())
+            by_class[str(label)] = {
                 "rows": int(rows.sum()),
-                "challenger": now,
-                "champion": then,
-                "drop": then - now,
+                "challenger": after,
+                "champion": before,
+                "drop": before - after,
                 # A share is a ratio of counts: its rounding must not decide.
-                "kept": then - now <= self.max_drop + 1e-12,
+                "kept": before - after <= self.max_drop + 1e-12,
             }
-        worst = max(numbers, key=lambda label: numbers[label]["drop"])
-        broken = sum(not entry["kept"] for entry in numbers.values())
-        found, passed = numbers[worst], broken == 0
+        worst = max(by_class, key=lambda label: by_class[label]["drop"])
+        worse = sum(not entry["kept"] for entry in by_class.values())
+        shares = by_class[worst]
         message = (
-            f"{broken or 'none'} of {len(numbers)} classes worse by more than {self.max_drop:g}; "
-            f"the worst is {worst}, from {found['champion']:.6g} to {found['challenger']:.6g} of "
-            f"{found['rows']} rows"
+            f"{worse or 'none'} of {len(by_class)} classes worse by more than {self.max_drop:g}; "
+            f"the worst is {worst}, from {shares['champion']:.6g} to {shares['challenger']:.6g} "
+            f"of {shares['rows']} rows"
         )
-        return Finding("classes", passed, message, {"max_drop": self.max_drop, "by": numbers})
+        numbers = {"max_drop": self.max_drop, "by": by_class}
+        return Finding("classes", worse == 0, message, numbers)

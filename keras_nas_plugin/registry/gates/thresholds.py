@@ -1,4 +1,4 @@
-"""Absolute limits on the challenger's metrics and costs, champion or not."""
+"""Absolute limits on the challenger's metrics and costs, with or without a champion."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Thresholds:
 
     Args:
         limits: At least one.
-        metric: The metric of the promotion, which need not be one of the built-in ones.
+        metric: The metric of the promotion, which may be a user's function.
 
     Raises:
-        PromotionError: A limit is on a metric that is not known.
+        PromotionError: A limit names an unknown metric.
     """
 
     limits: tuple[Constraint, ...]
@@ -30,60 +30,64 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for limit in self.limits:
-            if limit.name not in self._known:
+            if limit.name not in self._metrics:
                 raise PromotionError(
-                    f"`thresholds` needs one of {', '.join(self._known)}, or a cost; received "
-                    f"{limit.name!r}"
+                    f"`thresholds` must be on one of {', '.join(self._metrics)}, or on a cost; "
+                    f"got {limit.name!r}"
                 )
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """None."""
+        """Empty: this gate needs no costs."""
         return ()
 
     def check(self, evidence: Evidence) -> Finding:
         """See `Gate.check`."""
         y, predictions = evidence.y, evidence.challenger.predictions
         values = {
-            limit.name: self._known[limit.name].value(y, predictions) for limit in self.limits
+            limit.name: self._metrics[limit.name].value(y, predictions) for limit in self.limits
         }
         return _finding("thresholds", self.limits, values)
 
     @property
-    def _known(self) -> dict[str, Metric]:
+    def _metrics(self) -> dict[str, Metric]:
         return METRICS | ({self.metric.name: self.metric} if self.metric else {})
 
 
 @dataclasses.dataclass(frozen=True)
-class Ceilings:
+class CostLimits:
     """Limits on costs, such as ``latency_ms <= 10``, measured on this machine.
 
     Args:
-        limits: At least one; names are those of costs, or ``"size"``, the bytes of the
-            version's files.
+        limits: At least one. Each name is that of a cost, or ``"size"``: the number of bytes of
+            the version's files.
     """
 
     limits: tuple[Constraint, ...]
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """Those that are limited."""
+        """Names of the limited costs."""
         return costs_among(limit.name for limit in self.limits)
 
     def check(self, evidence: Evidence) -> Finding:
         """See `Gate.check`."""
-        found = evidence.challenger.costs
-        values = {limit.name: lookup(found, canonical_cost(limit.name)) for limit in self.limits}
-        missing = [name for name, value in values.items() if value is None]
+        costs = evidence.challenger.costs
+        values = {
+            limit.name: value
+            for limit in self.limits
+            if (value := lookup(costs, canonical_cost(limit.name))) is not None
+        }
+        missing = [limit.name for limit in self.limits if limit.name not in values]
         if missing:
             raise PromotionError(
-                f"`thresholds` needs costs that can be found; received {', '.join(missing)}"
+                f"`thresholds` must be on costs that the model has; got {', '.join(missing)}"
             )
         return _finding("costs", self.limits, values)
 
 
 def canonical_cost(name: str) -> str:
-    """The cost that a name stands for; any other name as it is.
+    """The full name of a cost; other names are returned unchanged.
 
     >>> canonical_cost("size"), canonical_cost("latency"), canonical_cost("accuracy")
     ('size_bytes', 'latency_ms', 'accuracy')
@@ -92,20 +96,20 @@ def canonical_cost(name: str) -> str:
 
 
 def is_cost(name: str) -> bool:
-    """Whether a limit on ``name`` is one on a cost."""
+    """Whether ``name`` is a cost, and not a metric."""
     return canonical_cost(name) in {SIZE, *COSTS}
 
 
-def gates_of(limits: Iterable[Constraint], metric: Metric) -> list[Thresholds | Ceilings]:
-    """The gates of several limits: on metrics, and on costs."""
+def gates_of(limits: Iterable[Constraint], metric: Metric) -> list[Thresholds | CostLimits]:
+    """The gates for these limits: one for metrics, one for costs."""
     limits = tuple(limits)
     on_costs = tuple(limit for limit in limits if is_cost(limit.name))
     on_metrics = tuple(limit for limit in limits if not is_cost(limit.name))
-    gates: list[Thresholds | Ceilings] = []
+    gates: list[Thresholds | CostLimits] = []
     if on_metrics:
         gates.append(Thresholds(on_metrics, metric))
     if on_costs:
-        gates.append(Ceilings(on_costs))
+        gates.append(CostLimits(on_costs))
     return gates
 
 
@@ -113,10 +117,17 @@ def _finding(name: str, limits: tuple[Constraint, ...], values: Mapping[str, flo
     parts, passed, numbers = [], True, {}
     for limit in limits:
         value = values[limit.name]
-        kept = total_violation([limit], {limit.name: value}) == 0
-        passed &= kept
-        numbers[limit.name] = {"value": value, "min": limit.min, "max": limit.max, "kept": kept}
+        satisfied = total_violation([limit], {limit.name: value}) == 0
+        passed &= satisfied
+        numbers[limit.name] = {
+            "value": value,
+            "min": limit.min,
+            "max": limit.max,
+            "kept": satisfied,
+        }
         bounds = [(">=", limit.min), ("<=", limit.max)]
-        wanted = " and ".join(f"{sign} {bound:.6g}" for sign, bound in bounds if bound is not None)
-        parts.append(f"{limit.name} {value:.6g} {'' if kept else 'is not '}{wanted}")
+        allowed = " and ".join(
+            f"{sign} {bound:.6g}" for sign, bound in bounds if bound is not None
+        )
+        parts.append(f"{limit.name} {value:.6g} {'' if satisfied else 'is not '}{allowed}")
     return Finding(name, passed, "; ".join(parts), numbers)

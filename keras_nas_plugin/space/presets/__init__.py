@@ -1,16 +1,16 @@
-"""Published search spaces, ready to use: one file each, loaded on first use.
+"""Published search spaces, ready to use; each is loaded on first use.
 
-Each is a function that returns a `SpaceHyperModel`, and a second one, ``..._space``, that
-returns the description alone, to be built into a larger one. A new preset is one new file
-(not called like its function) and one line in the table below; the property test in
-``tests/space/presets`` covers it.
+Each preset is a function that returns a `SpaceHyperModel`. Its module also has a function
+``..._space``, which returns only the description, to be part of a larger space. To add a preset,
+write a module whose name differs from that of its function, and add a line to the table below;
+the property tests in ``tests/space/presets`` then cover it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keras_nas_plugin.lazy import load
+from keras_nas_plugin.lazy import attach
 
 _MODULES = {
     "darts": "darts_cells",
@@ -37,10 +37,4 @@ if TYPE_CHECKING:
     from keras_nas_plugin.space.presets.text import text_transformer as text_transformer
     from keras_nas_plugin.space.presets.u_net import unet as unet
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = load(f"{__name__}.{_MODULES[name]}", name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = attach(__name__, _MODULES)

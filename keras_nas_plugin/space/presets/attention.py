@@ -1,9 +1,9 @@
-"""Blocks for sequences: functions that make stock Keras layers and call them.
+"""Blocks for sequences: functions that create and call standard Keras layers.
 
-Masks are tensors of their own, not those that Keras passes on implicitly: these are lost in
-sums and convolutions. A mask has the shape (batch, steps), True for steps that count.
-All blocks are residual and normalise first (Xiong et al. 2020, "On Layer Normalization in the
-Transformer Architecture"): they train without a warm-up.
+Masks are explicit tensors, because the masks that Keras propagates implicitly are lost in sums
+and convolutions. A mask has the shape (batch, steps), True for steps that are not padding.
+All blocks are residual and normalise their input first (Xiong et al. 2020, "On Layer Normalization
+in the Transformer Architecture"), so that training needs no warm-up of the learning rate.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from keras import layers, ops
+from keras import KerasTensor, layers, ops
 
-Block = Callable[[Any], Any]
+#: Takes a tensor, or a list of tensors such as a sequence and its mask.
+Block = Callable[[Any], KerasTensor]
 EPSILON = 1e-5
 
 
 def embedded(vocabulary: int, width: int, length: int, dropout: float) -> Block:
-    """Tokens to vectors, with learned positions.
+    """Embeds tokens and their positions as learned vectors.
 
     Source: Gehring et al. 2017, "Convolutional Sequence to Sequence Learning", section 3.1.
 
     Args:
-        vocabulary: How many tokens there are, 0 for padding included.
-        width: Channels that come out.
-        length: The longest sequence.
-        dropout: Share of the values that are left out.
+        vocabulary: Number of tokens, including 0 for padding.
+        width: Output channels.
+        length: Length of the longest sequence.
+        dropout: Dropout rate.
     """
 
-    def call(tokens: Any) -> Any:
+    def call(tokens: KerasTensor) -> KerasTensor:
         positions = ops.cumsum(ops.ones_like(tokens, dtype="int32"), axis=1) - 1
         x = layers.Embedding(vocabulary, width)(tokens)
         x = layers.Add()([x, layers.Embedding(length, width)(positions)])
@@ -39,86 +40,88 @@ def embedded(vocabulary: int, width: int, length: int, dropout: float) -> Block:
 
 
 def token_mask() -> Block:
-    """Which tokens count: those that are not 0."""
+    """A mask of the tokens that are not padding (0)."""
     return lambda tokens: ops.not_equal(tokens, 0)
 
 
-def normalized(x: Any) -> Any:
+def normalized(x: KerasTensor) -> KerasTensor:
     """LayerNormalization over channels."""
     return layers.LayerNormalization(epsilon=EPSILON)(x)
 
 
-def silenced(x: Any, mask: Any) -> Any:
-    """Zeros at the steps that do not count."""
+def masked(x: KerasTensor, mask: KerasTensor) -> KerasTensor:
+    """The sequence with zeros at masked steps."""
     return x if mask is None else x * ops.expand_dims(ops.cast(mask, x.dtype), -1)
 
 
-def steps_to_the_last(mask: Any) -> Any:
-    """The first step, and all others up to the last one that counts.
+def steps_to_the_last(mask: KerasTensor) -> KerasTensor:
+    """A mask of the first step and all steps up to the last one in ``mask``.
 
-    What cuDNN's recurrent layers take as a mask: no gaps, and no sequence without any step.
+    cuDNN's recurrent layers require masks without gaps, with at least one step.
     """
-    places = ops.cumsum(ops.ones_like(mask, dtype="int32"), axis=1) - 1
-    last = ops.max(places * ops.cast(mask, "int32"), axis=1, keepdims=True)
-    return places <= last
+    positions = ops.cumsum(ops.ones_like(mask, dtype="int32"), axis=1) - 1
+    last = ops.max(positions * ops.cast(mask, "int32"), axis=1, keepdims=True)
+    return positions <= last
 
 
-def masked_mean(x: Any, mask: Any) -> Any:
-    """The mean over the steps that count; zeros where none does.
+def masked_mean(x: KerasTensor, mask: KerasTensor) -> KerasTensor:
+    """The mean over the steps in the mask; zeros if there are none.
 
     Args:
         x: Shape (batch, steps, channels).
         mask: Shape (batch, steps).
     """
     count = ops.sum(ops.cast(mask, x.dtype), axis=1, keepdims=True)
-    return ops.sum(silenced(x, mask), axis=1) / ops.maximum(count, 1)
+    return ops.sum(masked(x, mask), axis=1) / ops.maximum(count, 1)
 
 
 def self_attention(heads: int, dropout: float = 0.0, causal: bool = False) -> Block:
-    """Attention of each step to all others, or to the earlier ones.
+    """Attention of each step to all steps, or to the preceding ones.
 
     Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.2.
 
     Args:
-        heads: How many; each has its share of the channels.
-        dropout: Share of the values that are left out.
-        causal: Whether a step sees earlier steps only.
+        heads: Number of heads, among which the channels are divided.
+        dropout: Dropout rate.
+        causal: Whether a step attends to itself and earlier steps only.
 
     Returns:
-        A block that takes a sequence, or a list of it and its mask (and what else comes in).
+        A block that takes a sequence, or a list that begins with a sequence and its mask.
     """
 
-    def call(inputs: Any) -> Any:
+    def call(inputs: KerasTensor | list[KerasTensor]) -> KerasTensor:
         x, mask, *_ = inputs if isinstance(inputs, list) else (inputs, None)
         y = normalized(x)
-        seen = None if mask is None else ops.expand_dims(mask, 1)
-        y = _attention(x, heads, dropout)(y, y, attention_mask=seen, use_causal_mask=causal)
+        attention_mask = None if mask is None else ops.expand_dims(mask, 1)
+        y = _attention(x, heads, dropout)(
+            y, y, attention_mask=attention_mask, use_causal_mask=causal
+        )
         return layers.Add()([x, layers.Dropout(dropout)(y)])
 
     return call
 
 
 def cross_attention(heads: int, dropout: float = 0.0) -> Block:
-    """Attention to a memory; takes the sequence, its mask, the memory and the memory's mask."""
+    """Attention to another sequence; takes a sequence, its mask, the other one and its mask."""
 
-    def call(inputs: Sequence[Any]) -> Any:
+    def call(inputs: Sequence[KerasTensor]) -> KerasTensor:
         x, _, memory, mask = inputs
-        seen = ops.expand_dims(mask, 1)
+        attention_mask = ops.expand_dims(mask, 1)
         attention = _attention(x, heads, dropout)
-        y = attention(normalized(x), normalized(memory), attention_mask=seen)
+        y = attention(normalized(x), normalized(memory), attention_mask=attention_mask)
         return layers.Add()([x, layers.Dropout(dropout)(y)])
 
     return call
 
 
-def _attention(x: Any, heads: int, dropout: float) -> Any:
+def _attention(x: KerasTensor, heads: int, dropout: float) -> KerasTensor:
     return layers.MultiHeadAttention(heads, max(1, x.shape[-1] // heads), dropout=dropout)
 
 
 def feed_forward(ratio: int, dropout: float = 0.0) -> Block:
-    """Two dense layers for each step by itself, ``ratio`` times as wide between."""
+    """Two dense layers applied to each step, with ``ratio`` times as many channels in between."""
 
-    def call(x: Any) -> Any:
+    def call(x: KerasTensor) -> KerasTensor:
         width = x.shape[-1]
         y = layers.Dense(width * ratio, activation="gelu")(normalized(x))
         return layers.Add()([x, layers.Dropout(dropout)(layers.Dense(width)(y))])
@@ -134,14 +137,14 @@ def convolution(kernel_size: int, dropout: float = 0.0, dilation: int = 1) -> Bl
     Convolutional and Recurrent Networks for Sequence Modeling".
 
     Returns:
-        A block that takes a sequence, or a list of it and its mask.
+        A block that takes a sequence, or a list that begins with a sequence and its mask.
     """
 
-    def call(inputs: Any) -> Any:
+    def call(inputs: KerasTensor | list[KerasTensor]) -> KerasTensor:
         x, mask, *_ = inputs if isinstance(inputs, list) else (inputs, None)
         y = layers.SeparableConv1D(
             x.shape[-1], kernel_size, dilation_rate=dilation, padding="same", activation="gelu"
-        )(silenced(normalized(x), mask))
+        )(masked(normalized(x), mask))
         return layers.Add()([x, layers.Dropout(dropout)(layers.Dense(x.shape[-1])(y))])
 
     return call
@@ -154,18 +157,20 @@ def recurrent(
 
     Args:
         cell: ``"LSTM"`` or ``"GRU"``.
-        dropout: Share of the values that are left out after it.
-        bidirectional: Whether it runs both ways, each with half of the channels.
-        summary: Whether it begins with the mean of a memory (Cho et al. 2014, "Learning
-            Phrase Representations using RNN Encoder-Decoder", section 2.2).
+        dropout: Dropout rate of its outputs.
+        bidirectional: Whether it runs in both directions, each with half of the channels.
+        summary: Whether its initial state is derived from the mean of another sequence (Cho et
+            al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder",
+            section 2.2).
 
     Returns:
-        A block that takes a sequence, or a list of it, its mask, a memory and its mask.
+        A block that takes a sequence, or a list of a sequence, its mask, another sequence and
+        its mask.
     """
-    # Forwards, padding at the end comes after all that counts: no mask is needed.
+    # A forward layer needs no mask: padding is at the end and cannot affect the steps before it.
     layer = {"LSTM": layers.LSTM, "GRU": layers.GRU}[cell]
 
-    def call(inputs: Any) -> Any:
+    def call(inputs: KerasTensor | list[KerasTensor]) -> KerasTensor:
         x, mask, *memory = inputs if isinstance(inputs, list) else (inputs, None)
         width = x.shape[-1]
         if bidirectional:
@@ -180,7 +185,7 @@ def recurrent(
                 layers.Dense(width, activation="tanh")(mean)
                 for _ in range(2 if cell == "LSTM" else 1)
             ]
-        y = run(silenced(normalized(x), mask), initial_state=states, mask=run_mask)
+        y = run(masked(normalized(x), mask), initial_state=states, mask=run_mask)
         return layers.Add()([x, layers.Dropout(dropout)(layers.Dense(width)(y))])
 
     return call

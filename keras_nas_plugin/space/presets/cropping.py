@@ -1,9 +1,8 @@
-"""Images cut to the size of others: the one layer of the presets that Keras does not have."""
+"""Cropping of images to the size of others, the only layer of the presets that is not in Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import layers
@@ -11,18 +10,18 @@ from keras import layers
 
 @keras.saving.register_keras_serializable(package="keras_nas_plugin")
 class CropLike(layers.Layer):
-    """Cuts an image at the right and at the bottom to the size of another one.
+    """Crops an image at the right and at the bottom to the size of another image.
 
-    For sizes that are known only when the model runs; `cropped` takes Keras' own
-    `Cropping2D` where they are known. In a fresh process, import this module before loading
-    a saved model with this layer.
+    It is used for sizes that are known only when the model runs; for other sizes, `cropped` uses
+    Keras' `Cropping2D`. In a new process, import this module before loading a saved model that
+    contains this layer.
 
     Input: two tensors, of shapes (batch, height, width, channels) and (batch, rows, columns,
     any). Output: (batch, rows, columns, channels).
     """
 
-    def call(self, inputs: Sequence[Any]) -> Any:
-        """Cut the first to the size of the second."""
+    def call(self, inputs: Sequence[keras.KerasTensor]) -> keras.KerasTensor:
+        """Crop the first image to the size of the second."""
         image, like = inputs
         rows, columns = keras.ops.shape(like)[1:3]
         return image[:, :rows, :columns, :]
@@ -33,8 +32,8 @@ class CropLike(layers.Layer):
         return (image[0], like[1], like[2], image[3])
 
 
-def cropped(image: Any, like: Any) -> Any:
-    """``image`` cut to the height and width of ``like``.
+def cropped(image: keras.KerasTensor, like: keras.KerasTensor) -> keras.KerasTensor:
+    """``image`` cropped to the height and width of ``like``.
 
     Args:
         image: Shape (batch, height, width, channels).

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from keras_nas_plugin.errors import SearchSpaceError
-from keras_nas_plugin.space.cell import Stack
 from keras_nas_plugin.space.domains import Categorical
-from keras_nas_plugin.space.hypermodel import Shape, SpaceHyperModel
-from keras_nas_plugin.space.nodes import Branches, Identity, Layer, Node, Sequential, join
-from keras_nas_plugin.space.presets.parts import Fork, Pick
+from keras_nas_plugin.space.language.base import Builder, Declaration, Node, T, join
+from keras_nas_plugin.space.language.cell import Stack
+from keras_nas_plugin.space.language.choices import InputChoice
+from keras_nas_plugin.space.language.hypermodel import Compile, Shape, SpaceHyperModel
+from keras_nas_plugin.space.language.nodes import Branches, Identity, Layer, Sequential
+from keras_nas_plugin.space.language.parts import Fork, Pick
+from keras_nas_plugin.space.language.values import Decide
+from keras_nas_plugin.space.presets.scaling import Step, at_most, scaled
 from keras_nas_plugin.space.presets.tasks import (
     BATCH_NORM,
     CLASSIFICATION,
@@ -19,10 +23,6 @@ from keras_nas_plugin.space.presets.tasks import (
     positive,
     shape_of,
 )
-
-if TYPE_CHECKING:
-    from keras_nas_plugin.space.building import Builder
-    from keras_nas_plugin.space.declaring import Declaration
 
 OPERATIONS = (
     "sep_conv_3x3",
@@ -33,7 +33,9 @@ OPERATIONS = (
     "avg_pool_3x3",
     "skip_connect",
 )
-# Two (operation, source) per node; the sources 0 and 1 are the two cells before.
+_OPERATION_DOMAIN = Categorical(OPERATIONS)
+_PAIRS = InputChoice(2)
+# Two pairs (operation, source) per node; the sources 0 and 1 are the two preceding cells.
 Genotype = Sequence[tuple[str, int]]
 #: The cells that second-order DARTS found (section 3.1), called DARTS_V2 in the authors' code.
 DARTS_V2: Mapping[str, Genotype] = {
@@ -50,45 +52,77 @@ DARTS_V2: Mapping[str, Genotype] = {
         ("max_pool_3x3", 1), ("skip_connect", 2),
     ),
 }  # fmt: skip
+_SMALLER: Sequence[Step] = (
+    ("channels", at_most(12)),
+    ("channels", at_most(8)),
+    ("cells", at_most(6)),
+    ("channels", at_most(6)),
+    ("cells", at_most(4)),
+    ("channels", at_most(4)),
+    ("cells", at_most(3)),
+    ("channels", at_most(2)),
+)
 
 
 def darts(
     inputs: Shape = (32, 32, 3),
     classes: int = 10,
     *,
-    channels: int = 16,
-    cells: int = 8,
+    channels: int | None = None,
+    cells: int | None = None,
     nodes: int = 4,
-    compile: Mapping[str, Any] | Callable[[Any, Any], None] = CLASSIFICATION,
+    rows: int | None = None,
+    budget: int | None = None,
+    compile: Compile = CLASSIFICATION,
 ) -> SpaceHyperModel:
-    """The cells of DARTS: two inputs and one of seven operations each for every node.
+    """The cells of DARTS: every node sums two inputs, each through one of seven operations.
 
     Source: Liu, Simonyan & Yang 2019, "DARTS: Differentiable Architecture Search", sections
     2.1 and 3.1. The first architecture is the one that second-order DARTS found on CIFAR-10.
-    For the networks of the paper's tables, take ``channels=36, cells=20``.
+    For the networks of the paper's tables, use ``channels=36, cells=20``.
+
+    Trainable parameters for images of 32 x 32 x 3:
+    101 k to 493 k (first: 246 k); see ``rows`` and ``budget``.
 
     Args:
         inputs: Height, width and channels of the images.
-        classes: How many there are to tell apart.
-        channels: Of a node in the first cell; doubled in each of the two reduction cells.
-        cells: How many in all, at least 3; those at a third and at two thirds reduce.
-        nodes: Computed nodes of a cell; 4 in the paper.
+        classes: Number of classes.
+        channels: Channels of a node in the first cell; doubled in each of the two reduction
+            cells. Defaults to 16.
+        cells: Number of cells, at least 3; those at a third and at two thirds of the depth
+            are reduction cells. Defaults to 8.
+        nodes: Number of computed nodes of a cell; 4 in the paper.
+        rows: Number of training rows. The largest model then has at most 100 parameters per row,
+            or 50,000 where that is more; see `docs/presets.md` for what is reduced. None does not
+            limit the size.
+        budget: Maximum number of trainable parameters of the largest model, instead of ``rows``.
         compile: See `SpaceHyperModel`.
 
     Raises:
         SearchSpaceError: A number is too small.
     """
     shape_of("inputs", inputs, ("height", "width", "channels"))
-    space = darts_space(classes, channels=channels, cells=cells, nodes=nodes)
-    return SpaceHyperModel(space, inputs=inputs, compile=compile, name="darts", check=False)
+
+    def build(**arguments: Any) -> SpaceHyperModel:
+        space = darts_space(classes, nodes=nodes, **arguments)
+        return SpaceHyperModel(space, inputs=inputs, compile=compile, name="darts", check=False)
+
+    return scaled(
+        build,
+        {"channels": 16, "cells": 8},
+        {"channels": channels, "cells": cells},
+        _SMALLER,
+        rows=rows,
+        budget=budget,
+    )
 
 
 def darts_space(classes: int, *, channels: int = 16, cells: int = 8, nodes: int = 4) -> Node:
-    """The description alone; see `darts`.
+    """Only the description, to be part of a larger space; see `darts`.
 
-    A node's decisions are called ``normal/3/from`` (which two of the earlier nodes),
-    ``normal/3/op0`` and ``normal/3/op1``; nodes 0 and 1 are the two cells before, and node 2
-    has no other choice than both. Those of the reduction cell begin with ``reduction``.
+    A node's decisions are named ``normal/3/from`` (which two of the earlier nodes),
+    ``normal/3/op0`` and ``normal/3/op1``; nodes 0 and 1 are the two preceding cells, and node
+    2 always takes both. Those of the reduction cell begin with ``reduction``.
     """
     positive("channels", channels)
     positive("cells", cells, least=3)
@@ -102,60 +136,62 @@ def darts_space(classes: int, *, channels: int = 16, cells: int = 8, nodes: int 
 
 
 def darts_values(normal: Genotype, reduction: Genotype) -> dict[str, str]:
-    """The values of a published genotype, for the trials that a search begins with.
+    """The values of a published genotype, for the first trials of a search.
 
     Args:
         normal: Two pairs of operation and source per node, as in the authors' code.
-        reduction: The same of the reduction cell.
+        reduction: The same for the reduction cell.
 
     Raises:
-        SearchSpaceError: An operation is unknown, or a node takes a source twice or from ahead.
+        SearchSpaceError: An operation is unknown, or a node's two sources are not two
+            different earlier nodes.
     """
     values = {}
     for cell, genotype in (("normal", normal), ("reduction", reduction)):
         pairs = list(genotype)
         for node in range(2, 2 + len(pairs) // 2):
-            two = sorted(pairs[2 * node - 4 : 2 * node - 2], key=lambda pair: pair[1])
-            sources = [source for _, source in two]
-            known = all(operation in OPERATIONS for operation, _ in two)
-            if len(pairs) % 2 or not known or not 0 <= sources[0] < sources[1] < node:
+            edges = sorted(pairs[2 * node - 4 : 2 * node - 2], key=lambda pair: pair[1])
+            sources = [source for _, source in edges]
+            valid = all(operation in OPERATIONS for operation, _ in edges)
+            if len(pairs) % 2 or not valid or not 0 <= sources[0] < sources[1] < node:
                 raise SearchSpaceError(
-                    f"`{cell}` needs two pairs of an operation of {OPERATIONS} and another "
-                    f"earlier node for node {node}; received {two}"
+                    f"`{cell}` must have two pairs for node {node}, each of an operation of "
+                    f"{OPERATIONS} and a different earlier node; got {edges}"
                 )
             if node > 2:
                 values[f"{cell}/{node}/from"] = f"{sources[0]}+{sources[1]}"
-            values |= {f"{cell}/{node}/op{slot}": two[slot][0] for slot in range(2)}
+            values |= {f"{cell}/{node}/op{slot}": edges[slot][0] for slot in range(2)}
     return values
 
 
 def _cells(channels: int, cells: int, nodes: int) -> list[Node]:
-    """Each cell brings the outputs of the two before it to its own width and resolution."""
+    """The cells; each projects the outputs of the two cells before it to its own shape."""
     reductions = (cells // 3, 2 * cells // 3)
-    made: list[Node] = []
+    nodes_of_stack: list[Node] = []
     width = channels
     for index in range(cells):
         reducing = index in reductions
         width = 2 * width if reducing else width
-        shrinks = index - 1 in reductions
-        made.append(
+        after_reduction = index - 1 in reductions
+        before = factorized_reduction(width) if after_reduction else _projection(width)
+        nodes_of_stack.append(
             Fork(
                 DartsCell(width, nodes, reducing=reducing),
-                before=Pick(0, factorized_reduction(width) if shrinks else _projection(width)),
+                before=Pick(0, before),
                 last=Pick(1, _projection(width)),
             )
         )
-    return made
+    return nodes_of_stack
 
 
 class DartsCell(Node):
-    """One cell; all normal cells make their choices once, and so do all reduction cells.
+    """One cell. All normal cells share their decisions, and so do all reduction cells.
 
     In a reduction cell, only operations on the cell's two inputs have strides.
 
     Args:
         width: Channels of each node.
-        nodes: How many are computed.
+        nodes: Number of computed nodes.
         reducing: Whether it is a reduction cell.
     """
 
@@ -163,78 +199,101 @@ class DartsCell(Node):
         kind = "reduction" if reducing else "normal"
         super().__init__(name=kind)
         self.nodes = nodes
-        self.found = DARTS_V2[kind]
+        self.published = DARTS_V2[kind]
         self.plain = operations(width, 1)
         self.first = operations(width, 2) if reducing else self.plain
 
     def declare(self, declaration: Declaration, path: str) -> None:
         """See `Node.declare`."""
         for node in range(2, 2 + self.nodes):
-            published = self.found[2 * node - 4 : 2 * node - 2]
+            published = self.published[2 * node - 4 : 2 * node - 2]
             pairs = published or (("sep_conv_3x3", 0), ("sep_conv_3x3", 1))
             if node > 2:
                 default = "+".join(str(source) for _, source in pairs)
-                place = join(path, f"{node}/from")
-                declaration.choose(place, Categorical(tuple(_sources(node))), default)
+                declaration.choose(join(path, f"{node}/from"), _source_domain(node), default)
             for slot, (operation, _) in enumerate(pairs):
-                place = join(path, f"{node}/op{slot}")
-                declaration.choose(place, Categorical(OPERATIONS), operation)
+                declaration.choose(join(path, f"{node}/op{slot}"), _OPERATION_DOMAIN, operation)
 
-    def wiring(self, values: Mapping[str, Any], path: str) -> list[list[tuple[str, int]]]:
-        """Operations and their sources, node by node."""
-        wired = []
+    def wiring(self, decide: Decide, path: str) -> list[list[tuple[str, int]]]:
+        """Operations and their sources, node by node.
+
+        Args:
+            decide: Returns the value of a decision, given its name and domain.
+            path: Path of the cell.
+        """
+        wiring = []
         for node in range(2, 2 + self.nodes):
-            sources = _sources(node)[values[join(path, f"{node}/from")]] if node > 2 else (0, 1)
-            names = [values[join(path, f"{node}/op{slot}")] for slot in range(2)]
-            wired.append(list(zip(names, sources, strict=True)))
-        return wired
+            sources: tuple[int, ...] = (0, 1)
+            if node > 2:
+                sources = _sources(node)[decide(join(path, f"{node}/from"), _source_domain(node))]
+            names = [decide(join(path, f"{node}/op{slot}"), _OPERATION_DOMAIN) for slot in (0, 1)]
+            wiring.append(list(zip(names, sources, strict=True)))
+        return wiring
 
-    def build(self, builder: Builder, path: str, inputs: Sequence[Any]) -> Any:
+    def build(self, builder: Builder[T], path: str, inputs: Sequence[T]) -> T:
         """See `Node.build`."""
-        wired = self.wiring(builder.values, path)
         states = list(inputs)
-        for node, pairs in enumerate(wired, start=2):
-            results = []
-            for slot, (name, source) in enumerate(pairs):
-                operation = (self.first if source < 2 else self.plain)[name]
-                place = join(path, f"{node}/op{slot}")
-                results.append(builder.part(operation, place, [states[source]]))
-            states.append(builder.merge("add", results, join(path, node)))
-        computed = [states[node] for node in canonical_order(wired)]
-        return builder.merge("concatenate", computed, join(path, "output"))
+        for node in range(2, 2 + self.nodes):
+            states.append(self._node(builder, path, node, tuple(states)))
+        # Every order is correct (see `canonical_order`), so that a builder that makes no
+        # decisions may return any values here.
+        order = canonical_order(self.wiring(builder.value, path))
+        return builder.merge("concatenate", [states[node] for node in order], join(path, "output"))
+
+    def _node(self, builder: Builder[T], path: str, node: int, states: Sequence[T]) -> T:
+        @functools.cache  # pairs of sources share the operations on common sources
+        def result(slot: int, source: int) -> T:
+            operations = self.first if source < 2 else self.plain
+            decision = join(path, f"{node}/op{slot}")
+            options = {
+                name: functools.partial(builder.part, operation, decision, [states[source]])
+                for name, operation in operations.items()
+            }
+            return builder.choose(decision, options, [states[source]])
+
+        def combine(sources: tuple[int, ...]) -> T:
+            results = [result(slot, source) for slot, source in enumerate(sources)]
+            return builder.merge("add", results, join(path, node))
+
+        return _PAIRS.select(builder, join(path, f"{node}/from"), states, combine)
 
 
-def canonical_order(wired: Sequence[Sequence[tuple[str, int]]]) -> list[int]:
+def canonical_order(wiring: Sequence[Sequence[tuple[str, int]]]) -> list[int]:
     """The computed nodes of a cell in an order that does not depend on their numbers.
 
-    The output of a cell concatenates its nodes, and what follows weighs each channel by
-    itself: their order means nothing. In this one, cells that differ only in the numbering of
-    their nodes become equal graphs.
+    The output of a cell concatenates its nodes, and the layers after it have weights for each
+    channel: the order of the nodes is arbitrary. With this order, cells that differ only in the
+    numbering of their nodes become equal graphs.
 
     Args:
-        wired: Operations and sources of each node, from node 2 on.
+        wiring: Operations and sources of each node, starting at node 2.
 
     >>> canonical_order([[("skip", 0), ("pool", 1)], [("conv", 0), ("pool", 1)]])
     [3, 2]
     """
-    ahead = ["0", "1"]
-    for pairs in wired:
-        ahead.append(str(sorted((name, ahead[source]) for name, source in pairs)))
-    fed: list[list[tuple[str, str, str]]] = [[] for _ in ahead]
-    behind = [""] * len(ahead)
-    for node in range(len(ahead) - 1, 1, -1):
-        behind[node] = str(sorted(fed[node]))
-        for name, source in wired[node - 2]:
-            fed[source].append((name, ahead[node], behind[node]))
-    return sorted(range(2, len(ahead)), key=lambda node: (ahead[node], behind[node]))
+    upstream = ["0", "1"]
+    for pairs in wiring:
+        upstream.append(str(sorted((name, upstream[source]) for name, source in pairs)))
+    consumers: list[list[tuple[str, str, str]]] = [[] for _ in upstream]
+    downstream = [""] * len(upstream)
+    for node in range(len(upstream) - 1, 1, -1):
+        downstream[node] = str(sorted(consumers[node]))
+        for name, source in wiring[node - 2]:
+            consumers[source].append((name, upstream[node], downstream[node]))
+    return sorted(range(2, len(upstream)), key=lambda node: (upstream[node], downstream[node]))
 
 
-def _sources(node: int) -> dict[str, tuple[int, int]]:
-    return {f"{a}+{b}": (a, b) for a, b in itertools.combinations(range(node), 2)}
+def _sources(node: int) -> dict[str, tuple[int, ...]]:
+    """Pairs of earlier nodes by the name of the pair."""
+    return _PAIRS.options(node, "from")
+
+
+def _source_domain(node: int) -> Categorical:
+    return Categorical(tuple(_sources(node)))
 
 
 def operations(width: int, strides: int) -> dict[str, Node]:
-    """The seven operations; all halve the resolution where ``strides`` is 2."""
+    """The seven operations; all halve the resolution if ``strides`` is 2."""
     return {
         "sep_conv_3x3": _separable(width, 3, strides),
         "sep_conv_5x5": _separable(width, 5, strides),
@@ -247,7 +306,7 @@ def operations(width: int, strides: int) -> dict[str, Node]:
 
 
 def _separable(width: int, kernel_size: int, strides: int) -> Node:
-    """Applied twice, as in NASNet (Zoph et al. 2018); the first time with strides."""
+    """Two separable convolutions, as in NASNet (Zoph et al. 2018); the first has the strides."""
     parts: list[Any] = []
     for step in (strides, 1):
         convolution = Layer(
@@ -265,8 +324,8 @@ def _separable(width: int, kernel_size: int, strides: int) -> Node:
 def _dilated(width: int, kernel_size: int, strides: int) -> Node:
     """A dilated depthwise convolution and a pointwise one, which has the strides.
 
-    The result is that of strides in the first: both see the same positions. Keras has no
-    convolution with strides and dilation.
+    Keras does not support strides and dilation in one convolution. Strides in the pointwise
+    convolution give the same result, because it selects the same positions.
     """
     depthwise = Layer(
         "DepthwiseConv2D",
@@ -284,12 +343,12 @@ def _dilated(width: int, kernel_size: int, strides: int) -> Node:
 
 
 def factorized_reduction(width: int) -> Node:
-    """Half the resolution without losing pixels: two pointwise convolutions on shifted grids.
+    """Halves the resolution without losing pixels: pointwise convolutions on two shifted grids.
 
-    Odd sizes are rounded up, as by pooling.
+    Odd sizes are rounded up, as in pooling.
     """
     if width < 2:
-        raise SearchSpaceError(f"`channels` needs at least 2 for a reduction; received {width}")
+        raise SearchSpaceError(f"`channels` must be at least 2 for a reduction; got {width}")
     shifted = Sequential(
         Layer("ZeroPadding2D", padding=((0, 1), (0, 1))),
         Layer("Cropping2D", cropping=((1, 0), (1, 0))),

@@ -1,33 +1,37 @@
-"""Blocks of convolutional networks: functions that make stock Keras layers and call them."""
+"""Blocks of convolutional networks: functions that create and call standard Keras layers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from keras import layers, ops
+from keras import KerasTensor, layers, ops
 
 from keras_nas_plugin.space.presets.tasks import BATCH_NORM
 
-Block = Callable[[Any], Any]
+Block = Callable[[KerasTensor], KerasTensor]
 
 
 def rounded(channels: float, divisor: int = 8) -> int:
-    """Channels as a multiple of ``divisor``, never more than a tenth fewer than asked for.
+    """Channels rounded to a multiple of ``divisor`` that is at most 10% smaller.
 
-    Source: Sandler et al. 2018, "MobileNetV2", the function of the authors' code that all
-    networks since then use.
+    Source: Sandler et al. 2018, "MobileNetV2", from the authors' code. Later networks round in
+    the same way.
 
     >>> rounded(32 * 1.1), rounded(11), rounded(3), rounded(3, 1)
     (32, 16, 8, 3)
     """
-    near = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return near + divisor if near < 0.9 * channels else near
+    nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return nearest + divisor if nearest < 0.9 * channels else nearest
 
 
 def convolution(
-    x: Any, filters: int, kernel_size: int, *, strides: int = 1, activation: str | None = None
-) -> Any:
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    strides: int = 1,
+    activation: str | None = None,
+) -> KerasTensor:
     """Convolution, BatchNormalization, activation."""
     x = layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=False)(x)
     x = layers.BatchNormalization(**BATCH_NORM)(x)
@@ -49,20 +53,21 @@ def inverted_residual(
     strides: int = 1,
     activation: str = "relu",
 ) -> Block:
-    """Expand, convolve each channel, weigh the channels, project.
+    """Expansion, depthwise convolution, squeeze and excitation, projection.
 
     Source: Howard et al. 2019, "Searching for MobileNetV3", figures 3 and 4.
 
     Args:
-        filters: Channels that come out. None for as many as come in, which are added.
-        kernel_size: Of the depthwise convolution.
-        expansion: Channels between, as a multiple of those that come in.
-        squeeze_excite: Whether the channels are weighed by what the whole image shows.
-        strides: Of the depthwise convolution.
-        activation: After the first two convolutions.
+        filters: Output channels. None for as many as the input has; the input is then added to
+            the output.
+        kernel_size: Kernel size of the depthwise convolution.
+        expansion: Channels within the block, as a multiple of the input channels.
+        squeeze_excite: Whether the channels are weighted; see `squeezed`.
+        strides: Strides of the depthwise convolution.
+        activation: Activation after the first two convolutions.
     """
 
-    def call(x: Any) -> Any:
+    def call(x: KerasTensor) -> KerasTensor:
         channels = x.shape[-1]
         y = convolution(x, channels * expansion, 1, activation=activation) if expansion > 1 else x
         y = layers.DepthwiseConv2D(kernel_size, strides=strides, padding="same", use_bias=False)(y)
@@ -75,11 +80,11 @@ def inverted_residual(
     return call
 
 
-def squeezed(x: Any) -> Any:
-    """Each channel times a weight that follows from the means of all.
+def squeezed(x: KerasTensor) -> KerasTensor:
+    """Multiplies each channel by a weight that is computed from the means of all channels.
 
-    Source: Hu et al. 2018, "Squeeze-and-Excitation Networks"; a quarter of the channels
-    between and the piecewise linear sigmoid as in MobileNetV3, section 5.3.
+    Source: Hu et al. 2018, "Squeeze-and-Excitation Networks"; with a quarter of the channels
+    in between and the piecewise linear sigmoid as in MobileNetV3, section 5.3.
     """
     channels = x.shape[-1]
     y = layers.GlobalAveragePooling2D(keepdims=True)(x)
@@ -89,20 +94,20 @@ def squeezed(x: Any) -> Any:
 
 
 def residual_stage(block: str, blocks: int, filters: int, strides: int) -> Block:
-    """Residual blocks in a row, of which the first has the strides.
+    """Residual blocks in sequence, of which the first has the strides.
 
-    Source: He et al. 2016, "Deep Residual Learning for Image Recognition", figure 5; strides
-    in the 3x3 convolution, as in all later code.
+    Source: He et al. 2016, "Deep Residual Learning for Image Recognition", figure 5; with
+    strides in the 3x3 convolution, as in later implementations.
 
     Args:
-        block: ``"basic"`` for two 3x3 convolutions; ``"bottleneck"`` for one between two of
-            1x1, which come out with four times the channels.
-        blocks: How many.
+        block: ``"basic"`` for two 3x3 convolutions; ``"bottleneck"`` for a 3x3 convolution
+            between two 1x1 convolutions, with four times as many output channels.
+        blocks: Number of blocks.
         filters: Channels of the 3x3 convolutions.
-        strides: Of the first block.
+        strides: Strides of the first block.
     """
 
-    def call(x: Any) -> Any:
+    def call(x: KerasTensor) -> KerasTensor:
         for index in range(blocks):
             x = _residual(x, block, filters, strides if index == 0 else 1)
         return x
@@ -110,7 +115,7 @@ def residual_stage(block: str, blocks: int, filters: int, strides: int) -> Block
     return call
 
 
-def _residual(x: Any, block: str, filters: int, strides: int) -> Any:
+def _residual(x: KerasTensor, block: str, filters: int, strides: int) -> KerasTensor:
     out = filters if block == "basic" else 4 * filters
     if block == "basic":
         y = convolution(x, filters, 3, strides=strides, activation="relu")
@@ -125,13 +130,13 @@ def _residual(x: Any, block: str, filters: int, strides: int) -> Any:
 
 
 def resized(height: int, width: int) -> Block:
-    """Bilinear resizing, or nothing where the image has that size.
+    """Bilinear resizing; images that have this size already are returned unchanged.
 
-    Not the layer `Resizing`: in Keras 3.15 it makes ``model(x)`` run the layers after it as in
-    training, unless ``training=False`` is given.
+    This does not use the layer `Resizing`, because in Keras 3.15 it makes ``model(x)`` run the
+    following layers in training mode unless ``training=False`` is passed.
     """
 
-    def call(x: Any) -> Any:
+    def call(x: KerasTensor) -> KerasTensor:
         if tuple(x.shape[1:3]) == (height, width):
             return x
         return ops.image.resize(x, (height, width), interpolation="bilinear")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from keras_nas_plugin.errors import SearchSpaceError
-from keras_nas_plugin.space.hypermodel import Shape, SpaceHyperModel
-from keras_nas_plugin.space.nodes import Layer, Node, Sequential
+from keras_nas_plugin.space.language.base import Node
+from keras_nas_plugin.space.language.choices import Repeat
+from keras_nas_plugin.space.language.hypermodel import Compile, Shape, SpaceHyperModel
+from keras_nas_plugin.space.language.nodes import Layer, Sequential
+from keras_nas_plugin.space.language.values import ValueChoice
 from keras_nas_plugin.space.presets.images import convolution_block, inverted_residual, rounded
-from keras_nas_plugin.space.presets.parts import Stage
+from keras_nas_plugin.space.presets.scaling import Step, at_most, halvings, scaled, up_to
 from keras_nas_plugin.space.presets.tasks import (
     CLASSIFICATION,
     between,
@@ -21,9 +24,9 @@ from keras_nas_plugin.space.presets.tasks import (
     rate,
     shape_of,
 )
-from keras_nas_plugin.space.values import ValueChoice
 
-# Once-for-All's stages: channels, strides, activation, squeeze-excitation in MobileNetV3.
+# The stages of Once-for-All: channels, strides, activation, and whether MobileNetV3 has squeeze
+# and excitation there.
 _STAGES = (
     (24, 2, "relu", False),
     (40, 2, "relu", True),
@@ -31,57 +34,96 @@ _STAGES = (
     (112, 1, "hard_swish", True),
     (160, 2, "hard_swish", True),
 )
+_SMALLER: Sequence[Step] = (
+    ("depths", up_to(3)),
+    ("width", at_most(0.75)),
+    ("width", at_most(0.5)),
+    ("depths", up_to(2)),
+    ("stages", at_most(4)),
+    ("expansions", at_most(4)),
+    ("stages", at_most(3)),
+    ("width", at_most(0.25)),
+    ("depths", lambda depths: (1, min(2, depths[1]))),
+    ("stages", at_most(2)),
+    ("width", at_most(0.125)),
+)
 
 
 def mobilenet_v3(
     inputs: Shape = (32, 32, 3),
     classes: int = 10,
     *,
-    width: float = 1.0,
+    width: float | None = None,
     widths: Sequence[float] = (0.75, 1.0, 1.25),
-    depths: tuple[int, int] = (2, 4),
+    depths: tuple[int, int] | None = None,
     kernels: Sequence[int] = (3, 5, 7),
-    expansions: Sequence[int] = (3, 4, 6),
-    stages: int = 5,
+    expansions: Sequence[int] | None = None,
+    stages: int | None = None,
     stem_strides: int = 1,
     dropout: float = 0.1,
-    compile: Mapping[str, Any] | Callable[[Any, Any], None] = CLASSIFICATION,
+    rows: int | None = None,
+    budget: int | None = None,
+    compile: Compile = CLASSIFICATION,
 ) -> SpaceHyperModel:
     """Networks like MobileNetV3, with the choices of Once-for-All in each block.
 
     Sources: Howard et al. 2019, "Searching for MobileNetV3"; Cai et al. 2020, "Once-for-All:
-    Train One Network and Specialize it for Efficient Deployment", section 3. Squeeze and
-    excitation, and the width of each stage, are decided as well.
+    Train One Network and Specialize it for Efficient Deployment", section 3. The use of squeeze
+    and excitation and the width of each stage are searched as well.
+
+    Trainable parameters for images of 32 x 32 x 3:
+    1.7 M to 10 M (first: 2.5 M); see ``rows`` and ``budget``.
 
     Args:
         inputs: Height, width and channels of the images.
-        classes: How many there are to tell apart.
-        width: Multiplies the channels of all layers.
-        widths: What the channels of each stage may be multiplied with.
-        depths: Fewest and most blocks of a stage.
-        kernels: Sizes of depthwise convolutions.
-        expansions: Channels within a block, as multiples of those that come in.
-        stages: The first of the five stages, for small images.
-        stem_strides: 1 for small images; 2 as in the paper, from about 96 pixels on.
-        dropout: Before the classifier.
+        classes: Number of classes.
+        width: Multiplies the channels of all layers. Defaults to 1.
+        widths: Options for the factor that multiplies the channels of a stage.
+        depths: Minimum and maximum number of blocks of a stage. Defaults to 2 and 4.
+        kernels: Options for the kernel size of depthwise convolutions.
+        expansions: Options for the channels within a block, as multiples of its input channels.
+            Defaults to 3, 4 and 6.
+        stages: Number of stages, at most 5; all but the fourth halve the resolution. Defaults to
+            5, or as many as keep 2 pixels.
+        stem_strides: Strides of the stem: 1 for small images; 2, as in the paper, for images of
+            about 96 pixels or more.
+        dropout: Dropout rate before the classifier.
+        rows: Number of training rows. The largest model then has at most 100 parameters per row,
+            or 50,000 where that is more; see `docs/presets.md` for what is reduced. None does not
+            limit the size.
+        budget: Maximum number of trainable parameters of the largest model, instead of ``rows``.
         compile: See `SpaceHyperModel`.
 
     Raises:
-        SearchSpaceError: An argument makes no sense.
+        SearchSpaceError: An argument is invalid.
     """
-    shape_of("inputs", inputs, ("height", "width", "channels"))
-    space = mobilenet_v3_space(
-        classes,
-        width=width,
-        widths=widths,
-        depths=depths,
-        kernels=kernels,
-        expansions=expansions,
-        stages=stages,
-        stem_strides=stem_strides,
-        dropout=dropout,
+    image = shape_of("inputs", inputs, ("height", "width", "channels"))[:2]
+    positive("stem_strides", stem_strides)
+
+    def build(**arguments: Any) -> SpaceHyperModel:
+        space = mobilenet_v3_space(
+            classes,
+            widths=widths,
+            kernels=kernels,
+            stem_strides=stem_strides,
+            dropout=dropout,
+            **arguments,
+        )
+        return SpaceHyperModel(
+            space, inputs=inputs, compile=compile, name="mobilenet_v3", check=False
+        )
+
+    halved = halvings([None if size is None else -(-size // stem_strides) for size in image], 2)
+    # The fourth stage keeps the resolution.
+    most = len(_STAGES) if halved is None or halved > 3 else halved + (halved == 3)
+    return scaled(
+        build,
+        {"width": 1.0, "depths": (2, 4), "expansions": (3, 4, 6), "stages": max(1, most)},
+        {"width": width, "depths": depths, "expansions": expansions, "stages": stages},
+        _SMALLER,
+        rows=rows,
+        budget=budget,
     )
-    return SpaceHyperModel(space, inputs=inputs, compile=compile, name="mobilenet_v3", check=False)
 
 
 def mobilenet_v3_space(
@@ -96,11 +138,11 @@ def mobilenet_v3_space(
     stem_strides: int = 1,
     dropout: float = 0.1,
 ) -> Node:
-    """The description alone; see `mobilenet_v3`.
+    """Only the description, to be part of a larger space; see `mobilenet_v3`.
 
-    Decisions are called ``stage1/depth``, ``stage1/0/filters`` (the channels of the whole
+    Decisions are named ``stage1/depth``, ``stage1/0/filters`` (the channels of the
     stage), ``stage1/0/kernel_size``, ``stage1/0/expansion`` and ``stage1/0/squeeze_excite``;
-    blocks count from 0, those beyond the depth are not decided.
+    blocks are numbered from 0, and those beyond the depth are inactive.
     """
     (width,) = fractions("width", [width])
     widths = fractions("widths", widths)
@@ -108,8 +150,8 @@ def mobilenet_v3_space(
     kernels, expansions = numbers("kernels", kernels), numbers("expansions", expansions)
     positive("stem_strides", stem_strides)
     if positive("stages", stages) > len(_STAGES):
-        raise SearchSpaceError(f"`stages` needs at most {len(_STAGES)}; received {stages}")
-    parts: dict[str, Node] = {
+        raise SearchSpaceError(f"`stages` must be at most {len(_STAGES)}; got {stages}")
+    parts: dict[str, Any] = {
         "stem": _convolution(16 * width, 3, strides=stem_strides),
         "first": Layer(
             inverted_residual,
@@ -126,7 +168,7 @@ def mobilenet_v3_space(
             "squeeze_excite": ValueChoice([False, True], default=squeeze),
             "activation": activation,
         }
-        filters = list(dict.fromkeys(rounded(channels * width * one) for one in widths))
+        filters = list(dict.fromkeys(rounded(channels * width * factor) for factor in widths))
         first = Layer(
             inverted_residual,
             filters=decided(filters, rounded(channels * width)),
@@ -134,7 +176,7 @@ def mobilenet_v3_space(
             **options,
         )
         block = Layer(inverted_residual, filters=None, **options)
-        parts[f"stage{number}"] = Stage(block, fewest, most, first=first)
+        parts[f"stage{number}"] = Repeat(block, fewest, most, first=first, counter="depth")
     return Sequential(
         **parts,
         last=_convolution(960 * width, 1),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any
 
-from keras_nas_plugin.space.cell import Cell
-from keras_nas_plugin.space.choices import Repeat
-from keras_nas_plugin.space.hypermodel import Shape, SpaceHyperModel
-from keras_nas_plugin.space.nodes import Branches, Identity, Layer, Node, Sequential, Zero
+from keras_nas_plugin.space.language.base import Node
+from keras_nas_plugin.space.language.cell import Cell
+from keras_nas_plugin.space.language.choices import Repeat
+from keras_nas_plugin.space.language.hypermodel import Compile, Shape, SpaceHyperModel
+from keras_nas_plugin.space.language.nodes import Branches, Identity, Layer, Sequential, Zero
+from keras_nas_plugin.space.presets.scaling import Step, at_most, scaled
 from keras_nas_plugin.space.presets.tasks import (
     BATCH_NORM,
     CLASSIFICATION,
@@ -17,41 +19,70 @@ from keras_nas_plugin.space.presets.tasks import (
     shape_of,
 )
 
+_SMALLER: Sequence[Step] = (
+    ("cells_per_stage", at_most(3)),
+    ("channels", at_most(8)),
+    ("cells_per_stage", at_most(2)),
+    ("cells_per_stage", at_most(1)),
+    ("channels", at_most(4)),
+)
+
 
 def nas_bench_201(
     inputs: Shape = (32, 32, 3),
     classes: int = 10,
     *,
-    channels: int = 16,
-    cells_per_stage: int = 5,
-    compile: Mapping[str, Any] | Callable[[Any, Any], None] = CLASSIFICATION,
+    channels: int | None = None,
+    cells_per_stage: int | None = None,
+    rows: int | None = None,
+    budget: int | None = None,
+    compile: Compile = CLASSIFICATION,
 ) -> SpaceHyperModel:
     """The 15,625 networks of NAS-Bench-201, the topology space of NATS-Bench.
 
     Source: Dong & Yang 2020, "NAS-Bench-201: Extending the Scope of Reproducible Neural
     Architecture Search", section 2.1.
 
+    Trainable parameters for images of 32 x 32 x 3:
+    73 k to 1.5 M (first: 1.5 M); see ``rows`` and ``budget``.
+
     Args:
         inputs: Height, width and channels of the images.
-        classes: How many there are to tell apart.
-        channels: Of the first stage; each of the two following has twice as many.
-        cells_per_stage: Cells in each of the three stages; 5 in the paper.
+        classes: Number of classes.
+        channels: Channels of the first stage; doubled in each of the two stages after it.
+            Defaults to 16, as in the paper.
+        cells_per_stage: Cells in each of the three stages. Defaults to 5, as in the paper.
+        rows: Number of training rows. The largest model then has at most 100 parameters per row,
+            or 50,000 where that is more; see `docs/presets.md` for what is reduced. None does not
+            limit the size.
+        budget: Maximum number of trainable parameters of the largest model, instead of ``rows``.
         compile: See `SpaceHyperModel`.
 
     Raises:
         SearchSpaceError: A number is too small.
     """
     shape_of("inputs", inputs, ("height", "width", "channels"))
-    space = nas_bench_201_space(classes, channels=channels, cells_per_stage=cells_per_stage)
-    return SpaceHyperModel(
-        space, inputs=inputs, compile=compile, name="nas_bench_201", check=False
+
+    def build(**arguments: Any) -> SpaceHyperModel:
+        space = nas_bench_201_space(classes, **arguments)
+        return SpaceHyperModel(
+            space, inputs=inputs, compile=compile, name="nas_bench_201", check=False
+        )
+
+    return scaled(
+        build,
+        {"channels": 16, "cells_per_stage": 5},
+        {"channels": channels, "cells_per_stage": cells_per_stage},
+        _SMALLER,
+        rows=rows,
+        budget=budget,
     )
 
 
 def nas_bench_201_space(classes: int, *, channels: int = 16, cells_per_stage: int = 5) -> Node:
-    """The description alone; see `nas_bench_201`.
+    """Only the description, to be part of a larger space; see `nas_bench_201`.
 
-    Its six decisions are called ``cell/0to1``, ``cell/0to2``, ``cell/1to2``, ``cell/0to3``,
+    Its six decisions are named ``cell/0to1``, ``cell/0to2``, ``cell/1to2``, ``cell/0to3``,
     ``cell/1to3`` and ``cell/2to3``; their values are the operations of the benchmark's tables.
     """
     positive("channels", channels)
@@ -73,7 +104,7 @@ def nas_bench_201_space(classes: int, *, channels: int = 16, cells_per_stage: in
 
 
 def _cell(width: int) -> Cell:
-    """One name: the same operations in all cells, each with its stage's width."""
+    """A cell of a stage; all cells have one name, so that they share their decisions."""
     operations = {
         "none": Zero(),
         "skip_connect": Identity(),

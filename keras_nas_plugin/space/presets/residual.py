@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_nas_plugin.errors import SearchSpaceError
-from keras_nas_plugin.space.hypermodel import Shape, SpaceHyperModel
-from keras_nas_plugin.space.nodes import Layer, Node, Sequential
+from keras_nas_plugin.space.language.base import Node
+from keras_nas_plugin.space.language.hypermodel import Compile, Shape, SpaceHyperModel
+from keras_nas_plugin.space.language.nodes import Layer, Sequential
+from keras_nas_plugin.space.language.values import Value
 from keras_nas_plugin.space.presets.images import (
     convolution_block,
     residual_stage,
     resized,
     rounded,
 )
+from keras_nas_plugin.space.presets.scaling import Step, at_most, halvings, scaled
 from keras_nas_plugin.space.presets.tasks import (
     CLASSIFICATION,
     classifier,
@@ -24,60 +28,100 @@ from keras_nas_plugin.space.presets.tasks import (
     positive,
     shape_of,
 )
-from keras_nas_plugin.space.values import Value
 
 BLOCKS = ("basic", "bottleneck")
+DEPTHS = (0.5, 1.0, 1.5, 2.0)
+WIDTHS = (0.5, 0.75, 1.0, 1.5, 2.0)
+_SMALLER: Sequence[Step] = (
+    ("widths", at_most(1.5)),
+    ("depths", at_most(1.5)),
+    ("widths", at_most(1.0)),
+    ("depths", at_most(1.0)),
+    ("channels", at_most(24)),
+    ("channels", at_most(16)),
+    ("blocks", lambda blocks: blocks[:3]),
+    ("channels", at_most(8)),
+    ("blocks", lambda blocks: (1,) * len(blocks)),
+    ("blocks", lambda blocks: blocks[:2]),
+)
 
 
 def residual_cnn(
     inputs: Shape = (32, 32, 3),
     classes: int = 10,
     *,
-    blocks: Sequence[int] = (2, 2, 2, 2),
-    channels: int = 32,
+    blocks: Sequence[int] | None = None,
+    channels: int | None = None,
     kinds: Sequence[str] = BLOCKS,
-    depths: Sequence[float] = (0.5, 1.0, 1.5, 2.0),
-    widths: Sequence[float] = (0.5, 0.75, 1.0, 1.5, 2.0),
+    depths: Sequence[float] | None = None,
+    widths: Sequence[float] | None = None,
     resolutions: Sequence[float] = (0.5, 0.75, 1.0),
     stem_strides: int = 1,
-    compile: Mapping[str, Any] | Callable[[Any, Any], None] = CLASSIFICATION,
+    rows: int | None = None,
+    budget: int | None = None,
+    compile: Compile = CLASSIFICATION,
 ) -> SpaceHyperModel:
     """Residual networks with the coefficients of EfficientNet's compound scaling.
 
     Sources: He et al. 2016, "Deep Residual Learning for Image Recognition"; Tan & Le 2019,
     "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", section 3:
-    what a budget buys is a deeper, a wider network or a larger image, and the best share is
-    searched under a limit on operations.
+    the search divides a budget of operations among depth, width and resolution.
+
+    Trainable parameters for images of 32 x 32 x 3:
+    309 k to 26 M (first: 2.8 M); see ``rows`` and ``budget``.
 
     Args:
         inputs: Height, width and channels of the images.
-        classes: How many there are to tell apart.
-        blocks: Blocks in each stage at depth 1; each stage but the first halves the image.
-        channels: Of the first stage at width 1; doubled from stage to stage.
-        kinds: ``"basic"``, ``"bottleneck"`` or both.
-        depths: Coefficients of the numbers of blocks, which are rounded up.
-        widths: Coefficients of the channels, which become multiples of 8.
-        resolutions: Coefficients of height and width. Coefficients that make the same network
-            as another one, after rounding, are left out.
-        stem_strides: 1 for small images; 4 gives the resolution of the paper's stem.
+        classes: Number of classes.
+        blocks: Number of blocks in each stage at depth 1. Each stage but the first halves the
+            resolution. Defaults to four stages of 2, or as many as keep 4 pixels.
+        channels: Channels of the first stage at width 1; doubled from stage to stage. Defaults
+            to 32.
+        kinds: Options for the kind of block: ``"basic"``, ``"bottleneck"`` or both.
+        depths: Options for the coefficient of depth. Numbers of blocks are multiplied by it and
+            rounded up. Defaults to 0.5, 1, 1.5 and 2.
+        widths: Options for the coefficient of width. Numbers of channels are multiplied by it
+            and rounded to multiples of 8. Defaults to 0.5, 0.75, 1, 1.5 and 2.
+        resolutions: Options for the coefficient of height and width. Coefficients that give the
+            same network as another one, after rounding, are omitted.
+        stem_strides: Strides of the stem: 1 for small images; 4 gives the resolution of the
+            paper's stem.
+        rows: Number of training rows. The largest model then has at most 100 parameters per row,
+            or 50,000 where that is more; see `docs/presets.md` for what is reduced. None does not
+            limit the size.
+        budget: Maximum number of trainable parameters of the largest model, instead of ``rows``.
         compile: See `SpaceHyperModel`.
 
     Raises:
-        SearchSpaceError: An argument makes no sense.
+        SearchSpaceError: An argument is invalid.
     """
     sizes = shape_of("inputs", inputs, ("height", "width", "channels"))
-    space = residual_cnn_space(
-        classes,
-        image=sizes[:2],
-        blocks=blocks,
-        channels=channels,
-        kinds=kinds,
-        depths=depths,
-        widths=widths,
-        resolutions=resolutions,
-        stem_strides=stem_strides,
+    positive("stem_strides", stem_strides)
+
+    def build(**arguments: Any) -> SpaceHyperModel:
+        space = residual_cnn_space(
+            classes,
+            image=sizes[:2],
+            kinds=kinds,
+            resolutions=resolutions,
+            stem_strides=stem_strides,
+            **arguments,
+        )
+        return SpaceHyperModel(
+            space, inputs=inputs, compile=compile, name="residual_cnn", check=False
+        )
+
+    after_stem = [None if size is None else -(-size // stem_strides) for size in sizes[:2]]
+    halved = halvings(after_stem, 4)
+    stages = 4 if halved is None else min(4, 1 + halved)
+    return scaled(
+        build,
+        {"blocks": (2,) * stages, "channels": 32, "depths": DEPTHS, "widths": WIDTHS},
+        {"blocks": blocks, "channels": channels, "depths": depths, "widths": widths},
+        _SMALLER,
+        rows=rows,
+        budget=budget,
     )
-    return SpaceHyperModel(space, inputs=inputs, compile=compile, name="residual_cnn", check=False)
 
 
 def residual_cnn_space(
@@ -87,34 +131,34 @@ def residual_cnn_space(
     blocks: Sequence[int] = (2, 2, 2, 2),
     channels: int = 32,
     kinds: Sequence[str] = BLOCKS,
-    depths: Sequence[float] = (0.5, 1.0, 1.5, 2.0),
-    widths: Sequence[float] = (0.5, 0.75, 1.0, 1.5, 2.0),
+    depths: Sequence[float] = DEPTHS,
+    widths: Sequence[float] = WIDTHS,
     resolutions: Sequence[float] = (0.5, 0.75, 1.0),
     stem_strides: int = 1,
 ) -> Node:
-    """The description alone, for images of height and width ``image``; see `residual_cnn`.
+    """Only the description, for images of height and width ``image``; see `residual_cnn`.
 
-    Its decisions are called ``depth``, ``width``, ``resolution`` and ``block``.
+    Its decisions are named ``depth``, ``width``, ``resolution`` and ``block``.
     """
     blocks = numbers("blocks", blocks, distinct=False)
     positive("channels", channels)
     positive("stem_strides", stem_strides)
     if not kinds or isinstance(kinds, str) or not set(kinds) <= set(BLOCKS):
-        raise SearchSpaceError(f"`kinds` needs some of {BLOCKS}; received {kinds!r}")
+        raise SearchSpaceError(f"`kinds` must be some of {BLOCKS}; got {kinds!r}")
     stages = range(len(blocks))
     depth = _coefficient("depth", depths, lambda c: tuple(_deep(n, c) for n in blocks))
     width = _coefficient("width", widths, lambda c: tuple(_wide(channels, s, c) for s in stages))
     kind = decided(tuple(dict.fromkeys(kinds)), "basic", name="block")
-    parts = [
-        Layer(
+    parts: dict[str, Any] = {
+        f"stage{stage + 1}": Layer(
             residual_stage,
             block=kind,
-            blocks=_follows(depth, lambda c, number=number: _deep(number, c)),
-            filters=_follows(width, lambda c, stage=stage: _wide(channels, stage, c)),
+            blocks=_follows(depth, functools.partial(_deep, number)),
+            filters=_follows(width, functools.partial(_wide, channels, stage)),
             strides=1 if stage == 0 else 2,
         )
         for stage, number in enumerate(blocks)
-    ]
+    }
     stem = Layer(
         convolution_block,
         filters=_follows(width, lambda c: _wide(channels, 0, c)),
@@ -124,23 +168,23 @@ def residual_cnn_space(
     return Sequential(
         **_resolution(image, resolutions),
         stem=stem,
-        **{f"stage{number}": part for number, part in enumerate(parts, start=1)},
+        **parts,
         pool=Layer("GlobalAveragePooling2D"),
         head=classifier(classes),
     )
 
 
-def _resolution(image: Sequence[int | None], resolutions: Sequence[float]) -> dict[str, Node]:
-    """The part that resizes the images, if their size is decided."""
+def _resolution(image: Sequence[int | None], resolutions: Sequence[float]) -> dict[str, Any]:
+    """The part that resizes the images, if their size is searched."""
     resolutions = fractions("resolutions", resolutions)
     if resolutions == (1.0,):
         return {}
-    if None in image:
-        raise SearchSpaceError(
-            "`resolutions` needs images of a known height and width, or (1.0,) alone; "
-            f"received {resolutions} for {tuple(image)}"
-        )
     height, width = image
+    if height is None or width is None:
+        raise SearchSpaceError(
+            "`inputs` must have a known height and width unless `resolutions` is (1.0,); "
+            f"got `resolutions` {resolutions} for images of {tuple(image)}"
+        )
     scale = _coefficient(
         "resolution", resolutions, lambda c: (_large(height, c), _large(width, c))
     )
@@ -153,11 +197,11 @@ def _resolution(image: Sequence[int | None], resolutions: Sequence[float]) -> di
 
 
 def _coefficient(name: str, values: Sequence[float], effect: Callable[[float], Any]) -> Any:
-    """A choice among coefficients, without those that make the same network as another one."""
+    """A choice among coefficients, without those that give the same network as another one."""
     networks: dict[Any, float] = {}
-    # 1 comes first, so that it stays.
-    for one in sorted(fractions(f"{name}s", values), key=lambda one: (one != 1.0, one)):
-        networks.setdefault(effect(one), one)
+    # 1 comes first, so that it is preferred to other coefficients with the same effect.
+    for coefficient in sorted(fractions(f"{name}s", values), key=lambda c: (c != 1.0, c)):
+        networks.setdefault(effect(coefficient), coefficient)
     return decided(sorted(networks.values()), 1.0, name=name)
 
 

@@ -1,4 +1,4 @@
-"""Ends of networks, how they are compiled, and the checks that presets share."""
+"""Outputs, losses and argument checks that the presets share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import Any
 
 from keras_nas_plugin.errors import SearchSpaceError
-from keras_nas_plugin.space.nodes import Layer, Node, Sequential
-from keras_nas_plugin.space.values import ValueChoice
+from keras_nas_plugin.space.language.base import Node
+from keras_nas_plugin.space.language.nodes import Layer, Sequential
+from keras_nas_plugin.space.language.values import ValueChoice
 
-#: For labels that are whole numbers.
+#: Arguments of `keras.Model.compile` for integer labels.
 CLASSIFICATION: Mapping[str, Any] = MappingProxyType(
     {
         "optimizer": "adam",
@@ -19,7 +20,7 @@ CLASSIFICATION: Mapping[str, Any] = MappingProxyType(
         "metrics": ("accuracy",),
     }
 )
-#: For numbers.
+#: Arguments of `keras.Model.compile` for numeric targets.
 REGRESSION: Mapping[str, Any] = MappingProxyType(
     {
         "optimizer": "adam",
@@ -27,16 +28,17 @@ REGRESSION: Mapping[str, Any] = MappingProxyType(
         "metrics": ("mean_absolute_error",),
     }
 )
-#: PyTorch's BatchNormalization, which most of the published networks were trained with. Its
-#: averages follow the data within some tens of steps, so that short trainings are judged fairly.
+#: The settings of PyTorch's batch normalisation, with which most of the published networks were
+#: trained. With them, moving averages adapt within tens of steps, so that short trials are
+#: evaluated fairly.
 BATCH_NORM: Mapping[str, Any] = MappingProxyType({"momentum": 0.9, "epsilon": 1e-5})
 
 
 def classifier(classes: int) -> Node:
-    """A softmax over classes, in single precision whatever the policy.
+    """A softmax over classes, in float32 under any dtype policy.
 
     Args:
-        classes: How many, at least 2.
+        classes: Number of classes, at least 2.
 
     Raises:
         SearchSpaceError: There are fewer.
@@ -46,13 +48,13 @@ def classifier(classes: int) -> Node:
 
 
 def regressor(outputs: int | Sequence[int]) -> Node:
-    """Numbers, in single precision whatever the policy.
+    """A linear output, in float32 under any dtype policy.
 
     Args:
-        outputs: How many; several numbers are a shape, such as steps and channels.
+        outputs: Number of outputs, or their shape, such as steps and channels.
 
     Raises:
-        SearchSpaceError: One of them is not a whole number from 1.
+        SearchSpaceError: One of them is not a positive integer.
     """
     if isinstance(outputs, int):
         return Layer("Dense", units=positive("outputs", outputs), dtype="float32")
@@ -64,67 +66,69 @@ def regressor(outputs: int | Sequence[int]) -> Node:
 
 
 def ending(classes: int | None, outputs: int | Sequence[int] | None) -> Node:
-    """A classifier or a regressor, whichever is asked for.
+    """A classifier or a regressor, depending on which argument is given.
 
     Raises:
-        SearchSpaceError: Both or neither is, or the number makes no sense.
+        SearchSpaceError: Both or neither are given, or the number is invalid.
     """
     one_task(classes, outputs)
-    return regressor(outputs) if classes is None else classifier(classes)
+    if classes is not None:
+        return classifier(classes)
+    return regressor(() if outputs is None else outputs)
 
 
 def compiled_for(classes: int | None) -> Mapping[str, Any]:
-    """How a model for the task is compiled when nobody says otherwise."""
+    """The default arguments of `keras.Model.compile` for the task."""
     return REGRESSION if classes is None else CLASSIFICATION
 
 
-def one_task(classes: Any, outputs: Any) -> None:
-    """Check that it is clear what the network is for.
+def one_task(classes: object, outputs: object) -> None:
+    """Check that exactly one of ``classes`` and ``outputs`` is given.
 
     Raises:
-        SearchSpaceError: It is not.
+        SearchSpaceError: Both or neither are.
     """
     if (classes is None) == (outputs is None):
         raise SearchSpaceError(
-            "a preset needs either `classes` (classification) or `outputs` (regression); "
-            f"received classes={classes!r}, outputs={outputs!r}"
+            "a preset must have either `classes` (classification) or `outputs` (regression); "
+            f"got classes={classes!r}, outputs={outputs!r}"
         )
 
 
-def positive(argument: str, value: Any, *, least: int = 1) -> int:
-    """A whole number that is large enough.
+def positive(argument: str, value: object, *, least: int = 1) -> int:
+    """Check an integer and its minimum.
 
     Raises:
-        SearchSpaceError: It is not.
+        SearchSpaceError: It is not an integer, or too small.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SearchSpaceError(
-            f"`{argument}` needs a whole number of at least {least}; received {value!r}"
+            f"`{argument}` must be an integer of at least {least}; got {value!r}"
         )
     return value
 
 
 def numbers(
-    argument: str, values: Any, *, least: int = 1, distinct: bool = True
+    argument: str, values: object, *, least: int = 1, distinct: bool = True
 ) -> tuple[int, ...]:
-    """Whole numbers that are large enough, at least one.
+    """Check one or more integers and their minimum.
 
     Raises:
-        SearchSpaceError: They are not, or one comes twice where that makes no sense.
+        SearchSpaceError: They are not integers, too small, or not distinct where they must be.
     """
     listed = tuple(values) if isinstance(values, Sequence) else ()
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in listed)
-    if isinstance(values, str) or not listed or not whole:
+    integers = all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in listed)
+    if isinstance(values, str) or not listed or not integers:
         raise SearchSpaceError(
-            f"`{argument}` needs whole numbers of at least {least}; received {values!r}"
+            f"`{argument}` must be integers of at least {least}; got {values!r}"
         )
     if distinct and len(set(listed)) < len(listed):
-        raise SearchSpaceError(f"`{argument}` needs each number once; received {values!r}")
+        raise SearchSpaceError(f"`{argument}` must be distinct; got {values!r}")
     return listed
 
 
-def fractions(argument: str, values: Any) -> tuple[float, ...]:
-    """Positive numbers, each once.
+def fractions(argument: str, values: object) -> tuple[float, ...]:
+    """Check that values are distinct positive numbers.
 
     Raises:
         SearchSpaceError: They are not.
@@ -132,81 +136,76 @@ def fractions(argument: str, values: Any) -> tuple[float, ...]:
     listed = tuple(values) if isinstance(values, Sequence) else ()
     real = all(isinstance(n, int | float) and not isinstance(n, bool) and n > 0 for n in listed)
     if isinstance(values, str) or not listed or not real or len(set(listed)) < len(listed):
-        raise SearchSpaceError(
-            f"`{argument}` needs positive numbers, each once; received {values!r}"
-        )
+        raise SearchSpaceError(f"`{argument}` must be distinct positive numbers; got {values!r}")
     return tuple(map(float, listed))
 
 
-def rate(argument: str, value: Any) -> float:
-    """A share from 0 to less than 1, such as that of values that a Dropout leaves out.
+def rate(argument: str, value: object) -> float:
+    """Check that a value is a number in [0, 1), such as a dropout rate.
 
     Raises:
-        SearchSpaceError: It is none.
+        SearchSpaceError: It is not.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise SearchSpaceError(f"`{argument}` needs a number in [0, 1); received {value!r}")
+        raise SearchSpaceError(f"`{argument}` must be a number in [0, 1); got {value!r}")
     return float(value)
 
 
-def between(argument: str, value: Any) -> tuple[int, int]:
-    """The fewest and the most of something.
+def between(argument: str, value: object) -> tuple[int, int]:
+    """Check a pair of a minimum and a maximum.
 
     Raises:
-        SearchSpaceError: They are not two whole numbers from 1 in order.
+        SearchSpaceError: They are not two positive integers in order.
     """
-    found = numbers(argument, value, distinct=False)
-    if len(found) != 2 or found[0] > found[1]:
+    pair = numbers(argument, value, distinct=False)
+    if len(pair) != 2 or pair[0] > pair[1]:
         raise SearchSpaceError(
-            f"`{argument}` needs two numbers, the fewest and the most; received {value!r}"
+            f"`{argument}` must be two integers, the fewest and the most; got {value!r}"
         )
-    return found[0], found[1]
+    return pair[0], pair[1]
 
 
-def shape_of(argument: str, shape: Any, axes: Sequence[str], *, known: bool = False) -> tuple:
-    """A shape without the batch, of which the last axis is known.
+def shape_of(argument: str, shape: object, axes: Sequence[str]) -> tuple:
+    """Check a shape without the batch dimension, of which the last axis is known.
 
     Args:
-        argument: What the caller calls it.
-        shape: Sizes, None for one that varies.
-        axes: What the axes are called.
-        known: Whether no size may vary.
+        argument: Name of the caller's argument.
+        shape: Sizes; None for a size that varies.
+        axes: Names of the axes.
 
     Raises:
-        SearchSpaceError: It has other axes, or a size is not a whole number.
+        SearchSpaceError: It has other axes, or a size is not a positive integer.
     """
     sizes = tuple(shape) if isinstance(shape, Sequence) and not isinstance(shape, str) else ()
-    varies = [size is None for size in sizes[:-1]]
-    right = all(
+    valid = all(
         (isinstance(size, int) and not isinstance(size, bool) and size > 0)
         or (size is None and index < len(sizes) - 1)
         for index, size in enumerate(sizes)
     )
-    if len(sizes) != len(axes) or not right or (known and any(varies)):
+    if len(sizes) != len(axes) or not valid:
         raise SearchSpaceError(
-            f"`{argument}` needs the sizes ({', '.join(axes)})"
-            f"{' without None' if known else ''}; received {shape!r}"
+            f"`{argument}` must be the sizes ({', '.join(axes)}); got {shape!r}"
         )
     return sizes
 
 
 def decided(values: Sequence[Any], default: Any = None, name: str | None = None) -> Any:
-    """A choice among several values; a single one is no decision.
+    """A choice among several values; a single value is returned as it is.
 
-    A default that is not among the values counts as none.
+    A default that is not among the values is ignored.
     """
     if len(values) == 1:
         return values[0]
     return ValueChoice(values, default=default if default in values else None, name=name)
 
 
-def counted(fewest: int, most: int, default: int, name: str | None = None) -> Any:
-    """A choice among whole numbers in a row; a single one is no decision.
+def counted(fewest: int, most: int, default: int, name: str | None = None) -> int | ValueChoice:
+    """A choice among consecutive integers; a single integer is returned as it is.
 
     Args:
-        fewest: The smallest.
-        most: The largest.
-        default: The first architecture's; the nearest that is allowed, where it is not.
+        fewest: The smallest integer.
+        most: The largest integer.
+        default: The value in the first architecture, clipped to the range.
         name: See `ValueChoice`.
     """
     if fewest == most:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from keras_nas_plugin.space.choices import LayerChoice
-from keras_nas_plugin.space.hypermodel import SpaceHyperModel
-from keras_nas_plugin.space.nodes import Layer, Node, Sequential
+from keras_nas_plugin.space.language.base import Node
+from keras_nas_plugin.space.language.choices import LayerChoice, Repeat
+from keras_nas_plugin.space.language.hypermodel import Compile, SpaceHyperModel
+from keras_nas_plugin.space.language.nodes import Layer, Sequential
+from keras_nas_plugin.space.language.parts import Fork, Pick
 from keras_nas_plugin.space.presets.attention import (
     Block,
     convolution,
@@ -18,7 +20,7 @@ from keras_nas_plugin.space.presets.attention import (
     self_attention,
     token_mask,
 )
-from keras_nas_plugin.space.presets.parts import Fork, Pick, Stage
+from keras_nas_plugin.space.presets.scaling import Step, at_most, replaced, scaled, up_to
 from keras_nas_plugin.space.presets.tasks import (
     between,
     compiled_for,
@@ -29,6 +31,18 @@ from keras_nas_plugin.space.presets.tasks import (
     rate,
 )
 
+_SMALLER: Sequence[Step] = (
+    ("widths", at_most(128)),
+    ("ratios", at_most(2)),
+    ("depths", up_to(4)),
+    ("widths", replaced((32, 64))),
+    ("depths", up_to(2)),
+    ("widths", replaced((16, 32))),
+    ("widths", replaced((8, 16))),
+    ("depths", up_to(1)),
+    ("widths", replaced((8,))),
+)
+
 
 def text_transformer(
     vocabulary: int = 20_000,
@@ -36,53 +50,73 @@ def text_transformer(
     classes: int | None = None,
     outputs: int | Sequence[int] | None = None,
     *,
-    depths: tuple[int, int] = (1, 6),
-    widths: Sequence[int] = (64, 128, 256),
+    depths: tuple[int, int] | None = None,
+    widths: Sequence[int] | None = None,
     heads: Sequence[int] = (2, 4, 8),
     kernels: Sequence[int] = (3, 7, 15),
-    ratios: Sequence[int] = (1, 2, 4),
+    ratios: Sequence[int] | None = None,
     dropout: float = 0.1,
-    compile: Mapping[str, Any] | Callable[[Any, Any], None] | None = None,
+    rows: int | None = None,
+    budget: int | None = None,
+    compile: Compile | None = None,
 ) -> SpaceHyperModel:
-    """Transformer encoders for texts, whose result does not depend on padding.
+    """Transformer encoders for texts; the result does not depend on padding.
 
     Sources: Vaswani et al. 2017, "Attention Is All You Need"; So et al. 2019, "The Evolved
     Transformer", section 3 (separable convolutions among the choices of a block).
 
+    Trainable parameters for the default vocabulary, 2 classes:
+    1.3 M to 9.9 M (first: 2.9 M); see ``rows`` and ``budget``.
+
     Args:
-        vocabulary: How many tokens there are, padding included.
-        length: Tokens of the longest text. Shorter ones end in zeros.
-        classes: How many kinds of texts there are to tell apart.
-        outputs: Numbers to predict, instead of ``classes``.
-        depths: Fewest and most blocks.
-        widths: Channels of all blocks.
-        heads: Of the attention of a block.
-        kernels: Sizes of the convolution of a block.
-        ratios: Channels within the feed-forward part, as multiples of the others.
-        dropout: Everywhere.
-        compile: See `SpaceHyperModel`; what suits the task without it.
+        vocabulary: Number of tokens, including padding.
+        length: Number of tokens of the longest text. Shorter texts are padded with zeros at the
+            end.
+        classes: Number of classes of texts.
+        outputs: Number of values to predict, or their shape, instead of ``classes``.
+        depths: Minimum and maximum number of blocks. Defaults to 1 and 6.
+        widths: Options for the channels of all blocks. Defaults to 64, 128 and 256.
+        heads: Options for the number of attention heads.
+        kernels: Options for the kernel size of the convolution.
+        ratios: Options for the channels within the feed-forward part, as multiples of the width.
+            Defaults to 1, 2 and 4.
+        dropout: Dropout rate of the entire network.
+        rows: Number of training rows. The largest model then has at most 100 parameters per row,
+            or 50,000 where that is more; see `docs/presets.md` for what is reduced. None does not
+            limit the size.
+        budget: Maximum number of trainable parameters of the largest model, instead of ``rows``.
+        compile: See `SpaceHyperModel`. Defaults to Adam with the loss of the task.
 
     Raises:
-        SearchSpaceError: An argument makes no sense.
+        SearchSpaceError: An argument is invalid.
     """
-    space = text_transformer_space(
-        vocabulary,
-        length,
-        classes,
-        outputs,
-        depths=depths,
-        widths=widths,
-        heads=heads,
-        kernels=kernels,
-        ratios=ratios,
-        dropout=dropout,
-    )
-    return SpaceHyperModel(
-        space,
-        inputs={"tokens": (length,)},
-        compile=compiled_for(classes) if compile is None else compile,
-        name="text_transformer",
-        check=False,
+
+    def build(**arguments: Any) -> SpaceHyperModel:
+        space = text_transformer_space(
+            vocabulary,
+            length,
+            classes,
+            outputs,
+            heads=heads,
+            kernels=kernels,
+            dropout=dropout,
+            **arguments,
+        )
+        return SpaceHyperModel(
+            space,
+            inputs={"tokens": (length,)},
+            compile=compiled_for(classes) if compile is None else compile,
+            name="text_transformer",
+            check=False,
+        )
+
+    return scaled(
+        build,
+        {"depths": (1, 6), "widths": (64, 128, 256), "ratios": (1, 2, 4)},
+        {"depths": depths, "widths": widths, "ratios": ratios},
+        _SMALLER,
+        rows=rows,
+        budget=budget,
     )
 
 
@@ -99,9 +133,9 @@ def text_transformer_space(
     ratios: Sequence[int] = (1, 2, 4),
     dropout: float = 0.1,
 ) -> Node:
-    """The description alone; see `text_transformer`.
+    """Only the description, to be part of a larger space; see `text_transformer`.
 
-    Decisions are called ``embedding/width``, ``blocks/depth``, ``blocks/0/mixer``,
+    Decisions are named ``embedding/width``, ``blocks/depth``, ``blocks/0/mixer``,
     ``blocks/0/mixer/attention/heads``, ``blocks/0/mixer/convolution/kernel_size`` and
     ``blocks/0/feed_forward/ratio``.
     """
@@ -129,7 +163,7 @@ def text_transformer_space(
         length=length,
         dropout=dropout,
     )
-    blocks = Stage(block, fewest, most, default=min(max(2, fewest), most))
+    blocks = Repeat(block, fewest, most, default=min(max(2, fewest), most), counter="depth")
     after = Sequential(Layer(pooled_tokens), Layer("Dropout", rate=dropout), head)
     return Fork(
         Fork(after, blocks=blocks, mask=Pick(1)), embedding=embedding, mask=Layer(token_mask)
@@ -137,5 +171,5 @@ def text_transformer_space(
 
 
 def pooled_tokens() -> Block:
-    """The normalised mean of the tokens that count; takes the sequence and its mask."""
+    """The mean of the normalised tokens without padding; takes the sequence and its mask."""
     return lambda inputs: masked_mean(normalized(inputs[0]), inputs[1])

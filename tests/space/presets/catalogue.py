@@ -1,18 +1,18 @@
-"""What the tests know of each preset: how it is made small, and how large its space is."""
+"""Presets for tests: their arguments at a small size, their models and data."""
 
 import keras_tuner
 import numpy as np
 
 from keras_nas_plugin.space import presets
 
-# What a preset needs besides its defaults.
-NEEDED = {
+# Arguments without a default.
+REQUIRED = {
     "sequence_1d": {"classes": 5},
     "tabular": {"features": 8, "classes": 2, "categories": {1: 4, 6: 9}},
     "text_transformer": {"classes": 2},
     "unet": {"classes": 2},
 }
-# A preset that is not listed is tested at its default size.
+# A preset that is not listed here is tested at its default size.
 SMALL = {
     "darts": {"inputs": (8, 8, 1), "classes": 3, "channels": 2, "cells": 3, "nodes": 2},
     "mobilenet_v3": {"inputs": (8, 8, 3), "width": 0.25, "stages": 2, "depths": (1, 2)},
@@ -48,16 +48,16 @@ SMALL = {
 }
 
 
-def made(name, **arguments):
+def make(name, **arguments):
     return getattr(presets, name)(**arguments)
 
 
 def small(name, **arguments):
-    return made(name, **SMALL.get(name, NEEDED.get(name, {})) | arguments)
+    return make(name, **SMALL.get(name, REQUIRED.get(name, {})) | arguments)
 
 
 def built(hypermodel, values):
-    """As a tuner builds it; without a graph, as each model runs once or twice."""
+    """The model as a tuner builds it, run eagerly because tracing costs more than two steps."""
     hyperparameters = keras_tuner.HyperParameters()
     hyperparameters.values = dict(values)
     model = hypermodel.build(hyperparameters)
@@ -70,11 +70,11 @@ def default(hypermodel):
 
 
 def batch(model, size=2, seed=0):
-    """Random inputs and labels that fit; tokens and categories are 0 or 1."""
+    """Random inputs and labels; tokens and categories are 0 or 1."""
     rng = np.random.default_rng(seed)
     inputs = {
-        one.name: rng.uniform(0, 2, size=(size, *one.shape[1:])).astype("float32")
-        for one in model.inputs
+        tensor.name: rng.uniform(0, 2, size=(size, *tensor.shape[1:])).astype("float32")
+        for tensor in model.inputs
     }
     shape = (size, *model.output_shape[1:])
     if model.loss == "sparse_categorical_crossentropy":
@@ -85,30 +85,30 @@ def batch(model, size=2, seed=0):
 
 
 def size_of(spec):
-    """How many configurations there are, without listing them.
+    """The number of configurations, without listing them.
 
-    Counts decision by decision, for each combination of those values that later conditions
-    still ask for.
+    Counts decision by decision, for each combination of the values that later conditions
+    depend on.
     """
     decisions = spec.decisions
-    assert len({one.name for one in decisions}) == len(decisions)
-    asked = [
+    assert len({decision.name for decision in decisions}) == len(decisions)
+    parents = [
         {c.parent for later in decisions[index + 1 :] for c in later.conditions}
         for index in range(len(decisions))
     ]
-    ways = {(): 1}
-    for decision, later in zip(decisions, asked, strict=True):
+    counts = {(): 1}
+    for decision, later in zip(decisions, parents, strict=True):
         following = {}
-        for state, count in ways.items():
+        for state, count in counts.items():
             values = dict(state)
             options = [None]
             if decision.active(values):
                 options = list(decision.domain.values())
             for option in options:
-                known = {k: v for k, v in values.items() if k in later}
+                relevant = {k: v for k, v in values.items() if k in later}
                 if option is not None and decision.name in later:
-                    known[decision.name] = option
-                key = tuple(sorted(known.items()))
+                    relevant[decision.name] = option
+                key = tuple(sorted(relevant.items()))
                 following[key] = following.get(key, 0) + count
-        ways = following
-    return sum(ways.values())
+        counts = following
+    return sum(counts.values())

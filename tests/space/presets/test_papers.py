@@ -1,4 +1,4 @@
-"""What the papers say of each space: sizes of networks, equal cells, masks, resolutions."""
+"""Facts from the papers: sizes of networks, equal cells, masks, resolutions."""
 
 import keras
 import numpy as np
@@ -6,27 +6,25 @@ import pytest
 from catalogue import batch, built, default, small
 
 from keras_nas_plugin.errors import SearchSpaceError
-from keras_nas_plugin.space import Layer, presets
+from keras_nas_plugin.space import presets
 from keras_nas_plugin.space.presets.attention import steps_to_the_last
 from keras_nas_plugin.space.presets.darts_cells import DARTS_V2, canonical_order, darts_values
-from keras_nas_plugin.space.presets.parts import Stage
+from keras_nas_plugin.space.presets.scaling import count
 
 
-def trainable(hypermodel, values=None):
-    values = default(hypermodel) if values is None else values
-    weights = hypermodel.build_values(values).trainable_weights
-    return sum(int(np.prod(weight.shape)) for weight in weights)
+def trainable(hypermodel):
+    return count(hypermodel, default(hypermodel))
 
 
 # ------------------------------------------------------------------------ sizes of networks
 
 
-def test_nas_bench_201_has_the_parameters_of_the_paper():
+def test_nas_bench_201_has_the_parameter_count_of_the_paper():
     """1.531546 MB in the benchmark's table for 3x3 convolutions everywhere."""
     assert trainable(presets.nas_bench_201()) == 1_531_546
 
 
-def test_darts_has_the_parameters_of_the_paper():
+def test_darts_has_the_parameter_count_of_the_paper():
     """3.3 million in table 1; the authors' code prints 3.349342 MB for DARTS_V2."""
     hypermodel = presets.darts(channels=36, cells=20)
     assert darts_values(**DARTS_V2) == default(hypermodel)
@@ -38,7 +36,7 @@ def test_darts_has_the_parameters_of_the_paper():
     # As torchvision counts ResNet-18 and ResNet-50.
     [("basic", (2, 2, 2, 2), 11_689_512), ("bottleneck", (3, 4, 6, 3), 25_557_032)],
 )
-def test_residual_networks_have_the_parameters_of_the_paper(kind, blocks, parameters):
+def test_residual_networks_have_the_parameter_counts_of_the_paper(kind, blocks, parameters):
     hypermodel = presets.residual_cnn(
         (64, 64, 3),
         1000,
@@ -60,54 +58,56 @@ def test_coefficients_scale_depth_width_and_resolution():
     stages = [v for v in hypermodel.architecture(values).vertices if v.label == "residual_stage"]
     assert [(v.arguments["blocks"], v.arguments["filters"]) for v in stages] == [(2, 16), (4, 32)]
     model = hypermodel.build_values(values)
-    convolutions = [one for one in model.layers if isinstance(one, keras.layers.Conv2D)]
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert convolutions[0].output.shape == (None, 16, 12, 16)
 
 
-def test_mobilenet_depth_and_width():
+def test_mobilenet_depth_and_width_follow_their_decisions():
     hypermodel = small("mobilenet_v3", width=1.0)
     values = default(hypermodel) | {"stage1/depth": 1, "stage1/0/filters": 32}
     model = hypermodel.build_values(hypermodel.spec.restrict(values))
-    depthwise = [one for one in model.layers if isinstance(one, keras.layers.DepthwiseConv2D)]
-    # The fixed first block and one block in each of two stages; 4 times the channels within.
+    depthwise = [
+        layer for layer in model.layers if isinstance(layer, keras.layers.DepthwiseConv2D)
+    ]
+    # The fixed first block and one block in each of two stages, expanded by a factor of 4.
     assert [layer.output.shape[-1] for layer in depthwise] == [16, 4 * 16, 4 * 32]
 
 
 # ----------------------------------------------------------------------------- DARTS' cells
 
 
-def renumbered(wired, order):
+def renumbered(wiring, order):
     """The same cell whose nodes are computed in another order."""
-    place = {0: 0, 1: 1} | {old + 2: new + 2 for new, old in enumerate(order)}
-    return [sorted((place[source], name) for name, source in wired[old]) for old in order]
+    position = {0: 0, 1: 1} | {old + 2: new + 2 for new, old in enumerate(order)}
+    return [sorted((position[source], name) for name, source in wiring[old]) for old in order]
 
 
-def values_of(wired, kind):
+def values_of(wiring, kind):
     values = {}
-    for node, pairs in enumerate(wired, start=2):
+    for node, pairs in enumerate(wiring, start=2):
         if node > 2:
             values[f"{kind}/{node}/from"] = "+".join(str(source) for source, _ in pairs)
         values |= {f"{kind}/{node}/op{slot}": name for slot, (_, name) in enumerate(pairs)}
     return values
 
 
-def test_isomorphic_cells_are_one_architecture():
+def test_isomorphic_cells_have_equal_hashes():
     """Any order of the nodes in which each follows its sources is the same network."""
     hypermodel = presets.darts((8, 8, 3), channels=2, cells=3)
     rng = np.random.default_rng(5)
-    others = 0
+    renumbered_cells = 0
     for _ in range(40):
         values = hypermodel.spec.sample(rng)
         same = dict(values)
         for kind in ("normal", "reduction"):
             cell = hypermodel_cell(hypermodel, kind)
-            wired = cell.wiring(values, kind)
-            order = topological(wired, rng)
-            others += order != sorted(order)
-            same |= values_of(renumbered(wired, order), kind)
+            wiring = cell.wiring(lambda name, domain, values=values: values[name], kind)
+            order = topological(wiring, rng)
+            renumbered_cells += order != sorted(order)
+            same |= values_of(renumbered(wiring, order), kind)
         hypermodel.spec.validate(same)
         assert hypermodel.architecture(same).hash() == hypermodel.architecture(values).hash()
-    assert others > 10, "too few cells were renumbered to show anything"
+    assert renumbered_cells > 10, "too few cells were renumbered for a meaningful test"
 
 
 def hypermodel_cell(hypermodel, kind):
@@ -116,40 +116,40 @@ def hypermodel_cell(hypermodel, kind):
     )
 
 
-def topological(wired, rng):
+def topological(wiring, rng):
     """A random order in which each node follows its sources."""
-    order, waiting = [], list(rng.permutation(len(wired)))
+    order, waiting = [], list(rng.permutation(len(wiring)))
     while waiting:
         ready = [
             node
             for node in waiting
-            if all(source < 2 or source - 2 in order for _, source in wired[node])
+            if all(source < 2 or source - 2 in order for _, source in wiring[node])
         ]
         order.append(int(ready[0]))
         waiting.remove(ready[0])
     return order
 
 
-def test_different_cells_are_different_architectures():
+def test_different_cells_have_different_hashes():
     hypermodel = presets.darts((8, 8, 3), channels=2, cells=3)
     values = default(hypermodel)
-    found = hypermodel.architecture(values).hash()
+    digest = hypermodel.architecture(values).hash()
     for change in ({"normal/5/from": "0+4"}, {"reduction/4/op1": "avg_pool_3x3"}):
-        assert hypermodel.architecture(values | change).hash() != found
-    # Nodes 2 and 3 of that cell do the same: it does not matter which of them is taken.
-    assert hypermodel.architecture(values | {"normal/5/from": "0+3"}).hash() == found
+        assert hypermodel.architecture(values | change).hash() != digest
+    # Nodes 2 and 3 of that cell are equal, so that either may be the source.
+    assert hypermodel.architecture(values | {"normal/5/from": "0+3"}).hash() == digest
 
 
-def test_order_of_nodes_ignores_their_numbers():
+def test_the_canonical_order_of_nodes_ignores_their_numbers():
     plain = [[("skip", 0), ("pool", 1)], [("conv", 0), ("pool", 1)], [("conv", 0), ("conv", 2)]]
     swapped = [plain[1], plain[0], [("conv", 0), ("conv", 3)]]
-    places = [{2: "a", 3: "b", 4: "c"}, {3: "a", 2: "b", 4: "c"}]
+    labels = [{2: "a", 3: "b", 4: "c"}, {3: "a", 2: "b", 4: "c"}]
     first, second = canonical_order(plain), canonical_order(swapped)
-    assert [places[0][node] for node in first] == [places[1][node] for node in second]
+    assert [labels[0][node] for node in first] == [labels[1][node] for node in second]
 
 
 @pytest.mark.parametrize("operation", ["sep_conv_3x3", "dil_conv_5x5", "avg_pool_3x3"])
-def test_reduction_halves_odd_sizes_upwards(operation):
+def test_reduction_cells_halve_odd_sizes_rounding_up(operation):
     hypermodel = small("darts", inputs=(9, 7, 1))
     values = default(hypermodel) | {"reduction/2/op0": operation}
     model = hypermodel.build_values(values)
@@ -157,7 +157,7 @@ def test_reduction_halves_odd_sizes_upwards(operation):
     assert model.layers[-3].output.shape == (None, 3, 2, 16)
 
 
-def test_dilated_convolution_with_strides_sees_what_the_authors_see():
+def test_strided_dilated_convolution_agrees_with_the_authors_code():
     """Strides in the pointwise convolution are strides in the dilated one."""
     image = np.random.default_rng(0).normal(size=(1, 6, 6, 1)).astype("float32")
     kernel = np.random.default_rng(1).normal(size=(3, 3)).astype("float32")
@@ -171,11 +171,11 @@ def test_dilated_convolution_with_strides_sees_what_the_authors_see():
         [(padded[y : y + 5 : 2, x : x + 5 : 2] * kernel).sum() for x in (0, 2, 4)]
         for y in (0, 2, 4)
     ]
-    found = np.asarray(pointwise(depthwise(image)))[0, :, :, 0]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    output = np.asarray(pointwise(depthwise(image)))[0, :, :, 0]
+    np.testing.assert_allclose(output, expected, rtol=1e-5)
 
 
-def test_a_genotype_that_is_none_is_refused():
+def test_invalid_genotypes_are_rejected():
     with pytest.raises(SearchSpaceError, match="`reduction`"):
         darts_values(DARTS_V2["normal"], [("conv_7x7", 0), ("skip_connect", 1)])
     with pytest.raises(SearchSpaceError, match="`normal`"):
@@ -188,7 +188,7 @@ def test_a_genotype_that_is_none_is_refused():
 
 
 def repaint(model, vocabulary):
-    """Give the padding token another vector: nothing that counts may change."""
+    """Change the embedding of the padding token, which must not change any result."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Embedding) and layer.input_dim == vocabulary:
             (table,) = layer.get_weights()
@@ -200,14 +200,14 @@ TEXT = np.array([[3, 4, 5, 0, 0, 0], [1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 0, 0]])
 
 
 @pytest.mark.parametrize("mixer", ["attention", "convolution"])
-def test_padding_does_not_change_what_a_text_means(mixer):
+def test_padding_does_not_change_the_result_of_a_text(mixer):
     hypermodel = small("text_transformer")
     values = {"blocks/depth": 2, "blocks/0/mixer": mixer, "blocks/1/mixer": mixer}
     model = built(hypermodel, hypermodel.spec.fill(values))
     before = np.asarray(model(TEXT))
     repaint(model, 11)
     np.testing.assert_allclose(model(TEXT), before, atol=1e-5)
-    assert np.isfinite(before).all(), "an empty text has a result"
+    assert np.isfinite(before).all(), "an empty text must have a finite result"
     assert np.abs(before[0] - before[1]).max() > 1e-3
 
 
@@ -218,7 +218,7 @@ TARGET = np.array([[1, 7, 8, 9, 0]])
 
 @pytest.fixture(scope="module", params=DECODERS)
 def translator(request):
-    """A model of one decoder, with the encoder that goes with it."""
+    """A model with one kind of decoder, and a matching encoder."""
     hypermodel = small("seq2seq", source_length=6, target_length=5)
     encoder = {"attention": "convolution", "recurrent": "recurrent"}
     values = {
@@ -230,7 +230,7 @@ def translator(request):
     return built(hypermodel, hypermodel.spec.fill(values))
 
 
-def test_a_step_sees_no_later_step(translator):
+def test_a_step_does_not_depend_on_later_steps(translator):
     later = TARGET.copy()
     later[0, 3] = 2
     first = np.asarray(translator({"source": SOURCE, "target": TARGET}))
@@ -239,19 +239,19 @@ def test_a_step_sees_no_later_step(translator):
     assert np.abs(first[:, 3] - second[:, 3]).max() > 1e-5
 
 
-def test_every_decoder_sees_the_source(translator):
-    other = SOURCE[:, [1, 2, 0, 3, 4, 5]] + [[1, 1, 1, 0, 0, 0]]
+def test_every_decoder_depends_on_the_source(translator):
+    changed = SOURCE[:, [1, 2, 0, 3, 4, 5]] + [[1, 1, 1, 0, 0, 0]]
     first = np.asarray(translator({"source": SOURCE, "target": TARGET}))
-    second = np.asarray(translator({"source": other, "target": TARGET}))
+    second = np.asarray(translator({"source": changed, "target": TARGET}))
     assert np.abs(first - second).max() > 1e-5
 
 
-def test_padding_counts_neither_as_input_nor_in_the_loss(translator):
+def test_padding_affects_neither_outputs_nor_loss(translator):
     inputs = {"source": SOURCE, "target": TARGET}
     labels = np.array([[7, 8, 9, 2, 0]])
-    other = np.array([[7, 8, 9, 2, 11]])
+    relabelled = np.array([[7, 8, 9, 2, 11]])
     first = translator.evaluate(inputs, labels, verbose=0, return_dict=True)
-    assert translator.evaluate(inputs, other, verbose=0, return_dict=True) == first
+    assert translator.evaluate(inputs, relabelled, verbose=0, return_dict=True) == first
     weights = translator.get_weights()
     before = np.asarray(translator(inputs))
     repaint(translator, 11)
@@ -259,8 +259,8 @@ def test_padding_counts_neither_as_input_nor_in_the_loss(translator):
     translator.set_weights(weights)
 
 
-def test_masks_of_recurrent_layers_have_no_gaps():
-    """cuDNN refuses any other mask, and one that leaves nothing."""
+def test_masks_of_recurrent_layers_are_contiguous_and_never_empty():
+    """cuDNN rejects masks with gaps and masks without any step."""
     mask = np.array([[1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]], bool)
     expected = [[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
     assert np.asarray(steps_to_the_last(mask)).astype(int).tolist() == expected
@@ -269,23 +269,23 @@ def test_masks_of_recurrent_layers_have_no_gaps():
 # --------------------------------------------------------------------- images and sequences
 
 
-def test_unet_answers_for_images_of_any_size(memory_folder):
+def test_unet_predicts_for_images_of_any_size(memory_folder):
     hypermodel = small("unet", inputs=(None, None, 1), depths=(3, 3), outputs=2, classes=None)
     model = built(hypermodel, hypermodel.spec.fill({"level1/gate": True}))
     model.save(memory_folder / "any_size.keras")
     loaded = keras.models.load_model(memory_folder / "any_size.keras")
     for size in ((1, 1), (5, 9), (16, 7), (13, 8)):
         image = np.random.default_rng(0).normal(size=(1, *size, 1)).astype("float32")
-        found = np.asarray(model(image))
-        assert found.shape == (1, *size, 2)
-        np.testing.assert_allclose(loaded(image), found, atol=1e-6)
+        output = np.asarray(model(image))
+        assert output.shape == (1, *size, 2)
+        np.testing.assert_allclose(loaded(image), output, atol=1e-6)
 
 
-def test_unet_of_a_known_size_and_of_any_size_are_one_function():
-    known = small("unet", inputs=(5, 7, 1))
+def test_unets_of_fixed_and_variable_size_agree():
+    fixed = small("unet", inputs=(5, 7, 1))
     free = small("unet", inputs=(None, None, 1))
-    values = known.spec.fill({"depth": 2, "level0/gate": True})
-    first, second = built(known, values), built(free, values)
+    values = fixed.spec.fill({"depth": 2, "level0/gate": True})
+    first, second = built(fixed, values), built(free, values)
     second.set_weights(first.get_weights())
     image, _ = batch(first)
     np.testing.assert_allclose(first(image), second(image), atol=1e-6)
@@ -299,13 +299,13 @@ def test_sequences_of_any_length_can_be_forecast(block):
         assert model(np.ones((2, length, 2), "float32")).shape == (2, 4, 2)
 
 
-def test_tables_embed_categories_and_keep_numbers():
-    """The number of a category means nothing; a number does, and is not rounded."""
+def test_tabular_models_embed_categories_and_keep_numbers():
+    """Categories have no order; numbers are used as they are, without rounding."""
     hypermodel = small("tabular", depths=(1, 1))
     model = built(hypermodel, default(hypermodel))
     table = np.random.default_rng(0).uniform(0, 1, size=(4, 5)).astype("float32")
     table[:, [1, 3]] = [[0, 1], [1, 0], [1, 1], [0, 0]]
-    embeddings = [one for one in model.layers if isinstance(one, keras.layers.Embedding)]
+    embeddings = [layer for layer in model.layers if isinstance(layer, keras.layers.Embedding)]
     assert [layer.input_dim for layer in embeddings] == [2, 2]
     dense = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
     assert dense[0].input.shape == (None, 3 + 2 * embeddings[0].output_dim)
@@ -315,8 +315,3 @@ def test_tables_embed_categories_and_keep_numbers():
         layer.set_weights([vectors[::-1]])
     table[:, [1, 3]] = 1 - table[:, [1, 3]]
     np.testing.assert_allclose(model(table), before, atol=1e-6)
-
-
-def test_stages_refuse_numbers_that_make_no_sense():
-    with pytest.raises(SearchSpaceError, match="`Stage` needs"):
-        Stage(Layer("ReLU"), 3, 2)

@@ -1,0 +1,76 @@
+"""The program of a worker process: it trains the trials that its driver sends.
+
+`python -m keras_nas_plugin.executors.worker FILE_DESCRIPTOR PICKLE`
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from keras_tuner.engine.trial import Trial
+
+from keras_nas_plugin.executors.worker_link import DriverLink, connect, sendable
+from keras_nas_plugin.tracking.mlflow.autolog import autolog_disabled
+from keras_nas_plugin.training import memory, runtime
+from keras_nas_plugin.training.bookkeeping import error_line
+from keras_nas_plugin.training.running import TrialOutcome
+
+
+def _load(path: str) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        sys.path[:] = pickle.load(file)
+        content: dict[str, Any] = pickle.load(file)
+    logging.disable(logging.WARNING)  # the driver has said which devices there are
+    runtime.prepare_devices()
+    logging.disable(logging.NOTSET)
+    if content["deterministic"]:
+        runtime.make_deterministic()
+    return content
+
+
+def main(descriptor: int, path: str) -> None:
+    """Train trials until the driver ends.
+
+    Args:
+        descriptor: The worker's end of the pipe.
+        path: What the driver has written for its workers.
+    """
+    link = connect(Connection(descriptor), Path(path).parent)
+    try:
+        content = _load(path)
+    except BaseException as error:
+        link.send("cannot_start", error_line(error))
+        return
+    link.send("ready")
+    with (
+        runtime.precision(content["precision"]),
+        runtime.no_retracing_warnings(),
+        memory.frozen_imports(),
+        autolog_disabled(),
+    ):
+        while True:
+            _train_next(link, content)
+
+
+def _train_next(link: DriverLink, content: dict[str, Any]) -> None:
+    state, screened, seconds_left = link.next_trial()
+    budget, trainer = content["budget"], content["trainer"]
+    budget.deadline = None if seconds_left is None else time.monotonic() + seconds_left
+    content["oracle"].screened = screened
+    outcome: TrialOutcome = trainer.train(Trial.from_state(state), content["fit"])
+    trial = outcome.trial
+    config = trial.hyperparameters.get_config()
+    error = None if outcome.error is None else sendable(outcome.error)
+    link.send(
+        "outcome", outcome.record, error, outcome.reported, trial.status, trial.message, config
+    )
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

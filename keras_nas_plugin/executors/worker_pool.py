@@ -1,0 +1,268 @@
+"""Trials run in worker processes on this machine, which are supervised."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import keras_tuner
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from keras_nas_plugin.errors import WorkerError
+from keras_nas_plugin.executors.base import Executor
+from keras_nas_plugin.executors.worker_link import sendable
+from keras_nas_plugin.executors.worker_process import Assignment, WorkerProcess, arrived
+from keras_nas_plugin.oracles.store import load_parents
+from keras_nas_plugin.records.trial import FAILED, KILLED, Status, TrialRecord
+from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.training.context import SearchContext
+from keras_nas_plugin.training.running import TrialOutcome
+
+logger = logging.getLogger("keras_nas_plugin")
+
+# Methods of the oracle that workers may call, and what turns their results into plain data.
+_CALLS: Mapping[str, Callable[[Any], Any]] = {
+    "get_space": lambda space: space.get_config(),
+    "update_space": lambda nothing: None,
+    "get_trial": lambda trial: trial.get_state(),
+    "update_trial": lambda trial: trial.get_state(),
+    "get_best_trials": lambda trials: [trial.get_state() for trial in trials],
+}
+# Workers that end before they have loaded anything, after which no further one is started.
+_MOST_FAILED_STARTS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Supervision:
+    """When a trial in a worker is given up.
+
+    Attributes:
+        trial_timeout: Seconds that a trial may train; None for no limit.
+        max_retries: How often a trial whose worker died is run again.
+    """
+
+    trial_timeout: float | None
+    max_retries: int
+
+
+class WorkerPool(Executor):
+    """Runs one trial at a time in each of several processes, and replaces those that die.
+
+    Args:
+        context: The search.
+        ship: Writes what workers need to a folder, and returns the file that they read.
+        environments: Environment variables of each worker.
+        supervision: When a trial is given up.
+    """
+
+    def __init__(
+        self,
+        context: SearchContext,
+        ship: Callable[[Path], Path],
+        environments: Sequence[Mapping[str, str]],
+        supervision: Supervision,
+    ) -> None:
+        self._context = context
+        self._ship = ship
+        self._environments = {f"worker-{i}": values for i, values in enumerate(environments)}
+        self._supervision = supervision
+        self._workers: dict[str, WorkerProcess] = {}
+        self._assigned: dict[str, Assignment] = {}
+        self._ended: list[TrialOutcome] = []
+        self._failed_starts = 0
+        self._folder: Path | None = None
+        # The file that workers read; written before the first of them starts.
+        self._payload = Path()
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="keras-nas-"))
+        try:
+            self._payload = self._ship(self._folder)
+            for slot in self._environments:
+                self._start(slot)
+            while not all(worker.ready for worker in self._workers.values()):
+                self._supervise()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            worker.kill()
+        self._workers.clear()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, slot: str) -> None:
+        self._workers[slot] = WorkerProcess(self._payload, self._environments[slot])
+
+    # ------------------------------------------------------------------ the executor
+
+    @property
+    def finished(self) -> bool:
+        return False
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._assigned) + len(self._ended)
+
+    def free_slots(self) -> Sequence[str]:
+        return tuple(slot for slot in self._environments if slot not in self._assigned)
+
+    def submit(self, trial: Trial, slot: str) -> None:
+        self._assigned[slot] = Assignment(trial)
+        self._send(slot)
+
+    def _send(self, slot: str) -> None:
+        trial, oracle = self._assigned[slot].trial, self._context.oracle
+        screened_metrics = getattr(oracle, "screened_metrics", None)
+        screened = {} if screened_metrics is None else dict(screened_metrics(trial.trial_id))
+        deadline = self._context.budget.deadline
+        seconds_left = None if deadline is None else deadline - time.monotonic()
+        self._workers[slot].send("trial", trial.get_state(), screened, seconds_left)
+
+    def collect(self) -> Sequence[TrialOutcome]:
+        try:
+            while self._assigned and not self._ended:
+                self._supervise()
+        except KeyboardInterrupt as error:
+            for slot, assignment in list(self._assigned.items()):
+                del self._assigned[slot]
+                record = self._record(assignment, KILLED)
+                self._ended.append(TrialOutcome(assignment.trial, record, error))
+        ended, self._ended = self._ended, []
+        return ended
+
+    # ------------------------------------------------------------------ supervision
+
+    def _supervise(self) -> None:
+        """Wait up to a second for workers, and handle what they sent and how they ended."""
+        slots = {id(worker): slot for slot, worker in self._workers.items()}
+        for worker in arrived({each.connection: each for each in self._workers.values()}):
+            slot = slots[id(worker)]
+            try:
+                messages = worker.messages()
+            except EOFError:
+                self._lost(slot, worker.stop())
+                continue
+            if not messages and not worker.alive:
+                self._lost(slot, worker.stop())
+            for kind, *content in messages:
+                self._handle(slot, kind, content)
+        self._check_timeouts()
+
+    def _handle(self, slot: str, kind: str, content: list[Any]) -> None:
+        trackers = self._context.trackers
+        if kind == "ready":
+            self._workers[slot].ready = True
+            self._failed_starts = 0
+        elif kind == "cannot_start":
+            raise WorkerError(
+                "`executor` must be able to start its workers, which load the hypermodel and the "
+                f"arguments of `search`; {slot} could not: {content[0]}"
+            )
+        elif kind == "started":
+            self._assigned[slot].began = time.monotonic()
+            trackers.trial_started(*content)
+        elif kind == "epoch":
+            trackers.epoch_ended(*content)
+        elif kind == "call":
+            self._answer(slot, *content)
+        elif kind == "outcome":
+            self._ended.append(self._outcome(self._assigned.pop(slot).trial, *content))
+
+    def _answer(self, slot: str, method: str, args: Sequence[Any], kwargs: Mapping) -> None:
+        oracle = self._context.oracle
+        try:
+            if method == "update_space":
+                args = [keras_tuner.HyperParameters.from_config(args[0])]
+            value = _CALLS[method](getattr(oracle, method)(*args, **kwargs))
+        except Exception as error:
+            self._workers[slot].send("raise", sendable(error))
+        else:
+            self._workers[slot].send("answer", value)
+
+    def _outcome(
+        self,
+        trial: Trial,
+        record: TrialRecord,
+        error: BaseException | None,
+        reported: bool,
+        status: str,
+        message: str | None,
+        config: dict[str, Any],
+    ) -> TrialOutcome:
+        trial.hyperparameters = keras_tuner.HyperParameters.from_config(config)
+        trial.status, trial.message = status, message
+        return TrialOutcome(trial, record, error, reported)
+
+    def _lost(self, slot: str, cause: str) -> None:
+        """Replace a worker that has died; its trial runs again, or has failed."""
+        ready = self._workers[slot].ready
+        if not ready:
+            self._failed_starts += 1
+            if slot not in self._assigned or self._failed_starts >= _MOST_FAILED_STARTS:
+                raise WorkerError(
+                    f"`executor` must be able to start its workers; {slot} {cause} before it had "
+                    "loaded the hypermodel and the arguments of `search`"
+                )
+        self._start(slot)
+        assignment = self._assigned.get(slot)
+        if assignment is None:
+            logger.warning("%s %s, and was replaced.", slot, cause)
+            return
+        assignment.losses += ready
+        assignment.began = None
+        trial_id = assignment.trial.trial_id
+        if assignment.losses <= self._supervision.max_retries:
+            logger.warning("%s %s; trial %s runs again.", slot, cause, trial_id)
+            self._send(slot)
+            return
+        self._fail(slot, f"The worker process {cause} while it trained the trial")
+
+    def _check_timeouts(self) -> None:
+        limit = self._supervision.trial_timeout
+        for slot, assignment in list(self._assigned.items()):
+            if limit is None or assignment.began is None:
+                continue
+            if time.monotonic() - assignment.began >= limit:
+                self._workers[slot].kill()
+                self._start(slot)
+                self._fail(slot, f"The trial trained longer than `trial_timeout`, {limit:g} s")
+
+    def _fail(self, slot: str, reason: str) -> None:
+        assignment = self._assigned.pop(slot)
+        assignment.trial.status, assignment.trial.message = TrialStatus.INVALID, reason
+        record = self._record(assignment, FAILED, reason)
+        self._ended.append(TrialOutcome(assignment.trial, record))
+
+    def _record(self, assignment: Assignment, status: Status, error: str | None = None) -> Any:
+        trial, hyperparameters = assignment.trial, assignment.trial.hyperparameters
+        folder = self._context.layout.trial(trial.trial_id).folder
+        return TrialRecord(
+            trial_id=trial.trial_id,
+            values=spec_of(hyperparameters).restrict(hyperparameters.values),
+            status=status,
+            parents=self._context.bookkeeping.value(
+                "the parents of a trial are not recorded", lambda: load_parents(folder), ()
+            ),
+            error=error,
+            started_ms=assignment.started_ms,
+            ended_ms=time.time_ns() // 1_000_000,
+        )

@@ -1,0 +1,1 @@
+"""A search, its trials and its retrained models as plain data that outlives the process."""

@@ -1,0 +1,1 @@
+"""The results of a search: loading, retraining and registering the models of its trials."""

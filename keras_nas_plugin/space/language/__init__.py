@@ -1,0 +1,1 @@
+"""The language for describing search spaces, from single layers to cells."""

@@ -1,0 +1,46 @@
+"""Builds Keras layers from a description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from keras_nas_plugin.errors import SearchSpaceError
+from keras_nas_plugin.space.language.base import Builder, LayerKind, label_of, layer_class
+
+if TYPE_CHECKING:
+    import keras
+
+
+class KerasBuilder(Builder["keras.KerasTensor"]):
+    """Creates Keras layers and calls them on symbolic tensors."""
+
+    def layer(
+        self,
+        kind: LayerKind,
+        arguments: Mapping[str, Any],
+        path: str,
+        inputs: Sequence[keras.KerasTensor],
+    ) -> keras.KerasTensor:
+        """See `Builder.layer`; several inputs are passed as a list, as to Keras' merge layers."""
+        try:
+            layer = layer_class(kind, path)(**arguments)
+            return layer(inputs[0] if len(inputs) == 1 else list(inputs))
+        except (TypeError, ValueError) as error:
+            shapes = [tuple(getattr(value, "shape", ())) for value in inputs]
+            raise SearchSpaceError(
+                f"{label_of(kind)} at {path!r} does not fit its inputs or arguments; got "
+                f"{dict(arguments)} on shapes {shapes}: {error}"
+            ) from error
+
+    def merge(
+        self, merge: str, inputs: Sequence[keras.KerasTensor], path: str
+    ) -> keras.KerasTensor:
+        """See `Builder.merge`."""
+        if len(inputs) == 1:
+            return inputs[0]
+        return self.layer(merge.capitalize(), {}, path, inputs)
+
+    def zero(self, value: keras.KerasTensor, path: str) -> keras.KerasTensor:
+        """See `Builder.zero`."""
+        return self.layer("Rescaling", {"scale": 0.0}, path, [value])

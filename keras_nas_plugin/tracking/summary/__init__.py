@@ -1,0 +1,1 @@
+"""Summaries of a search from its records: leaderboard, correlations, hypervolume, note."""

@@ -1,0 +1,65 @@
+"""Finds the line of the user's code in which an error was raised."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras_nas_plugin
+from keras_nas_plugin.records.trial import Location
+
+_PACKAGE = Path(keras_nas_plugin.__file__).resolve().parent
+# The example recipes are written as a user would write them.
+_RECIPES = _PACKAGE / "recipes"
+_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
+_INSTALLED = ("site-packages", "dist-packages")
+# TensorFlow runs converted copies of functions from files of this name.
+_GENERATED = "__autograph_generated_file"
+
+
+def location_of(error: BaseException) -> Location | None:
+    """The innermost line of the user's code that an error passed through.
+
+    Code of the user is what belongs neither to an installed package, nor to Python's standard
+    library, nor to this package. Where the error itself passed through none, the errors that it
+    was raised from are searched.
+
+    Args:
+        error: An exception that was caught.
+
+    Returns:
+        File, line and code; None if the error was raised outside of the user's code.
+    """
+    for raised in _chain(error):
+        frames = [
+            frame
+            for frame in traceback.extract_tb(raised.__traceback__)
+            if frame.lineno is not None and _belongs_to_user(frame.filename)
+        ]
+        if frames:
+            innermost = frames[-1]
+            return Location(innermost.filename, innermost.lineno or 0, innermost.line or "")
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, and those that it was raised from."""
+    seen: set[int] = set()
+    raised: BaseException | None = error
+    while raised is not None and id(raised) not in seen:
+        seen.add(id(raised))
+        yield raised
+        raised = raised.__cause__ or (None if raised.__suppress_context__ else raised.__context__)
+
+
+def _belongs_to_user(file: str) -> bool:
+    if file.startswith("<frozen") or _GENERATED in file:
+        return False
+    path = Path(file).resolve()
+    if path.is_relative_to(_RECIPES):
+        return True
+    if path.is_relative_to(_PACKAGE) or any(part in _INSTALLED for part in path.parts):
+        return False
+    return not path.is_relative_to(_LIBRARY)

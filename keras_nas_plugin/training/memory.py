@@ -1,0 +1,102 @@
+"""Frees the models of earlier trials, and limits garbage collection during a search."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+
+import keras
+
+logger = logging.getLogger("keras_nas_plugin")
+
+# `all_reduce` is at most this many closures below the registered function.
+_CLOSURE_DEPTH = 3
+
+
+@contextlib.contextmanager
+def frozen_imports() -> Iterator[None]:
+    """Exclude everything imported so far from garbage collection while the block runs.
+
+    A collection walks every tracked object, and those that TensorFlow and Keras created on import
+    never become garbage. They are frozen for the search. `gc.unfreeze` unfreezes everything, so a
+    program that froze objects itself is left alone.
+    """
+    frozen = gc.get_freeze_count() == 0
+    if frozen:
+        gc.collect()
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if frozen:
+            gc.unfreeze()
+        forget_models()
+
+
+def forget_models() -> None:
+    """Free the models of earlier trials and reset Keras' names; the dtype policy stays.
+
+    It runs the garbage collector once; in KerasTuner, `clear_session` runs it a second time.
+    """
+    forget_reduce_gradients()
+    policy = keras.config.dtype_policy()
+    # Keras 3.15 resets the policy as well, and every model would be float32.
+    keras.backend.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)
+    gc.collect()
+
+
+def forget_reduce_gradients() -> int:
+    """Drop the gradient functions that optimizer updates left in TensorFlow.
+
+    Each trace of `Optimizer.apply_gradients` calls `ReplicaContext.all_reduce`, a
+    `tf.custom_gradient`, which TensorFlow 2.21 enters in a global table that it never empties. The
+    entry holds the gradients, these the train graph, and the graph the weights: some MiB for each
+    small model. There is no public way to remove an entry. Only entries of `all_reduce` are
+    removed; they would serve to differentiate through an update of a model that no longer exists.
+    Where TensorFlow keeps its table elsewhere, nothing happens.
+
+    Returns:
+        How many entries were removed.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return 0
+    try:
+        from tensorflow.python.framework import ops
+
+        table = ops.gradient_registry._registry
+    except (ImportError, AttributeError) as error:
+        logger.debug("This TensorFlow keeps its gradient functions elsewhere: %s", error)
+        return 0
+    names = [
+        name
+        for name, entry in list(table.items())
+        if name.startswith("CustomGradient-") and _is_all_reduce(entry.get("type"))
+    ]
+    for name in names:
+        del table[name]
+    return len(names)
+
+
+def _is_all_reduce(gradient: object) -> bool:
+    """Whether a gradient function was created by `all_reduce`."""
+    functions = [gradient]
+    for _ in range(_CLOSURE_DEPTH):
+        inner = [captured for function in functions for captured in _captured(function)]
+        if any("ReplicaContextBase.all_reduce" in function.__qualname__ for function in inner):
+            return True
+        functions = list(inner)
+    return False
+
+
+def _captured(function: object) -> Iterator[Callable]:
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # a cell that was never filled
+            continue
+        if inspect.isfunction(content):
+            yield content

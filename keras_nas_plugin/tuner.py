@@ -457,8 +457,8 @@ class NASTuner(ResumableTuner):
 
         Returns:
             Columns ``status``, ``score``, ``rank``, ``best_epoch``, ``started``, ``ended`` (UTC),
-            ``seconds`` and ``error``, then ``values.<hyperparameter>``, ``metrics.<metric>``,
-            ``costs.<cost>`` and ``proxies.<proxy>``.
+            ``seconds``, ``worker``, ``node``, ``device``, ``queue_seconds`` and ``error``, then
+            ``values.<name>``, ``metrics.<metric>``, ``costs.<cost>`` and ``proxies.<proxy>``.
         """
         return trials_dataframe(self.project_dir)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import BudgetExhaustedError
 from keras_nas_plugin.executors.base import Executor
+from keras_nas_plugin.executors.slot_times import SlotTimes
 from keras_nas_plugin.records.trial import FAILED, FINISHED, TrialRecord
 from keras_nas_plugin.training.checks import is_result_of
 from keras_nas_plugin.training.context import SearchContext
@@ -58,6 +60,7 @@ class SearchLoop:
         self._hooks = hooks
         self._context = context
         self._executor = executor
+        self._times = SlotTimes()
         #: Why the search ended before its trials were used up, or None.
         self.stopped_by: str | None = None
         self._proposing = True
@@ -113,6 +116,7 @@ class SearchLoop:
         record = TrialRecord.load(folder)
         if record is None or not is_result_of(record, trial):
             TrialRecord.discard(folder)
+            self._times.submitted(trial.trial_id, slot)
             self._executor.submit(trial, slot)
             return
         if record.hyperparameters is not None:
@@ -125,11 +129,15 @@ class SearchLoop:
         Raises:
             BaseException: The first error of a trial, after the results of the others are saved.
         """
-        for outcome in outcomes:
+        placed = [
+            dataclasses.replace(outcome, record=self._times.placed(outcome.record))
+            for outcome in outcomes
+        ]
+        for outcome in placed:
             if outcome.error is None:
                 outcome.record.save(self._context.layout.trial(outcome.trial.trial_id).folder)
                 self._report(outcome.trial, outcome.record, reported=outcome.reported)
-        errors = [outcome for outcome in outcomes if outcome.error is not None]
+        errors = [outcome for outcome in placed if outcome.error is not None]
         for outcome in errors:
             self._context.trackers.trial_ended(outcome.record)
         for outcome in errors:

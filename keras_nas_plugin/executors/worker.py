@@ -47,7 +47,7 @@ def main(descriptor: int, path: str) -> None:
     except BaseException as error:
         link.send("cannot_start", error_line(error))
         return
-    link.send("ready")
+    link.send("ready", runtime.this_process())
     with (
         runtime.precision(content["precision"]),
         runtime.no_retracing_warnings(),

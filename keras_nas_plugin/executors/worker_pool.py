@@ -170,7 +170,7 @@ class WorkerPool(Executor):
     def _handle(self, slot: str, kind: str, content: list[Any]) -> None:
         trackers = self._context.trackers
         if kind == "ready":
-            self._workers[slot].ready = True
+            self._workers[slot].placement = content[0]
             self._failed_starts = 0
         elif kind == "cannot_start":
             raise WorkerError(
@@ -178,7 +178,7 @@ class WorkerPool(Executor):
                 f"arguments of `search`; {slot} could not: {content[0]}"
             )
         elif kind == "started":
-            self._assigned[slot].began = time.monotonic()
+            self._assigned[slot].begin(self._workers[slot].placement)
             trackers.trial_started(*content)
         elif kind == "epoch":
             trackers.epoch_ended(*content)
@@ -263,6 +263,7 @@ class WorkerPool(Executor):
                 "the parents of a trial are not recorded", lambda: load_parents(folder), ()
             ),
             error=error,
+            placement=assignment.placement,
             started_ms=assignment.started_ms,
             ended_ms=time.time_ns() // 1_000_000,
         )

@@ -18,6 +18,8 @@ from typing import Any
 import cloudpickle
 from keras_tuner.engine.trial import Trial
 
+from keras_nas_plugin.records.placement import Placement
+
 # Standard output is for the result of the program that searches, for example its JSON.
 _STANDARD_ERROR = 2
 
@@ -32,14 +34,26 @@ class Assignment:
     Attributes:
         trial: The trial.
         losses: How many workers have died in its training.
-        started_ms: When it was submitted, in milliseconds since 1970.
+        started_ms: When its last training began, in milliseconds since 1970; before, when it was
+            submitted.
         began: When its training began, in seconds of `time.monotonic`; None before.
+        placement: The process that trains it; None before.
     """
 
     trial: Trial
     losses: int = 0
     started_ms: int = dataclasses.field(default_factory=lambda: time.time_ns() // 1_000_000)
     began: float | None = None
+    placement: Placement | None = None
+
+    def begin(self, placement: Placement | None) -> None:
+        """Training begins now.
+
+        Args:
+            placement: The process that trains.
+        """
+        self.began, self.placement = time.monotonic(), placement
+        self.started_ms = time.time_ns() // 1_000_000
 
 
 class WorkerProcess:
@@ -68,13 +82,18 @@ class WorkerProcess:
             )
         finally:
             theirs.close()
-        #: Whether it has loaded what it needs.
-        self.ready = False
+        #: What it has told about itself; None until it has loaded what it needs.
+        self.placement: Placement | None = None
 
     @property
     def pid(self) -> int:
         """Id of the process."""
         return self._process.pid
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has loaded what it needs."""
+        return self.placement is not None
 
     @property
     def alive(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,18 @@ from keras_nas_plugin.records.trial import TrialRecord, load_records
 if TYPE_CHECKING:
     import pandas as pd
 
-_COLUMNS = ("status", "score", "rank", "best_epoch", "started", "ended", "seconds", "error")
+_COLUMNS = (
+    *("status", "score", "rank", "best_epoch", "started", "ended", "seconds"),
+    *("worker", "node", "device", "queue_seconds", "error"),
+)
 
 
 def trials_dataframe(directory: str | os.PathLike[str]) -> pd.DataFrame:
     """The trials of a project folder that ended, one row each, in the order of their ids.
 
     Columns: ``status``, ``score``, ``rank`` (1 is the best; missing for trials that are not
-    ranked), ``best_epoch`` (from 1), ``started`` and ``ended`` (UTC), ``seconds``, ``error``, then
+    ranked), ``best_epoch`` (from 1), ``started`` and ``ended`` (UTC), ``seconds``, ``worker``,
+    ``node``, ``device``, ``queue_seconds`` (see `Placement`), ``error``, then
     ``values.<hyperparameter>``, ``metrics.<metric>``, ``costs.<cost>`` and ``proxies.<proxy>``. A
     hyperparameter that is inactive in a trial is missing there. The index is the trial's id.
 
@@ -59,6 +64,7 @@ def records_dataframe(search: SearchInfo | None, records: Iterable[TrialRecord])
 
 def _row(record: TrialRecord, rank: int | None) -> dict[str, Any]:
     finished = record.score is not None
+    placement = {} if record.placement is None else dataclasses.asdict(record.placement)
     return {
         "status": record.status,
         "score": record.score,
@@ -67,6 +73,7 @@ def _row(record: TrialRecord, rank: int | None) -> dict[str, Any]:
         "started": record.started_ms,
         "ended": record.ended_ms,
         "seconds": record.seconds,
+        **{name: placement.get(name) for name in ("worker", "node", "device", "queue_seconds")},
         "error": record.error,
         **{f"values.{name}": value for name, value in record.values.items()},
         **{f"metrics.{name}": value for name, value in record.metrics.items()},

@@ -12,6 +12,7 @@ from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.html import html_summary, html_table
 from keras_nas_plugin.project import ProjectLayout, TrialLayout
 from keras_nas_plugin.records.fields import reading_fields
+from keras_nas_plugin.records.placement import Placement
 
 if TYPE_CHECKING:
     from keras_nas_plugin.space.fidelity import Fidelity
@@ -67,6 +68,7 @@ class TrialRecord:
         location: The innermost line of the user's code in that traceback, or None.
         hyperparameters: KerasTuner's configuration of the space, if the trial declared
             hyperparameters that were unknown before.
+        placement: Where the trial trained; None in records of the first versions.
         started_ms: Start in milliseconds since 1970 (UTC).
         ended_ms: End in milliseconds since 1970 (UTC).
     """
@@ -86,6 +88,7 @@ class TrialRecord:
     error: str | None = None
     location: Location | None = None
     hyperparameters: Mapping[str, Any] | None = None
+    placement: Placement | None = None
     started_ms: int = 0
     ended_ms: int = 0
 
@@ -165,11 +168,12 @@ class TrialRecord:
             KeyError: A required field is missing.
             TypeError: A field is unknown.
         """
-        location = data.get("location")
+        location, placement = data.get("location"), data.get("placement")
         read = {
             "curves": tuple(tuple(curve) for curve in data["curves"]),
             "parents": tuple(data.get("parents", ())),
             "location": None if location is None else Location(**location),
+            "placement": None if placement is None else Placement(**placement),
         }
         return cls(**{**data, **read})
 

@@ -34,6 +34,7 @@ from keras_nas_plugin.reports.lineage import lineage
 from keras_nas_plugin.reports.space import described, space_of
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.tracking.mlflow.links import RunPages
+from keras_nas_plugin.tracking.summary.leaderboard import Leaderboard
 
 #: Incremented when the layout changes in a way that readers of the JSON would notice.
 FORMAT = 1
@@ -76,6 +77,7 @@ def report_data(directory: str | os.PathLike[str]) -> dict[str, Any]:
             for status in (FINISHED, FAILED, KILLED)
         },
         "dates": _dates(records),
+        "utilization": _utilization(search, records),
         "best": None if best is None else _best_trial(search, best),
         "curves": learning_curves(search, ranking),
         "retrained": _retrained(directory),
@@ -138,6 +140,13 @@ def _dates(records: Sequence[TrialRecord]) -> dict[str, int | None]:
         "started_ms": min((record.started_ms for record in records), default=None),
         "ended_ms": max((record.ended_ms for record in records), default=None),
     }
+
+
+def _utilization(search: SearchInfo, records: Sequence[TrialRecord]) -> float | None:
+    board = Leaderboard(search)
+    for record in records:
+        board.add(record)
+    return board.utilization
 
 
 def learning_curves(search: SearchInfo, ranking: Sequence[TrialRecord]) -> dict[str, Any]:
@@ -257,6 +266,11 @@ def failures(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     return sorted(table, key=lambda cause: -cause["count"])
 
 
+def _placement(record: TrialRecord, field: str) -> object:
+    """A field of the record's placement; None in records without one."""
+    return getattr(record.placement, field, None)
+
+
 def _trials(
     search: SearchInfo, records: Sequence[TrialRecord], ranking: Sequence[TrialRecord]
 ) -> dict[str, Any]:
@@ -280,6 +294,11 @@ def _trials(
         "started_ms": [record.started_ms for record in records],
         "ended_ms": [record.ended_ms for record in records],
         "seconds": [record.seconds for record in records],
+        "worker": [_placement(record, "worker") for record in records],
+        "node": [_placement(record, "node") for record in records],
+        "device": [_placement(record, "device") for record in records],
+        "queue_seconds": [_placement(record, "queue_seconds") for record in records],
+        "idle_seconds": [_placement(record, "idle_seconds") for record in records],
         "run_id": [
             load_run_id(ProjectLayout.of(search.directory).trial(record.trial_id).folder)
             for record in records

@@ -131,20 +131,13 @@ def draw_curves(data: Data) -> Figure:
 
 
 def draw_timeline(data: Data) -> Figure:
-    """When each trial ran; trials that overlap are in different rows."""
+    """When each trial ran, in one row for each worker."""
     trials = data["trials"]
     starts, ends = np.array(trials["started_ms"]) / 1e3, np.array(trials["ended_ms"]) / 1e3
-    order = np.argsort(starts, kind="stable")
-    rows, free_at = np.zeros(len(order), dtype=int), list[float]()
-    for index in order.tolist():
-        free = (row for row, end in enumerate(free_at) if end <= starts[index])
-        row = next(free, len(free_at))
-        if row == len(free_at):
-            free_at.append(0.0)
-        rows[index], free_at[row] = row, ends[index]
+    rows, labels = _rows_of_workers(trials["worker"], starts, ends)
     origin = float(starts.min())
     scale, unit = _time_unit(float(ends.max()) - origin)
-    figure, axes = data_axes(0.9 + 0.28 * len(free_at))
+    figure, axes = data_axes(0.9 + 0.28 * len(labels))
     for status, colour in (("FINISHED", FIRST), ("FAILED", SECOND), ("KILLED", MUTED)):
         indices = [i for i, other in enumerate(trials["status"]) if other == status]
         indices = [indices[i] for i in thinned(len(indices), DOTS)]
@@ -156,12 +149,41 @@ def draw_timeline(data: Data) -> Figure:
                 [bar], (rows[i] - 0.38, 0.76), facecolor=colour, edgecolor=CARD, linewidth=0.4
             )
         axes.plot([], [], color=colour, linewidth=6, label=status.lower())
-    axes.set_ylim(len(free_at) - 0.4, -0.6)
-    axes.set_yticks([])
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    named = [row for row, label in enumerate(labels) if label]
+    axes.set_yticks(named, [shortened(labels[row]) for row in named])
+    axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{unit} since the start of the search")
     figure.legend(loc="outside upper left", frameon=False, ncols=3, labelcolor=TEXT)
     return figure
+
+
+def _rows_of_workers(
+    workers: Sequence[str | None], starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """The row of each trial, and the worker of each row.
+
+    Trials without a worker, in records of the first versions, are in further rows, in which they
+    do not overlap.
+    """
+    labels = sorted({worker for worker in workers if worker is not None}, key=_natural)
+    rows = np.array([-1 if worker is None else labels.index(worker) for worker in workers])
+    first, free_at = len(labels), list[float]()
+    for index in np.argsort(starts, kind="stable").tolist():
+        if rows[index] >= 0:
+            continue
+        free = (row for row, end in enumerate(free_at) if end <= starts[index])
+        row = next(free, len(free_at))
+        if row == len(free_at):
+            free_at.append(0.0)
+        rows[index], free_at[row] = first + row, ends[index]
+    return rows, [*labels, *[""] * len(free_at)]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts worker-2 before worker-10."""
+    return [(int(part or 0), text) for text, part in re.findall(r"(\D*)(\d*)", name)]
 
 
 def _time_unit(seconds: float) -> tuple[float, str]:

@@ -155,11 +155,12 @@ def run_link(data: Data, run_id: str | None) -> Link | str | None:
 
 def _timeline(data: Data) -> Section:
     trials, title = data["trials"], "Timeline"
-    busy = sum(trials["seconds"])
+    used = data["utilization"]
+    share = "" if used is None else f", {used:.0%} of the workers' time"
     text = (
         f"From {time_text(data['dates']['started_ms'])} to "
-        f"{time_text(data['dates']['ended_ms'])} (UTC). Each bar is a trial; trials that ran at "
-        f"the same time are in different rows. All trials together took {duration(busy)}."
+        f"{time_text(data['dates']['ended_ms'])} (UTC). Each bar is a trial, each row a worker. "
+        f"All trials together took {duration(sum(trials['seconds']))}{share}."
     )
     svg = to_svg(figures.draw_timeline(data), "timeline", title, text)
     return Section("timeline", title, text, svg)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keras_nas_plugin.lazy import attach
+from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.search import DatasetInfo, SearchInfo
 from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.tracking.base import Tracker
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DatasetInfo",
     "MLflowTracker",
+    "Placement",
     "SearchInfo",
     "Tracker",
     "TrialRecord",

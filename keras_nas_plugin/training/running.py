@@ -17,6 +17,7 @@ from keras_nas_plugin.files import write_text
 from keras_nas_plugin.oracles.fatal import FATAL_BASES
 from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.project import TrialLayout
+from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.trial import FAILED, Status, TrialRecord
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import Values
@@ -26,6 +27,7 @@ from keras_nas_plugin.training.costing import CostPlan
 from keras_nas_plugin.training.layer_state import has_weights
 from keras_nas_plugin.training.locating import location_of
 from keras_nas_plugin.training.proxying import proxies_of
+from keras_nas_plugin.training.runtime import this_process
 
 #: Errors that every further trial would run into as well.
 FATAL: tuple[type[BaseException], ...] = (keras_tuner.errors.FatalError, *FATAL_BASES)
@@ -80,6 +82,9 @@ class RunningTrial:
         self.costs = dict(costs)
         self.parents: tuple[str, ...] = bookkeeping.value(
             "the parents of a trial are not recorded", lambda: load_parents(folder), ()
+        )
+        self._placement: Placement | None = bookkeeping.value(
+            "the process of a trial is not recorded", this_process, None
         )
         self._folder = folder
         self.started_ms = time.time_ns() // 1_000_000
@@ -155,6 +160,7 @@ class RunningTrial:
             error=None if error is None else error_line(error),
             location=None if error is None else location_of(error),
             hyperparameters=hyperparameters.get_config() if space_grew else None,
+            placement=self._placement,
             started_ms=self.started_ms,
             ended_ms=time.time_ns() // 1_000_000,
         )

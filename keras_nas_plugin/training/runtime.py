@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
 import keras
 
 from keras_nas_plugin.errors import ArgumentError, BackendError
+from keras_nas_plugin.records.placement import Placement
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -169,6 +171,26 @@ def make_deterministic() -> None:
         tf.config.experimental.enable_op_determinism()
 
 
+def _device(gpus: Sequence[str]) -> str:
+    return ", ".join(gpus) if gpus else f"CPU ({platform.machine()})"
+
+
+@functools.cache
+def _device_of_process() -> str:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = gpu_names()
+    return f"{_device(gpus)} ({visible})" if gpus and visible else _device(gpus)
+
+
+def this_process() -> Placement:
+    """The process that calls this, as the one that trains a trial.
+
+    The device is followed by the value of ``CUDA_VISIBLE_DEVICES``, where it is set: equal GPUs
+    have equal names.
+    """
+    return Placement(pid=os.getpid(), node=platform.node(), device=_device_of_process())
+
+
 def describe(policy: str | None, strategy: object) -> dict[str, str]:
     """Device, precision and versions, as logged with every run.
 
@@ -179,7 +201,7 @@ def describe(policy: str | None, strategy: object) -> dict[str, str]:
     backend = keras.backend.backend()
     gpus = gpu_names()
     described = {
-        "device": ", ".join(gpus) if gpus else f"CPU ({platform.machine()})",
+        "device": _device(gpus),
         "devices": str(len(gpus) or 1),
         "precision": policy or keras.config.dtype_policy().name,
         "distribution": type(strategy).__name__ if strategy is not None else "none",

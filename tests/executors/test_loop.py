@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from types import SimpleNamespace
 
@@ -170,6 +171,24 @@ def test_the_record_is_written_before_tracker_and_oracle_are_notified(make_harne
             ("tracker", trial_id, FINISHED, True),
             ("oracle", trial_id, TrialStatus.COMPLETED),
         ]
+
+
+def test_records_say_in_which_slot_a_trial_ran_and_how_long_it_waited(make_harness):
+    start = time.time_ns() // 1_000_000 + 60_000
+
+    def outcome(trial):
+        began = start + 10_000 * int(trial.trial_id)
+        record = dataclasses.replace(
+            finished(trial).record, started_ms=began, ended_ms=began + 4_000
+        )
+        return TrialOutcome(trial, record)
+
+    harness = make_harness(Pool(1, outcome), max_trials=2)
+    harness.loop.run()
+    first, second = (record.placement for record in load_records(harness.layout.folder))
+    assert first.worker == second.worker == "worker0" and first.pid is None
+    assert 55 < first.queue_seconds <= first.idle_seconds <= 60
+    assert second.idle_seconds == 6.0  # since the first one ended
 
 
 def test_an_interrupt_leaves_no_record_and_the_trial_runs_again(make_harness):

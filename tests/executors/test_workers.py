@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -108,6 +109,12 @@ def test_one_worker_makes_the_same_proposals_with_the_same_scores(tmp_path):
     trials = sorted(results(worker.project_dir))
     assert tracker.epochs == [(trial, epoch, os.getpid()) for trial in trials for epoch in (0, 1)]
     assert tracker.started == [(trial, os.getpid()) for trial in trials]
+    for tuner, name in ((alone, alone.tuner_id), (worker, "worker-0")):
+        placements = [record.placement for record in load_records(tuner.project_dir)]
+        assert {each.worker for each in placements} == {name}
+        assert {each.node for each in placements} == {platform.node()}
+        assert {each.pid == os.getpid() for each in placements} == {tuner is alone}
+        assert all(each.device.startswith(("CPU", "GPU", "NVIDIA")) for each in placements)
     best = worker.get_best_models(1)[0]
     assert best.predict(X[:2], verbose=0).shape == (2, 2)
 

@@ -514,20 +514,34 @@ def test_learning_curves_are_means_over_executions_from_the_first_epoch_of_a_tri
     ]
 
 
-def test_trials_that_ran_at_the_same_time_are_in_different_rows_of_the_timeline():
-    def bars(times):
-        data = {
-            "trials": {
-                "started_ms": [start for start, _ in times],
-                "ended_ms": [end for _, end in times],
-                "status": ["FINISHED"] * len(times),
-            }
+def timeline(times, workers):
+    """The rows of the trials' bars, and the names beside the rows."""
+    data = {
+        "trials": {
+            "started_ms": [start for start, _ in times],
+            "ended_ms": [end for _, end in times],
+            "status": ["FINISHED"] * len(times),
+            "worker": workers,
         }
-        (axes,) = figures.draw_timeline(data).axes
-        return [round(bar.get_paths()[0].vertices[0][1] + 0.38) for bar in axes.collections]
+    }
+    (axes,) = figures.draw_timeline(data).axes
+    rows = [round(bar.get_paths()[0].vertices[0][1] + 0.38) for bar in axes.collections]
+    return rows, dict(
+        zip(axes.get_yticks(), (text.get_text() for text in axes.get_yticklabels()), strict=True)
+    )
 
-    assert bars([(0, 1000), (1000, 2000), (2000, 3000)]) == [0, 0, 0]
-    assert bars([(0, 3000), (1000, 2000), (2500, 4000), (3000, 5000)]) == [0, 1, 1, 0]
+
+def test_the_timeline_has_a_named_row_for_each_worker():
+    times = [(0, 3000), (1000, 2000), (2500, 4000), (3000, 5000)]
+    workers = ["worker-10", "worker-2", "worker-2", "worker-10"]
+    assert timeline(times, workers) == ([1, 0, 0, 1], {0: "worker-2", 1: "worker-10"})
+
+
+def test_trials_without_workers_that_overlap_are_in_different_rows_of_the_timeline():
+    assert timeline([(0, 1000), (1000, 2000), (2000, 3000)], [None] * 3) == ([0, 0, 0], {})
+    times = [(0, 3000), (1000, 2000), (2500, 4000), (3000, 5000)]
+    assert timeline(times, [None] * 4) == ([0, 1, 1, 0], {})
+    assert timeline(times, [None, "tuner0", None, None]) == ([1, 0, 2, 1], {0: "tuner0"})
 
 
 def test_decisions_without_importance_are_named_with_the_reason(report_page):

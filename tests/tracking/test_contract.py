@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from keras_nas_plugin.tracking import Placement
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -29,6 +31,7 @@ def test_every_tag_and_metric_is_documented(
             number,
             proxies={**proxies, "synflow": float(number)},
             parents=("00",) if number else (),
+            placement=Placement(worker="worker-1", pid=7, node="n", device="d", idle_seconds=2.0),
             curves=(({"loss": float("inf"), "val_accuracy": 0.5},),) * 2,
         )
         for number in range(11)
@@ -39,6 +42,11 @@ def test_every_tag_and_metric_is_documented(
     runs = [read.parent(), *read.runs()]
     tags = {key for run in runs for key in run.data.tags if not key.startswith("mlflow.")}
     assert {"nas.schema", "nas.parents", "nas.error", "nas.non_finite", "nas.changed"} <= tags
+    placement = {"nas.worker": "worker-1", "nas.worker_pid": "7", "nas.node": "n"}
+    assert placement.items() <= read.trial("03").data.tags.items()
+    assert read.trial("03").data.tags["nas.device"] == "d"
+    assert read.trial("03").data.metrics["time/worker_seconds"] == 6
+    assert read.points(read.parent(), "utilization") == [(step, 0.75) for step in range(1, 12)]
     assert {run.data.tags["nas.schema"] for run in runs} == {"2"}
     metrics = {key for run in runs for key in run.data.metrics}
     assert {"hypervolume", "proxy_ranking/synflow", "execution_1/loss"} <= metrics

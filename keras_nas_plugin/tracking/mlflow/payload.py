@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.retraining import Retraining
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import TrialRecord
@@ -30,6 +31,7 @@ LABEL_LIMIT = 10  # MLflow's charts cut longer labels
 #: Prefixes of the metrics of a trial's run. MLflow groups its charts by them and sorts the groups
 #: by name, metrics without a prefix last: learning curves come first, charts of one value later.
 BY_EPOCH, COST, OBJECTIVE, PROXY, RESULT = "by_epoch/", "cost/", "objective/", "proxy/", "result/"
+TIME = "time/"
 #: The prefix of `RESULT` in version 1 of the names.
 RESULT_OF_SCHEMA_1 = "best/"
 
@@ -151,12 +153,36 @@ def points_of(record: TrialRecord, search: SearchInfo) -> tuple[list[Point], str
         *(("single", name, [(record.best_step, end, value)]) for name, value in single.items()),
         *(("cost", COST + name, [(0, end, value)]) for name, value in record.costs.items()),
         *(("proxy", PROXY + name, [(0, end, value)]) for name, value in record.proxies.items()),
+        *(("time", TIME + name, [(0, end, value)]) for name, value in _times(record).items()),
         *(
             ("curve", name, _timed(curve, record.started_ms, span, epochs, first))
             for name, curve in curves.items()
         ),
     ]
     return _points(series)
+
+
+def _times(record: TrialRecord) -> dict[str, float]:
+    """How long a trial and its worker waited, and how long the worker was busy with it."""
+    placement = record.placement
+    if placement is None:
+        return {}
+    return {
+        "queue_seconds": placement.queue_seconds,
+        "idle_seconds": placement.idle_seconds,
+        "worker_seconds": record.seconds,
+    }
+
+
+def placement_tags(placement: Placement) -> dict[str, str]:
+    """The process of a trial as tags of its run; what is not known is left out."""
+    tags = {
+        "nas.worker": placement.worker,
+        "nas.worker_pid": placement.pid,
+        "nas.node": placement.node,
+        "nas.device": placement.device,
+    }
+    return {name: str(value) for name, value in tags.items() if value}
 
 
 def _objectives(record: TrialRecord, search: SearchInfo) -> list[tuple[str, float]]:

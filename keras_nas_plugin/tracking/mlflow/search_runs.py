@@ -415,6 +415,8 @@ class SearchRuns:
         tags = {}
         if record.trial_id in self._reasons:
             tags[EXCLUDED] = tag_value(self._reasons[record.trial_id])
+        if record.placement is not None:
+            tags |= payload.placement_tags(record.placement)
         if record.parents:
             tags["nas.parents"] = tag_value(", ".join(record.parents))
         files = self._layout.trial(record.trial_id)

@@ -55,17 +55,20 @@ class MLflowTracker(Tracker):
     On the parent: ``nas.name``, ``nas.objective``, ``nas.direction``, ``nas.directory``,
     ``nas.resume_command``, ``nas.env.<name>`` (library versions), ``nas.changed`` (settings, data
     and search space that a resume changed), ``nas.best_trial_id``, ``nas.best_run_id``; the note
-    in ``mlflow.note.content``; the metrics ``best_objective`` and ``trial_seconds``, whose step
-    counts the trials that ended; parameters ``objective``, ``direction``, ``strategy``,
-    ``max_trials`` and the search's settings; the space in the artifact ``search_space.json``.
+    in ``mlflow.note.content``; the metrics ``best_objective``, ``trial_seconds`` and
+    ``utilization``, whose step counts the trials that ended; parameters ``objective``,
+    ``direction``, ``strategy``, ``max_trials`` and the search's settings; the space in the
+    artifact ``search_space.json``.
 
-    On a trial: ``nas.trial_id``; ``nas.excluded`` (why it does not count any more); ``nas.error``
-    (a failure's last line); ``nas.non_finite`` (infinite metrics, logged as NaN); the active
+    On a trial: ``nas.trial_id``; ``nas.worker``, ``nas.worker_pid``, ``nas.node`` and its own
+    ``nas.device``; ``nas.excluded`` (why it does not count any more); ``nas.error`` (a failure's
+    last line); ``nas.non_finite`` (infinite metrics, logged as NaN); the active
     hyperparameters as parameters, and unchanged in the artifact ``values.json`` if a name or value
     does not fit MLflow; the metrics ``objective/<metric>``, ``result/<metric>`` (at the best
     epoch), ``by_epoch/<metric>`` (averaged over executions), ``execution_<n>/<metric>`` (with
-    several executions), ``cost/parameters``, ``cost/train_seconds`` and other costs, and
-    ``proxy/<proxy>``. Trials are named ``t07 0.9731`` after their score.
+    several executions), ``cost/parameters``, ``cost/train_seconds`` and other costs,
+    ``time/queue_seconds``, ``time/idle_seconds``, ``time/worker_seconds``, and ``proxy/<proxy>``.
+    Trials are named ``t07 0.9731`` after their score.
 
     Args:
         experiment: MLflow experiment; created if it does not exist.

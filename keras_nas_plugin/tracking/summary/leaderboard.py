@@ -55,6 +55,7 @@ class Leaderboard:
         self._ended = 0
         self._causes: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
+        self._idle_seconds: dict[str, float] = {}
         self._top: list[_Ranked] = []
         self._frontier: list[_Ranked] = []
         self.failures: list[TrialRecord] = []
@@ -89,6 +90,12 @@ class Leaderboard:
         """Seconds that all trials took together."""
         return sum(self._seconds.values())
 
+    @property
+    def utilization(self) -> float | None:
+        """Share of the workers' time that trials took; None for records without it."""
+        busy = sum(self._seconds[trial_id] for trial_id in self._idle_seconds)
+        return busy / (busy + sum(self._idle_seconds.values())) if busy else None
+
     def __contains__(self, trial_id: str) -> bool:
         return trial_id in self._statuses
 
@@ -103,6 +110,8 @@ class Leaderboard:
         self._statuses[record.trial_id] = record.status
         self._counts[record.status] += 1
         self._seconds[record.trial_id] = record.seconds
+        if record.placement is not None:
+            self._idle_seconds[record.trial_id] = record.placement.idle_seconds
         if record.status == FAILED:
             self.failures = [*self.failures, record][-LAST_FAILURES:]
             self._causes[record.trial_id] = (record.error or "no cause given").partition(":")[0]
@@ -140,3 +149,4 @@ class Leaderboard:
             ranked for ranked in self._frontier if ranked.record.trial_id != trial_id
         ]
         self._causes.pop(trial_id, None)
+        self._idle_seconds.pop(trial_id, None)

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 #: Metrics of the search's run: the best score so far, and the seconds of all trials so far, which
 #: is the other axis of a comparison of searches. Pauses between trials and between the runs of a
-#: resumed search do not count, and trials that run at the same time add up.
-BEST, SECONDS = "best_objective", "trial_seconds"
+#: resumed search do not count, and trials that run at the same time add up. The third is the share
+#: of the workers' time that these are.
+BEST, SECONDS, UTILIZATION = "best_objective", "trial_seconds", "utilization"
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -78,6 +79,8 @@ class SearchSummary:
         if progress is None:
             return
         values = {BEST: progress.score, SECONDS: self.board.seconds}
+        if self.board.utilization is not None:
+            values[UTILIZATION] = self.board.utilization
         if self._hypervolume and hypervolume is not None:
             values[self._hypervolume.metric] = hypervolume
         if rank is not None:

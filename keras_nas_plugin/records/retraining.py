@@ -14,6 +14,7 @@ from keras_nas_plugin.errors import RetrainingError
 from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.html import html_summary, html_table
 from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.class_scores import ClassScores
 from keras_nas_plugin.records.fields import reading_fields
 from keras_nas_plugin.records.search import DatasetInfo
 
@@ -70,6 +71,8 @@ class RetrainedModel:
         seed: Its seed.
         curve: Per epoch, what Keras logged; measured on the training rows.
         scores: Metrics on rows that it was not trained on; empty if there are none.
+        class_scores: Scores by class on the same rows; None unless the model is a classifier whose
+            labels can be read.
         measured: Digest of those rows.
         weights: File of the weights, relative to the project folder.
         run_id: Its run in MLflow; None if it was not logged yet.
@@ -82,6 +85,7 @@ class RetrainedModel:
     curve: tuple[Mapping[str, float], ...]
     weights: str
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    class_scores: ClassScores | None = None
     measured: str | None = None
     run_id: str | None = None
     logged: str | None = None
@@ -126,7 +130,10 @@ class RetrainedModel:
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> RetrainedModel:
         """Create the result from its JSON fields."""
-        return cls(**{**data, "curve": tuple(data["curve"])})
+        class_scores = data.get("class_scores")
+        if class_scores is not None:
+            class_scores = ClassScores.of(class_scores)
+        return cls(**{**data, "curve": tuple(data["curve"]), "class_scores": class_scores})
 
 
 def weights_file(key: str, seed: int) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from keras_nas_plugin.records.class_scores import ClassScore, ClassScores
 from keras_nas_plugin.records.retraining import HELD_OUT, TEST, Retraining
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import FINISHED, TrialRecord
-from keras_nas_plugin.registry.class_scores import ClassScore, ClassScores
 from keras_nas_plugin.tracking.formatting import inline, number_text, profile_text, shorten
 from keras_nas_plugin.tracking.summary.description import space_text
 
@@ -48,7 +48,8 @@ class Subject:
         architecture: Summary of the architecture, for people.
         input_example: Whether rows of data are stored with the model.
         class_names: Names of the classes that the model tells apart, or None.
-        class_scores: Scores of the searched model by class on validation rows, or None.
+        class_scores: Scores by class, or None: of the searched model on validation rows, of a
+            retrained model on the rows that it was measured on.
         pages: Addresses of pages in the tracker's UI, by what they show.
     """
 
@@ -133,13 +134,15 @@ def _scores(subject: Subject) -> str:
 
 
 def _class_scores(subject: Subject) -> str:
-    """Scores of the searched model by class, the worst classes if there are many."""
+    """Scores by class, the worst classes if there are many."""
     scores = subject.class_scores
     if scores is None:
         return ""
     shown = scores.worst(_MAX_CLASSES)
-    rows = f"{'the first ' if scores.first else ''}{scores.rows:,} validation rows"
-    text = f"On {rows}, which chose the model"
+    source, kind = subject.source, "validation rows, which chose the model"
+    if source is not None and source.measured_on is not None:
+        kind = {TEST: "test rows", HELD_OUT: "held-out validation rows"}[source.measured_on]
+    text = f"On {'the first ' if scores.first else ''}{scores.rows:,} {kind}"
     if len(shown) < len(scores.classes):
         text += f"; the {len(shown)} of {len(scores.classes)} classes with the lowest recall"
     table = "\n".join(map(_class_row, shown))

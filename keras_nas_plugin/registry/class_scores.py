@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from keras_nas_plugin.evaluation.datasets import (
     kind_of,
     sample_batch,
 )
+from keras_nas_plugin.records.class_scores import ClassScore, ClassScores
 
 if TYPE_CHECKING:
     import keras
@@ -26,66 +26,17 @@ _BATCH = 256
 _BINARY = "binary"
 
 
-@dataclasses.dataclass(frozen=True)
-class ClassScore:
-    """The scores of one class.
-
-    Attributes:
-        name: Its name; its number if it has no name.
-        rows: Number of rows of this class.
-        recall: Fraction of these rows that are predicted as this class; None without rows.
-        precision: Fraction of the rows predicted as this class that belong to it; None if it is
-            never predicted.
-    """
-
-    name: str
-    rows: int
-    recall: float | None
-    precision: float | None
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassScores:
-    """The scores of all classes.
-
-    Attributes:
-        rows: Number of rows that were measured.
-        first: Whether there were more rows, of which these are the first.
-        classes: The classes, in the order of the outputs.
-    """
-
-    rows: int
-    first: bool
-    classes: tuple[ClassScore, ...]
-
-    def worst(self, count: int) -> tuple[ClassScore, ...]:
-        """The classes of lowest recall, in the order of the outputs; those without rows last.
-
-        Args:
-            count: Maximum number of classes.
-        """
-
-        def badness(score: ClassScore) -> float:
-            return 2.0 if score.recall is None else score.recall
-
-        chosen = sorted(self.classes, key=badness)[:count]
-        return tuple(score for score in self.classes if score in chosen)
-
-
-def measure_classes(
-    model: keras.Model, x: Any, y: Any, class_names: Sequence[str] | None = None
-) -> ClassScores | None:
+def measure_classes(model: keras.Model, x: Any, y: Any) -> ClassScores | None:
     """Measure a classifier by class.
 
     Args:
         model: A model with one output: a value for each class, or one for the second of two.
         x: Inputs, or a data set that holds the labels as well.
         y: Class numbers or one-hot labels; None if ``x`` holds them.
-        class_names: Names of the classes, or None.
 
     Returns:
-        The scores; None unless the labels and the output are those of a classifier, or if the
-        rows cannot be read without consuming the data.
+        The scores, with numbers for names; None unless the labels and the output are those of a
+        classifier, or if the rows cannot be read without consuming the data.
     """
     labels, predictions, rows = [], [], 0
     for inputs, targets in _batches(x, y):
@@ -105,20 +56,18 @@ def measure_classes(
     return ClassScores(
         rows=rows,
         first=rows >= MAX_ROWS if total is None else rows < total,
-        classes=_scores(np.concatenate(labels), np.concatenate(predictions), count, class_names),
+        classes=_scores(np.concatenate(labels), np.concatenate(predictions), count),
     )
 
 
-def _scores(
-    labels: np.ndarray, predictions: np.ndarray, count: int, names: Sequence[str] | None
-) -> tuple[ClassScore, ...]:
+def _scores(labels: np.ndarray, predictions: np.ndarray, count: int) -> tuple[ClassScore, ...]:
     scores = []
     for number in range(count):
         true, predicted = labels == number, predictions == number
         hits = int((true & predicted).sum())
         scores.append(
             ClassScore(
-                name=names[number] if names and len(names) == count else str(number),
+                name=str(number),
                 rows=int(true.sum()),
                 recall=hits / int(true.sum()) if true.any() else None,
                 precision=hits / int(predicted.sum()) if predicted.any() else None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.class_scores import ClassScores
 from keras_nas_plugin.records.retraining import RETRAINED, Retraining
 from keras_nas_plugin.records.search import DatasetInfo, SearchInfo, save_registration
 from keras_nas_plugin.records.trial import TrialRecord, load_records
@@ -23,7 +24,7 @@ from keras_nas_plugin.registry.card import (
     render_card,
 )
 from keras_nas_plugin.registry.card_updates import update_cards
-from keras_nas_plugin.registry.class_scores import ClassScores, measure_classes
+from keras_nas_plugin.registry.class_scores import measure_classes
 from keras_nas_plugin.registry.interface import checked_class_names
 from keras_nas_plugin.registry.names import check_alias, check_name
 from keras_nas_plugin.registry.register import add_version
@@ -107,7 +108,7 @@ def register_trial(
         files, description = content.files(
             model,
             example=sample is not None and input_example,
-            class_scores=None if retrained else _class_scores(model, validation, names),
+            class_scores=content.class_scores(model, validation),
             pages=_pages(registry, run_id),
         )
         metrics, dataset = content.metrics()
@@ -143,17 +144,6 @@ def _version_with_alias(registry: ModelRegistry, name: str, alias: str | None) -
         by_alias = registry.client().get_registered_model(name).aliases
         return str(by_alias[alias]) if alias in by_alias else None
     return None
-
-
-def _class_scores(
-    model: keras.Model,
-    validation: tuple[object, object] | None,
-    names: Sequence[str] | None,
-) -> ClassScores | None:
-    if validation is None:
-        return None
-    x, y = validation
-    return _for_card("scores by class", lambda: measure_classes(model, x, y, names), None)
 
 
 def _pages(registry: ModelRegistry, run_id: str) -> dict[str, str]:
@@ -254,6 +244,18 @@ class _VersionContent:
             **{f"training/{name}": value for name, value in last.items()},
             **costs,
         }, source.datasets[0]
+
+    def class_scores(
+        self, model: keras.Model, validation: tuple[object, object] | None
+    ) -> ClassScores | None:
+        """Scores by class: a retrained model was measured when it was trained."""
+        scores = None
+        if self.source is not None:
+            scores = self.source.kept.class_scores
+        elif validation is not None:
+            x, y = validation
+            scores = _for_card("scores by class", lambda: measure_classes(model, x, y), None)
+        return None if scores is None else scores.named(self.class_names)
 
     def files(
         self,

@@ -40,6 +40,7 @@ from keras_nas_plugin.records.retraining import (
 )
 from keras_nas_plugin.records.search import DatasetInfo, SearchInfo
 from keras_nas_plugin.records.trial import TrialRecord
+from keras_nas_plugin.registry.class_scores import measure_classes
 from keras_nas_plugin.retraining.full_data import full_data, measurement_split
 from keras_nas_plugin.tracking.mlflow.autolog import autolog_disabled
 from keras_nas_plugin.training import runtime
@@ -306,10 +307,15 @@ class _RetrainCall:
         digest = self.datasets[1].digest if self.measured else None
         if model.measured == digest:
             return model
-        scores = {}
-        if self.measured is not None:
-            scores = self._evaluate(self.tuner.load_retrained(self.trial, model), self.measured)
-        model = dataclasses.replace(model, scores=scores, measured=digest)
+        scores, class_scores, split = {}, None, self.measured
+        if split is not None:
+            loaded = self.tuner.load_retrained(self.trial, model)
+            scores = self._evaluate(loaded, split)
+            with self.bookkeeping.step("the retrained model has no scores by class"):
+                class_scores = measure_classes(loaded, split.x, split.y)
+        model = dataclasses.replace(
+            model, scores=scores, class_scores=class_scores, measured=digest
+        )
         model.save(self.project)
         return model
 

@@ -188,7 +188,11 @@ def test_a_version_is_documented_by_tags_and_card(original):
     metrics = {metric.key: metric for metric in logged.metrics}
     assert metrics["model/accuracy"].value == model["scores"]["accuracy"]
     assert metrics["model/accuracy"].dataset_name == "recipe-test"
-    for version, text in zip(versions, ("best epoch", "retrained from scratch"), strict=True):
+    texts = (
+        ("best epoch", "On 24 validation rows, which chose the model.", "0"),
+        ("retrained from scratch", "On 40 test rows.", "low"),
+    )
+    for version, (text, measured_on, first_class) in zip(versions, texts, strict=True):
         card = (version_files(original, version.version) / "model_card.md").read_text()
         assert text in card and version.description.startswith(card.partition("## Loading")[0])
         assert f"`{summary['search_id']}`" in card and "RandomOracle, 2 trials" in card
@@ -200,10 +204,10 @@ def test_a_version_is_documented_by_tags_and_card(original):
         assert 'mlflow.tensorflow.load_model("models:/tiny-model@challenger")' in card
         assert "valid while the version has the alias" in card
         titles = [line for line in card.splitlines() if line.startswith("## ")]
-        by_class = ["## Scores by class"] if str(version.version) == "1" else []
-        expected = ["## Scores", "## Data", *by_class, "## Intended use", "## Limits"]
+        expected = ["## Scores", "## Data", "## Scores by class", "## Intended use", "## Limits"]
         assert titles[: len(expected)] == expected
-        assert ("Nothing was measured by class" in card) == (not by_class)
+        assert "Nothing was measured by class" not in card
+        assert measured_on in card and f"\n| {first_class} | " in card
         assert titles[-1] == "## Links" and f"/runs/{version.run_id}?" in card
         assert "[Run of the search](" in card and "[Report of the search](" in card
         assert len(version.tags) <= 6
@@ -387,10 +391,12 @@ def test_without_test_data_the_score_is_unknown(folder):
     assert result.returncode == 0, result.err
     card = folder.client().get_model_version("held", "1").description
     assert "held-out rows chose architecture and number of epochs" in card
+    assert "On 12 held-out validation rows.\n" in card
     folder.nas("retrain --data-function no_test")
     folder.nas("register unknown --retrained")
     card = folder.client().get_model_version("unknown", "1").description
     assert "The score of this retrained model is not known" in card
+    assert "Nothing was measured by class" in card
 
 
 @pytest.fixture(scope="module")

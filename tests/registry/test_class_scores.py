@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import keras
 import numpy as np
 import pytest
 
+from keras_nas_plugin.records.class_scores import ClassScores
 from keras_nas_plugin.registry.class_scores import MAX_ROWS, measure_classes
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -28,7 +32,7 @@ EXPECTED = [("a", 3, 2 / 3, 1.0), ("b", 2, 1.0, 0.5), ("c", 1, 0.0, None)]
 
 @pytest.mark.parametrize("labels", [LABELS, LABELS[:, None], np.eye(3)[LABELS]])
 def test_labels_are_numbers_or_one_hot(labels):
-    scores = measure_classes(echo(3), np.eye(3, dtype="float32")[PREDICTED], labels, "abc")
+    scores = measure_classes(echo(3), np.eye(3, dtype="float32")[PREDICTED], labels).named("abc")
     assert rows_of(scores) == EXPECTED
     assert (scores.rows, scores.first) == (6, False)
 
@@ -38,7 +42,7 @@ def test_a_data_set_is_measured_in_batches(single_rows):
     import tensorflow as tf
 
     data = tf.data.Dataset.from_tensor_slices((np.eye(3, dtype="float32")[PREDICTED], LABELS))
-    scores = measure_classes(echo(3), data if single_rows else data.batch(4), None, "abc")
+    scores = measure_classes(echo(3), data if single_rows else data.batch(4), None).named("abc")
     assert rows_of(scores) == EXPECTED
 
 
@@ -75,6 +79,13 @@ def test_only_the_first_rows_are_measured():
     assert (scores.rows, scores.first) == (MAX_ROWS, True)
 
 
+def test_names_are_used_if_there_is_one_for_each_class_and_scores_are_stored_as_json():
+    scores = measure_classes(echo(3), np.eye(3, dtype="float32")[PREDICTED], LABELS)
+    assert [score.name for score in scores.named(["a", "b"]).classes] == ["0", "1", "2"]
+    named = scores.named(["x", "y", "z"])
+    assert ClassScores.of(json.loads(json.dumps(dataclasses.asdict(named)))) == named
+
+
 def test_the_worst_classes_have_the_lowest_recall():
-    scores = measure_classes(echo(3), np.eye(3, dtype="float32")[PREDICTED], LABELS, "abc")
+    scores = measure_classes(echo(3), np.eye(3, dtype="float32")[PREDICTED], LABELS).named("abc")
     assert [score.name for score in scores.worst(2)] == ["a", "c"]

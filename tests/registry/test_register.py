@@ -10,12 +10,14 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.registry import RegisteredModel, register_model
+from keras_nas_plugin.registry.card_updates import update_cards
 from keras_nas_plugin.registry.trial import register_trial
 from keras_nas_plugin.tracking import DatasetInfo, MLflowTracker
 from tests.integration import forkserver
@@ -299,16 +301,14 @@ def run_id(database):
     return client.create_run(client.create_experiment("models")).info.run_id
 
 
-def test_a_version_has_few_tags_and_the_costs_of_its_trial_are_metrics_of_the_model(
-    database, model, run_id, tmp_path
-):
-    from mlflow import MlflowClient
+@pytest.fixture
+def register(database, model, run_id, tmp_path):
+    """Registers the model as the best one of a search."""
 
     class Logged(MLflowTracker):
         def find_run(self, search, trial_id):
             return run_id
 
-    tracker = Logged(tracking_uri=database)
     record = TrialRecord(
         trial_id="07",
         values={"units": 4},
@@ -317,16 +317,32 @@ def test_a_version_has_few_tags_and_the_costs_of_its_trial_are_metrics_of_the_mo
         metrics={"val_loss": 0.5},
         costs={"parameters": 30.0, "flops": 24.0, "latency_ms": 0.25},
     )
-    search = SearchInfo(
-        search_id="s1",
-        name="tiny",
-        objective="val_loss",
-        direction="min",
-        strategy="RandomOracle",
-        max_trials=1,
-        directory=str(tmp_path),
-    )
-    register_trial(lambda: model, name="costly", record=record, search=search, tracker=tracker)
+
+    def register_as(name, *, settings=None, **options):
+        search = SearchInfo(
+            search_id="s1",
+            name="tiny",
+            objective="val_loss",
+            direction="min",
+            strategy="RandomOracle",
+            max_trials=1,
+            settings=settings or {},
+            directory=str(tmp_path),
+        )
+        tracker = Logged(tracking_uri=database)
+        return register_trial(
+            lambda: model, name=name, record=record, search=search, tracker=tracker, **options
+        )
+
+    return register_as
+
+
+def test_a_version_has_few_tags_and_the_costs_of_its_trial_are_metrics_of_the_model(
+    database, register
+):
+    from mlflow import MlflowClient
+
+    register("costly")
     client = MlflowClient(database)
     tags = client.get_model_version_by_alias("costly", "challenger").tags
     assert (tags["nas.trial_id"], tags["nas.value"]) == ("07", "0.5")
@@ -339,6 +355,55 @@ def test_a_version_has_few_tags_and_the_costs_of_its_trial_are_metrics_of_the_mo
         "model/cost/flops": 24.0,
         "model/cost/latency_ms": 0.25,
     }
+
+
+def card_of(client, version):
+    folder = client.get_model_version(version.name, version.version).source
+    return Path(folder.removeprefix("file://"), "model_card.md").read_text(encoding="utf-8")
+
+
+def test_a_part_of_the_card_that_fails_is_left_out_with_a_warning(
+    database, register, run_id, sample, caplog
+):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(database)
+    labels = np.array([0, 1])
+    version = register("whole", validation=(sample, labels))
+    card = card_of(client, version)
+    assert "## Scores by class" in card and "## Links" in card
+    assert not any("model card" in message for message in caplog.messages)
+    client.set_tag(run_id, "mlflow.parentRunId", "f" * 32)  # a run that was deleted
+    version = register("partial", validation=(sample[:, :2], labels))
+    messages = [message for message in caplog.messages if "model card" in message]
+    assert [message.partition(":")[0] for message in messages] == [
+        "The model card has no scores by class",
+        "The model card has no links",
+    ]
+    card = card_of(client, version)
+    assert "## Scores by class" not in card and "## Links" not in card
+    assert "Nothing was measured by class" in card and "## Loading" in card
+
+
+def test_a_long_card_is_whole_in_its_file_and_cut_in_the_description(database, register, run_id):
+    """MLflow's databases store 5,000 characters; a promotion adds a section."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(database)
+    settings = {f"setting_{number}": number for number in range(300)}
+    version = register("long", settings=settings)
+    card = card_of(client, version)
+    assert len(card) > 5_000 and "setting_299 299" in card
+    description = client.get_model_version("long", "1").description
+    assert len(description) == 4_000
+    remark = f" ... [cut: {len(card):,} characters, whole in model_card.md]"
+    assert description == card[: 4_000 - len(remark)] + remark
+    promotion = "## Promotion\n\n" + "x" * 900
+    update_cards(client, "long", ("1",), promotion)
+    updated = client.get_model_version("long", "1").description
+    assert promotion in updated and updated.endswith(remark + "\n") and len(updated) <= 5_000
+    update_cards(client, "long", ("1",), promotion + "x" * 1_000)  # does not fit
+    assert client.get_model_version("long", "1").description == updated
 
 
 def test_a_model_is_linked_to_its_run_metrics_data_and_search(database, model, run_id, sample):

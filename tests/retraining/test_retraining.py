@@ -107,6 +107,15 @@ def test_searched_and_retrained_models_are_measured_on_the_same_rows(tuner, retr
     assert losses[0] != losses[1], "seeds differ"
 
 
+def test_models_are_measured_by_class_on_the_same_rows(retrained):
+    labels = rows(TEST)[1]
+    for model in retrained.models:
+        classes = model.class_scores.classes
+        assert [score.rows for score in classes] == np.bincount(labels).tolist()
+        hits = sum(score.recall * score.rows for score in classes)
+        assert hits / len(labels) == pytest.approx(model.scores["accuracy"])
+
+
 def test_models_that_exist_are_not_trained_again(tuner, retrained):
     assert tuner.retrain_best(seeds=2, test_data=rows(TEST)) == retrained
     assert Retraining.load(tuner.project_dir) == retrained
@@ -140,7 +149,12 @@ def test_different_settings_or_data_train_again(tuner, retrained):
 def test_without_test_rows_there_are_no_scores(tuner):
     unknown = tuner.retrain_best()
     assert unknown.measured_on is None
-    assert unknown.scores == () and unknown.mean is None and unknown.searched_scores == {}
+    assert (
+        unknown.kept.class_scores is None
+        and unknown.scores == ()
+        and unknown.mean is None
+        and unknown.searched_scores == {}
+    )
 
 
 def test_held_out_rows_are_measured_and_not_trained_on(tuner):

@@ -50,6 +50,16 @@ def violates_constraints(search: SearchInfo, record: TrialRecord) -> bool:
     return not is_feasible(search.limits, record.measurements)
 
 
+def records_that_count(search: SearchInfo, records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials that belong to the search as its program is now, in the same order.
+
+    Args:
+        search: The search.
+        records: Its trials; those that a change of the program excludes are omitted.
+    """
+    return [record for record in records if record.trial_id not in search.exclusions]
+
+
 def rank_key(search: SearchInfo, record: TrialRecord) -> RankKey | None:
     """Sort key of a trial.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.files import json_value
-from keras_nas_plugin.records.ranking import rank_key, ranked
+from keras_nas_plugin.records.ranking import rank_key, ranked, records_that_count
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, TrialRecord, load_records
 from keras_nas_plugin.reports.curves import best_so_far
@@ -35,7 +35,7 @@ _OF_A_REPETITION = ("seed", "budget_seconds")
 
 @dataclasses.dataclass(frozen=True)
 class _Search:
-    """A search with its trials in the order in which they ended."""
+    """A search with the trials that count, in the order in which they ended."""
 
     info: SearchInfo
     records: tuple[TrialRecord, ...]
@@ -48,7 +48,8 @@ class _Search:
                 "each of `directories` must be the project folder of a search, which contains "
                 f"search.json; got {str(directory)!r}"
             )
-        ended = (record for record in load_records(directory) if record.status != KILLED)
+        counted = records_that_count(info, load_records(directory))
+        ended = (record for record in counted if record.status != KILLED)
         return cls(info, tuple(sorted(ended, key=lambda record: record.ended_ms)))
 
     @property

@@ -8,14 +8,14 @@ import math
 import os
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.evaluation.names import lookup
 from keras_nas_plugin.files import json_value, read_json
 from keras_nas_plugin.project import ProjectLayout, TrialLayout
-from keras_nas_plugin.records.ranking import ranked
+from keras_nas_plugin.records.ranking import ranked, records_that_count
 from keras_nas_plugin.records.retraining import Retraining
 from keras_nas_plugin.records.search import InfeasibleSummary, SearchInfo
 from keras_nas_plugin.records.trial import (
@@ -65,7 +65,8 @@ def report_data(directory: str | os.PathLike[str]) -> dict[str, Any]:
             "`directory` must be the project folder of a search, which contains search.json; "
             f"got {str(directory)!r}"
         )
-    records = sorted(load_records(directory), key=lambda record: record.ended_ms)
+    ended = sorted(load_records(directory), key=lambda record: record.ended_ms)
+    records = records_that_count(search, ended)
     ranking = ranked(search, records)
     best = ranking[0] if ranking else None
     data = {
@@ -84,10 +85,11 @@ def report_data(directory: str | os.PathLike[str]) -> dict[str, Any]:
         "random_reference": random_reference(search, records),
         "front": front(search, ranking),
         "importance": _importance(search, records, ranking),
-        "lineage": lineage(search, records, best),
+        "lineage": lineage(search, ended, best),
         "costs": costs(records, best),
         "calibration": calibration(search, records),
         "failures": failures(records),
+        "excluded": excluded(search, ended),
         "infeasible": dataclasses.asdict(InfeasibleSummary.load(directory)),
         "trials": _trials(search, records, ranking),
         "run_pages": _run_pages(directory),
@@ -269,6 +271,28 @@ def failures(records: Sequence[TrialRecord]) -> list[dict[str, Any]]:
 def _placement(record: TrialRecord, field: str) -> object:
     """A field of the record's placement; None in records without one."""
     return getattr(record.placement, field, None)
+
+
+def excluded(search: SearchInfo, records: Iterable[TrialRecord]) -> list[dict[str, Any]]:
+    """Trials that do not count, because the program was changed after them, by reason.
+
+    Args:
+        search: The search, for its exclusions.
+        records: All trials, in the order in which they ended.
+    """
+    reasons = search.exclusions.reasons
+    by_reason: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        if record.trial_id in reasons:
+            by_reason.setdefault(reasons[record.trial_id], []).append(record)
+    return [
+        {
+            "reason": reason,
+            "trial_ids": [record.trial_id for record in group],
+            "scores": [record.score for record in group],
+        }
+        for reason, group in by_reason.items()
+    ]
 
 
 def _trials(

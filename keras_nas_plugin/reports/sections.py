@@ -43,6 +43,7 @@ def sections(data: Data) -> list[Section]:
     if data["best"] is None:
         return [
             *_failures(data),
+            *_excluded(data),
             *([_timeline(data)] if data["trials"]["score"] else []),
             _search(data),
         ]
@@ -59,6 +60,7 @@ def sections(data: Data) -> list[Section]:
         _costs(data),
         *_calibration(data),
         *_failures(data),
+        *_excluded(data),
         _search(data),
     ]
 
@@ -429,6 +431,24 @@ def _failures(data: Data) -> list[Section]:
         columns = ["constraint", "candidates"]
         tables.append(table("Infeasible candidates by constraint", columns, by_constraint))
     return [Section("failures", "Failures", text.strip(), None, tables)]
+
+
+def _excluded(data: Data) -> list[Section]:
+    """Trials that a change of the program excludes, which are in no other section."""
+    groups, title = data["excluded"], "Trials that do not count"
+    if not groups:
+        return []
+    rows = [
+        (trial_id, score, group["reason"])
+        for group in groups
+        for trial_id, score in zip(group["trial_ids"], group["scores"], strict=True)
+    ]
+    text = (
+        f"The program was changed after {counted(len(rows), 'trial')}, which no other part of "
+        "this report includes."
+    )
+    tables = [table(title, ["trial", data["score"], "reason"], rows)]
+    return [Section("excluded", title, text, None, tables)]
 
 
 def _search(data: Data) -> Section:

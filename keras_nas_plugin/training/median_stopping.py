@@ -20,6 +20,8 @@ from keras_nas_plugin.evaluation.results import scalars
 from keras_nas_plugin.oracles.objectives import checked_objective
 from keras_nas_plugin.oracles.scoring import oriented
 from keras_nas_plugin.project import ProjectLayout
+from keras_nas_plugin.records.exclusions import Exclusions
+from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import FINISHED, TrialRecord
 from keras_nas_plugin.space.fidelity import fidelity_of
 from keras_nas_plugin.training.continuation import Epochs
@@ -73,8 +75,9 @@ class MedianStoppingCallback(keras.callbacks.Callback):
     is compared separately, with the mean curves of the other trials.
 
     Within `NASTuner`, the finished trials are those of the project folder, also of earlier
-    processes and of other workers. Other tuners do not pass their folder to the callback; it then
-    uses the trainings of this process that it and its copies followed to their end.
+    processes and of other workers, without those that a change of the program excludes. Other
+    tuners do not pass their folder to the callback; it then uses the trainings of this process
+    that it and its copies followed to their end.
 
     Args:
         objective: The metric to follow: a name with an unambiguous direction, or a
@@ -202,7 +205,7 @@ class _FinishedCurves:
         self._trials: dict[Path, dict[str, _FinishedTrial]] = {}
 
     def curves(self, project: Path | None, value: Value) -> list[list[float]]:
-        """One curve per configuration, the longest that it has.
+        """One curve per configuration that counts, the longest that it has.
 
         Args:
             project: The project folder; None for the curves that the callback followed itself.
@@ -211,10 +214,13 @@ class _FinishedCurves:
         if project is None:
             return list(self.followed)
         trials = self._read(project, value)
-        parents = {trial.parent for trial in trials.values()}
+        search = SearchInfo.load(project)
+        exclusions = Exclusions() if search is None else search.exclusions
+        counted = {id_: trial for id_, trial in trials.items() if id_ not in exclusions}
+        parents = {trial.parent for trial in counted.values()}
         return [
             _lineage_curve(trial, trials)
-            for trial_id, trial in trials.items()
+            for trial_id, trial in counted.items()
             if trial_id not in parents
         ]
 

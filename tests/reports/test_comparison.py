@@ -10,6 +10,7 @@ from scipy import stats
 
 from keras_nas_plugin.cli.main import cli
 from keras_nas_plugin.errors import StateError
+from keras_nas_plugin.records.exclusions import Exclusions
 from keras_nas_plugin.records.trial import load_records
 from keras_nas_plugin.reports import comparison_data, write_comparison
 from keras_nas_plugin.reports.comparison_sections import verdict
@@ -149,6 +150,18 @@ def test_configurations_in_common_are_listed_with_the_scores_of_each_search(tmp_
     assert common["configurations"] == 3
     (shared,) = common["shared"]
     assert shared["values"] == same and shared["scores"] == [0.7, 0.8]
+
+
+def test_trials_that_do_not_count_are_in_no_curve(tmp_path):
+    scores = (0.9, 0.5, 0.6)
+    records = [record_of(n, {"width": 8, "depth": n + 1}, score) for n, score in enumerate(scores)]
+    exclusions = Exclusions(epochs={"0000": "it was trained for 1 epoch"})
+    changed = save(search_info(tmp_path / "a", exclusions=exclusions), records)
+    data = comparison_data([changed, save(search_info(tmp_path / "b"), records)])
+    first, second = data["searches"]
+    assert (first["finished"], first["best"]["score"]) == (2, 0.6)
+    assert (second["finished"], second["best"]["score"]) == (3, 0.9)
+    assert data["compared_trials"] == 2
 
 
 def test_pauses_are_not_part_of_the_seconds_of_a_search(tmp_path):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 
 from keras_nas_plugin.errors import SearchSpaceError, StateError
+from keras_nas_plugin.records.exclusions import Exclusions
 from keras_nas_plugin.records.search import InfeasibleSummary
 from keras_nas_plugin.records.trial import KILLED, load_records
 from keras_nas_plugin.reports import report_data
+from keras_nas_plugin.reports.page import page
 from keras_nas_plugin.reports.space import decision_of, space_of
 from keras_nas_plugin.space.fidelity import Fidelity
 from keras_nas_plugin.space.hyperparameters import describe, spec_of
@@ -64,6 +67,37 @@ def test_failures_that_differ_only_in_numbers_are_grouped(tmp_path):
         ("ValueError: no", 1, ["0001"]),
         ("unknown", 1, ["0003"]),
     ]
+
+
+def test_trials_that_do_not_count_are_only_listed_with_their_reasons(tmp_path):
+    """A report of a changed search is that of the trials that are in the present space."""
+    space = [item for item in SPACE if item["name"] != "padding"]
+    records = evolve(search_info(tmp_path), 30)
+    finished = [record for record in records if record.score is not None]
+    best = max(finished, key=lambda record: record.score)
+    reasons = {r.trial_id: "'gone' was removed" for r in (finished[0], finished[1], best)}
+    scores = [record.score for record in records if record.trial_id in reasons]
+    old = {"space": [{"class_name": "Int", "config": {"name": "gone", "min_value": 0}}]}
+    stored = [
+        dataclasses.replace(record, hyperparameters=old if record.trial_id in reasons else None)
+        for record in records
+    ]
+    changed = search_info(tmp_path / "changed", space=space, exclusions=Exclusions(space=reasons))
+    report = report_data(save(changed, stored))
+    (group,) = report.pop("excluded")
+    assert group["reason"] == "'gone' was removed"
+    assert sorted(group["trial_ids"]) == sorted(reasons)
+    assert sorted(group["scores"]) == sorted(scores)
+    counted = [record for record in records if record.trial_id not in reasons]
+    expected = report_data(save(search_info(tmp_path / "new", space=space), counted))
+    assert expected.pop("excluded") == []
+    lineages = report.pop("lineage"), expected.pop("lineage")  # whose parents need not count
+    assert [steps["steps"][-1]["trial_id"] for steps in lineages] == [
+        report["best"]["trial_id"]
+    ] * 2
+    assert report == expected
+    html = page(report_data(changed.directory))
+    assert "Trials that do not count" in html and "&#39;gone&#39; was removed" in html
 
 
 def test_costs_of_the_best_trial_and_of_all_trials(tmp_path):

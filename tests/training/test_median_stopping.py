@@ -140,6 +140,15 @@ def test_a_resumed_search_reads_the_trials_of_earlier_processes(tune, tmp_path, 
     assert "Stopped after epoch 3: `val_goal` is worse than the median of 3 trials" in caplog.text
 
 
+def test_trials_that_do_not_count_are_ignored(tune, tmp_path):
+    """The first three were trained for other epochs."""
+    tune(THREE)
+    scripts = [[0.2] * 5, [0.1] * 5]
+    callback, oracle = median(min_trials=1), RandomOracle(GOAL, max_trials=2, seed=0)
+    tune(scripts, callback, oracle=oracle, fit={"epochs": 5})
+    assert lengths(tmp_path / "p")[3:] == [[5], [3]]
+
+
 def test_a_reused_callback_ignores_trials_of_another_search(tune, tmp_path):
     callback = median(min_trials=1)
     tune([[0.9] * 4], callback)

@@ -2,51 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keras_nas_plugin.cli.recipe import Recipe, load_arrays
+from keras_nas_plugin.cli.recipe import Recipe, load_arrays, split_arguments
 from keras_nas_plugin.errors import RecipeError
 
-SPLITS = ("test", "validation")
+if TYPE_CHECKING:
+    from keras_nas_plugin.registry.search_data import SearchData
+
+_TEST, _VALIDATION = "test", "validation"
+SPLITS = (_TEST, _VALIDATION)
 
 
-def held_out_data(target: str, *, function: str, split: str) -> tuple[Any, Any]:
+def held_out_data(
+    target: str, *, function: str, split: str, search_data: Callable[[], SearchData]
+) -> tuple[Any, Any]:
     """Inputs and labels of held-out rows.
+
+    Validation rows that a search drew from all rows are drawn again.
 
     Args:
         target: ``FILE.npz`` with arrays ``x`` and ``y``, or a recipe as for `keras-nas search`.
         function: Name of the recipe's data function.
-        split: ``"test"`` or ``"validation"``.
+        split: ``"test"`` or ``"validation"``. The rows of an `.npz` file that holds no others
+            than ``x`` and ``y`` are test rows.
+        search_data: Returns what the search of the challenger recorded about its data; called
+            only for validation rows that the file does not have separately.
 
     Returns:
         Inputs and labels.
 
     Raises:
         RecipeError: The file cannot be read, or does not have these data.
+        PromotionError: There is no challenger.
+        TrackingError: The store does not answer, or rejects the request.
     """
-    if target.endswith(".npz"):
-        return _from_arrays(Path(target))
-    recipe = Recipe(target, function)
-    part = part_of(recipe.load(), split)
+    path, arrays = Path(target), target.endswith(".npz")
+    if arrays:
+        loaded, source = load_arrays(path), f"`{path}` must hold"
+        if split == _TEST and hasattr(loaded[0], "shape"):
+            return _pair(loaded, path, split)
+    else:
+        recipe = Recipe(target, function)
+        path, loaded, source = (
+            recipe.path,
+            recipe.load(),
+            f"`{function}` in `{target}` must return",
+        )
+    part = part_of(loaded, split)
+    if part is None and split == _VALIDATION:
+        part = _drawn_again(loaded, path, search_data())
     if part is None:
         hint = ""
-        if split == "test":
+        if split == _TEST:
             hint = (
                 ". `--split validation` uses the rows by which the search chose the challenger, "
                 "which favours it"
             )
+        raise RecipeError(f"{source} {split} data; got none{hint}")
+    return _pair(part, path, split)
+
+
+def _drawn_again(loaded: Any, path: Path, search: SearchData) -> tuple[Any, Any] | None:
+    """The rows that the search drew from all rows, or took from their end, for validation.
+
+    Returns:
+        Inputs and labels; None if the search had no validation rows.
+
+    Raises:
+        RecipeError: Nothing is known about the data of the search, or these are others.
+    """
+    from keras_nas_plugin.training.fit_arguments import FitArguments
+
+    if not search.digests:
         raise RecipeError(
-            f"`{function}` in `{recipe.path}` must return {split} data; it returned none{hint}"
+            f"`{path}` must have validation data of its own, since the run of version "
+            f"{search.version} in MLflow does not say which rows its search validated with; got "
+            "none"
         )
-    return _pair(part, recipe.path, split)
-
-
-def _from_arrays(path: Path) -> tuple[Any, Any]:
-    """The test rows of an `.npz` file, else all of its rows."""
-    loaded = load_arrays(path)
-    return loaded if hasattr(loaded[0], "shape") else loaded[-1]
+    arguments, _ = split_arguments(loaded, search.split_seed)
+    fit = FitArguments.bind((), arguments)
+    for data in fit.describe(path.stem):
+        if data.digest not in search.digests.get(data.context, ()):
+            drawn = "" if search.split_seed is None else f" by the seed {search.split_seed}"
+            raise RecipeError(
+                f"`{path}` must have the rows of the search of version {search.version}, whose "
+                f"validation rows are taken from them{drawn}; got {data.context} data with the "
+                f"digest {data.digest} instead of "
+                f"{' or '.join(sorted(search.digests.get(data.context, ['none'])))}"
+            )
+    validation = fit.splits()[1]
+    return None if validation is None else (validation.x, validation.y)
 
 
 def part_of(loaded: Any, split: str) -> Any:
@@ -65,7 +113,7 @@ def part_of(loaded: Any, split: str) -> Any:
         return None
     if split == "test":
         return loaded[2] if len(loaded) == 3 else None
-    # A plain (x, y) has no separate validation data: a search draws it from the rows.
+    # A plain (x, y) has no separate validation data: a search draws them from the rows.
     paired = isinstance(loaded[1], tuple | list) or hasattr(loaded[1], "element_spec")
     return loaded[1] if paired else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -60,7 +61,8 @@ class Requirement(Limit):
     type=click.Choice(SPLITS),
     default="test",
     show_default=True,
-    help="Which rows of a recipe to use. Validation rows favour the challenger.",
+    help="Which rows of the file to use. Validation rows favour the challenger; those that the "
+    "search drew from all rows are drawn again.",
 )
 @click.option(
     "--metric",
@@ -165,10 +167,21 @@ def promote(
     # Keras, MLflow and the recipe print; standard output is reserved for the verdict.
     with contextlib.redirect_stdout(sys.stderr), usage_errors(PromotionError):
         from keras_nas_plugin.registry import promote as promote_model
+        from keras_nas_plugin.registry.search_data import data_of_challenger
 
         verdict = promote_model(
             name,
-            held_out_data(data, function=data_function, split=split),
+            held_out_data(
+                data,
+                function=data_function,
+                split=split,
+                search_data=functools.partial(
+                    data_of_challenger,
+                    name,
+                    tracking_uri=tracking_uri,
+                    registry_uri=registry_uri,
+                ),
+            ),
             policy=PromotionPolicy(**conditions),
             data_name=Path(data).name,
             batch_size=batch_size,

@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 from keras_nas_plugin.errors import RecipeError
+from keras_nas_plugin.registry.search_data import SPLIT_SEED
 
 #: Fraction of the rows that validates.
 FRACTION = 0.2
@@ -34,7 +35,7 @@ class RandomSplit:
         """The split as settings of the search."""
         return {
             "validation_rows": self.rows[1],
-            "split_seed": self.seed,
+            SPLIT_SEED: self.seed,
             "split_stratified": self.stratified,
         }
 

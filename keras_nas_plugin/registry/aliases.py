@@ -71,6 +71,24 @@ def read_aliases(client: MlflowClient, name: str) -> Aliases:
     return Aliases(*(None if version is None else str(version) for version in versions))
 
 
+def challenger_of(name: str, current: Aliases) -> str:
+    """The version to judge.
+
+    Args:
+        name: The registered model.
+        current: Its aliases.
+
+    Raises:
+        PromotionError: No version has the alias `challenger`.
+    """
+    if current.challenger is None:
+        raise PromotionError(
+            f"`name` must be a model with the alias {CHALLENGER!r}; got {name!r}, which has none. "
+            "`keras-nas register NAME` sets it, on a version that has not been judged yet."
+        )
+    return current.challenger
+
+
 def tags_of(client: MlflowClient, name: str, version: str) -> dict[str, str]:
     """Tags of a version."""
     return dict(client.get_model_version(name, version).tags)

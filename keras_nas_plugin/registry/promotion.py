@@ -145,12 +145,8 @@ def _version_to_judge(name: str, current: Aliases, policy: PromotionPolicy) -> s
     Raises:
         PromotionError: There is none, or no condition by which to judge it.
     """
-    if current.challenger is None:
-        raise PromotionError(
-            f"`name` must be a model with the alias {CHALLENGER!r}; got {name!r}, which has none. "
-            "`keras-nas register NAME` sets it, on a version that has not been judged yet."
-        )
-    if current.challenger == current.champion:
+    challenger = aliases.challenger_of(name, current)
+    if challenger == current.champion:
         raise PromotionError(
             f"the alias {CHALLENGER!r} must point to another version than the champion; got "
             f"version {current.champion} for both"
@@ -160,7 +156,7 @@ def _version_to_judge(name: str, current: Aliases, policy: PromotionPolicy) -> s
             f"`thresholds` must hold a limit on a metric, such as accuracy>=0.9, since {name!r} "
             "has no champion to compare with; got none"
         )
-    return current.challenger
+    return challenger
 
 
 def _judge(

@@ -6,11 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from keras_nas_plugin.cli.held_out import held_out_data
 from keras_nas_plugin.cli.recipe import fit_arguments, split_arguments
 from keras_nas_plugin.cli.recipe_reference import RecipeReference
 from keras_nas_plugin.cli.split import random_split
 from keras_nas_plugin.errors import RecipeError
 from keras_nas_plugin.records.search import SearchInfo
+from keras_nas_plugin.registry.search_data import SearchData
+from keras_nas_plugin.training.fit_arguments import FitArguments
+from tests.integration.forkserver import new_store
 
 X, SORTED = np.arange(100.0).reshape(50, 2), np.repeat([0, 1], [40, 10])
 
@@ -112,3 +116,68 @@ def test_rows_that_are_sorted_by_class_are_split_and_the_seed_is_recorded(write,
     (folder / "recipe.json").write_text(json.dumps(reference), "utf-8")
     third = nas(words.format(3))
     assert "Validation:" not in third.err and "resumes with different data" in third.err
+
+
+def test_promotion_judges_on_the_validation_rows_that_the_search_drew(write, nas, tmp_path):
+    write(RECIPE)
+    uri = f"--tracking-uri {new_store(tmp_path)}"
+    search = nas("search recipe.py --max-trials 1 --epochs 1 --seed 5 --register drawn", uri)
+    assert search.returncode == 0, search.err
+    x = np.stack([SORTED, -SORTED], axis=1).astype("float32")
+    x_val, y_val = random_split(x, SORTED, seed=5).validation
+    np.savez(tmp_path / "all.npz", x=x, y=SORTED)
+    np.savez(tmp_path / "drawn.npz", x=x_val, y=y_val)
+    judge = "promote drawn --require accuracy>=0 --no-smoke-test --dry-run --json --data"
+
+    def digest_of(*words):
+        process = nas(judge, *words, uri)
+        assert process.returncode == 0, process.err
+        return json.loads(process.out)["data"]["digest"]
+
+    expected = digest_of("drawn.npz")
+    assert digest_of("recipe.py --split validation") == expected
+    assert digest_of("all.npz --split validation") == expected
+    assert digest_of("all.npz") != expected  # all rows
+    refused = nas(judge, "drawn.npz --split validation", uri)
+    message = "must have the rows of the search of version 1, whose validation rows are taken "
+    assert refused.returncode == 2 and f"{message}from them by the seed 5" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("search_data", "message"),
+    [
+        (SearchData("3"), "the run of version 3 in MLflow does not say which rows"),
+        (
+            SearchData("3", None, {"training": frozenset("a")}),
+            "the rows of the search of version 3, whose validation rows are taken from them; got "
+            "training data with the digest [0-9a-f]+ instead of a",
+        ),
+    ],
+)
+def test_validation_rows_that_cannot_be_drawn_again_are_refused(tmp_path, search_data, message):
+    np.savez(tmp_path / "rows.npz", x=X, y=SORTED)
+    with pytest.raises(RecipeError, match=message):
+        validation_of(tmp_path / "rows.npz", search_data)
+
+
+def test_the_last_rows_are_used_for_a_search_that_drew_none(tmp_path):
+    """Earlier versions, and data functions that return `validation_split`."""
+    np.savez(tmp_path / "rows.npz", x=X, y=SORTED)
+    fit = FitArguments.bind((), {"x": X, "y": SORTED})
+    digests = {data.context: frozenset([data.digest]) for data in fit.describe("rows")}
+    x, y = validation_of(tmp_path / "rows.npz", SearchData("3", None, digests))
+    assert x.tolist() == X[40:].tolist() and y.tolist() == SORTED[40:].tolist()
+
+
+def validation_of(path, search_data):
+    return held_out_data(
+        str(path), function="load_data", split="validation", search_data=lambda: search_data
+    )
+
+
+def test_arrays_without_test_rows_are_not_taken_for_test_rows(tmp_path):
+    np.savez(tmp_path / "rows.npz", x=X, y=SORTED, x_val=X[:9], y_val=SORTED[:9])
+    target, options = str(tmp_path / "rows.npz"), {"function": "load_data", "search_data": None}
+    with pytest.raises(RecipeError, match="must hold test data; got none"):
+        held_out_data(target, split="test", **options)
+    assert held_out_data(target, split="validation", **options)[0].tolist() == X[:9].tolist()

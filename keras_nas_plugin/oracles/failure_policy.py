@@ -12,6 +12,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_nas_plugin.errors import TooManyFailuresError
 from keras_nas_plugin.oracles import fatal as fatal  # its import changes the bases of the errors
 from keras_nas_plugin.oracles.trial_report import last_error
+from keras_nas_plugin.records.locating import location_in
 from keras_nas_plugin.roles import is_chief
 
 
@@ -52,9 +53,11 @@ class FailurePolicy:
             return
         failed = sum(1 for _ in itertools.takewhile(_failed, latest))
         if failed >= limit:
+            location = location_in(trial.message or "")
             raise TooManyFailuresError(
                 f"{failed} trials in a row failed; `max_consecutive_failed_trials` allows fewer "
                 f"than {limit}. The last one: {last_error(trial.message)}"
+                + (f"\n  at {location}" if location else "")
             )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_nas_plugin.errors import FitArgumentsError
 from keras_nas_plugin.evaluation import data_quality as quality
+from keras_nas_plugin.records.locating import location_of
 from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.checked_data import (
     Checked,
@@ -29,7 +30,6 @@ from keras_nas_plugin.training.checked_data import (
 )
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.label_checks import class_balance, label_range
-from keras_nas_plugin.training.locating import location_of
 from keras_nas_plugin.training.sample_model import (
     SampleModel,
     sample_model,

@@ -17,6 +17,7 @@ from keras_nas_plugin.files import write_text
 from keras_nas_plugin.oracles.fatal import FATAL_BASES
 from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.project import TrialLayout
+from keras_nas_plugin.records.locating import location_of
 from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.trial import FAILED, Status, TrialRecord
 from keras_nas_plugin.space.hyperparameters import spec_of
@@ -25,7 +26,6 @@ from keras_nas_plugin.training.architectures import save_model_description
 from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.costing import CostPlan
 from keras_nas_plugin.training.layer_state import has_weights
-from keras_nas_plugin.training.locating import location_of
 from keras_nas_plugin.training.proxying import proxies_of
 from keras_nas_plugin.training.runtime import this_process
 

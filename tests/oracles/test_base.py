@@ -1,5 +1,6 @@
 import copy
 import threading
+import traceback
 
 import keras_tuner
 import pytest
@@ -16,6 +17,7 @@ from keras_nas_plugin.oracles import NASOracle, RandomOracle, RegularizedEvoluti
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock
 from keras_nas_plugin.oracles.store import load_parents
+from keras_nas_plugin.records.locating import location_of
 from keras_nas_plugin.strategies import Proposal, RandomSearch
 from keras_nas_plugin.testing.driving import Search
 from keras_nas_plugin.testing.spaces import small_space
@@ -107,11 +109,16 @@ def test_the_message_of_the_last_failure_is_reported(tmp_path):
     search = Search(RandomOracle, tmp_path / "search", max_consecutive_failed_trials=1)
     trial = search.start()
     trial.status = TrialStatus.FAILED
-    trial.message = (
-        'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: bad layer\n'
-    )
-    with pytest.raises(TooManyFailuresError, match="The last one: ValueError: bad layer$"):
+    try:
+        raise ValueError("bad layer")
+    except ValueError as error:
+        trial.message, location = traceback.format_exc(), location_of(error)
+    with pytest.raises(
+        TooManyFailuresError, match="The last one: ValueError: bad layer\n"
+    ) as ended:
         search.oracle.end_trial(trial)
+    assert str(ended.value).endswith(f"\n  at {location}")
+    assert location.file == __file__ and location.code == 'raise ValueError("bad layer")'
 
 
 def test_a_success_resets_the_count_of_consecutive_failures(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ _LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 _INSTALLED = ("site-packages", "dist-packages")
 # TensorFlow runs converted copies of functions from files of this name.
 _GENERATED = "__autograph_generated_file"
+# A frame of a formatted traceback with its code, if the code is known; between two errors of a
+# chain stands a line of text.
+_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+).*(?:\n    (?P<code>\S.*))?', re.M)
+_CHAINED = re.compile(r"^(?:The above exception was|During handling of the above).*:$", re.M)
 
 
 def location_of(error: BaseException) -> Location | None:
@@ -41,6 +46,26 @@ def location_of(error: BaseException) -> Location | None:
         if frames:
             innermost = frames[-1]
             return Location(innermost.filename, innermost.lineno or 0, innermost.line or "")
+    return None
+
+
+def location_in(text: str) -> Location | None:
+    r"""The same line as `location_of`, from a traceback as text.
+
+    >>> location_in('Traceback:\n  File "model.py", line 3, in build\n    f(x)\nValueError: no')
+    Location(file='model.py', line=3, code='f(x)')
+
+    Args:
+        text: What `traceback.format_exc` returned, or any other text.
+
+    Returns:
+        File, line and code; None if no line of the user's code is in the text.
+    """
+    for block in reversed(_CHAINED.split(text)):
+        frames = [frame for frame in _FRAME.finditer(block) if _belongs_to_user(frame["file"])]
+        if frames:
+            frame = frames[-1]
+            return Location(frame["file"], int(frame["line"]), (frame["code"] or "").strip())
     return None
 
 

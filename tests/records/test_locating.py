@@ -1,5 +1,6 @@
 import json
 import linecache
+import traceback
 
 import keras
 import keras_tuner
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from keras_nas_plugin import MLflowTracker, NASTuner, RandomOracle
+from keras_nas_plugin.records.locating import location_in, location_of
 from keras_nas_plugin.records.trial import FAILED, Location, TrialRecord, load_records
-from keras_nas_plugin.training.locating import location_of
 from tests.integration import forkserver
 
 
@@ -55,6 +56,36 @@ def test_the_cause_is_searched_where_the_error_itself_has_no_line_of_the_user():
     error.__cause__, cause.__cause__ = cause, error  # a cycle
     cause.__traceback__ = None
     assert location_of(error) is None
+
+
+def chained():
+    try:
+        fail()
+    except ValueError as error:
+        raise RuntimeError("while building") from error
+
+
+def in_a_library():
+    json.loads("{")
+
+
+@pytest.mark.parametrize("function", [fail, chained, in_a_library])
+def test_a_traceback_as_text_has_the_same_location(function):
+    error = raised(function)
+    text = "".join(traceback.format_exception(error))
+    assert location_in(text) == location_of(error) != None  # noqa: E711
+
+
+def test_the_cause_in_a_text_is_searched_where_the_error_has_no_line_of_the_user():
+    library = (
+        f'Traceback (most recent call last):\n  File "{json.__file__}", line 1, in f\nKeyError'
+    )
+    cause = "".join(traceback.format_exception(raised(fail)))
+    between = "The above exception was the direct cause of the following exception:"
+    text = f"{cause}\n{between}\n\n{library}"
+    assert location_in(text) == location_of(raised(fail))
+    assert location_in(library) is None and location_in("no traceback") is None
+    assert location_in('  File "<cell>", line 4, in <module>\nKeyError').code == ""
 
 
 def test_code_without_a_file_has_a_location_without_code():

@@ -64,6 +64,8 @@ def digits():
 
 def names_of(page):
     """The names that the code blocks of a page use without defining them."""
+    if page.stem == "index":
+        return {"__name__": "__main__"}  # its program is complete
     public = {name: getattr(keras_nas_plugin, name) for name in keras_nas_plugin.__all__}
     names = {**public, **digits(), "build_model": build_model, "keras": keras, "np": np}
     names |= {"keras_tuner": keras_tuner, "model": build_model(keras_tuner.HyperParameters())}

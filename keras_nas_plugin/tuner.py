@@ -14,10 +14,9 @@ from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin import project
 from keras_nas_plugin.errors import RetrainingError, unknown_argument
-from keras_nas_plugin.executors.base import Executor
+from keras_nas_plugin.executors.base import Executor, ExecutorSettings
 from keras_nas_plugin.executors.in_process import InProcessExecutor
 from keras_nas_plugin.executors.keras_tuner_service import ChiefExecutor
-from keras_nas_plugin.executors.local import LocalExecutor
 from keras_nas_plugin.executors.loop import SearchLoop
 from keras_nas_plugin.oracles.stock import make_resumable
 from keras_nas_plugin.project import ProjectLayout
@@ -161,7 +160,7 @@ class NASTuner(ResumableTuner):
         resume_command: str | None = None,
         on_change: str = CONTINUE,
         retry_failed: bool = False,
-        executor: LocalExecutor | None = None,
+        executor: ExecutorSettings | None = None,
         **unknown: Any,
     ) -> None:
         check_on_change(on_change)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from keras_tuner.engine.trial import Trial
 
+from keras_nas_plugin.training.context import SearchContext
+from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.running import TrialOutcome
 
 
@@ -74,4 +76,20 @@ class Executor(abc.ABC):
         Returns:
             The outcomes of all trials that ended since the last call, in the order in which they
             ended; empty when nothing is in flight.
+        """
+
+
+class ExecutorSettings(Protocol):
+    """What `NASTuner` takes as ``executor``: where the trials of each search run."""
+
+    def start(self, trainer: object, fit: FitArguments, context: SearchContext) -> Executor:
+        """The executor of a search.
+
+        Args:
+            trainer: Trains a trial: `TrialTrainer`.
+            fit: What `search` was called with.
+            context: The search.
+
+        Raises:
+            ArgumentError: The executor cannot run the trials of this search.
         """

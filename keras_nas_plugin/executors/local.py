@@ -8,23 +8,12 @@ import os
 
 from keras_nas_plugin.errors import ArgumentError
 from keras_nas_plugin.executors.base import Executor
-from keras_nas_plugin.executors.shipping import Recipe, nothing, ship
-from keras_nas_plugin.executors.worker_link import LinkTracker, WorkerOracle
+from keras_nas_plugin.executors.shipping import pickled
+from keras_nas_plugin.executors.substitutes import check_search, substitutes
 from keras_nas_plugin.executors.worker_pool import Supervision, WorkerPool
-from keras_nas_plugin.roles import Role
+from keras_nas_plugin.executors.worker_process import LocalWorkers
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
-
-# Attributes of an oracle that training reads, and that do not change during a search.
-_SETTINGS = (
-    "objective",
-    "max_trials",
-    "seed",
-    "allow_new_entries",
-    "tune_new_entries",
-    "constraints",
-    "verbose",
-)
 
 
 def _cores() -> int:
@@ -95,30 +84,12 @@ class LocalExecutor:
         Raises:
             ArgumentError: The search has a distribution strategy, or runs in KerasTuner's service.
         """
-        if context.role is not Role.SINGLE:
-            raise ArgumentError(
-                "`executor` must be None in a chief or worker of KerasTuner's service; "
-                "got a LocalExecutor"
-            )
-        if context.distribution_strategy is not None:
-            raise ArgumentError(
-                "`distribution_strategy` must be None with `executor`, which runs each trial in "
-                f"one process; got {type(context.distribution_strategy).__name__}"
-            )
-        oracle = context.oracle
-        settings = {name: getattr(oracle, name) for name in _SETTINGS if hasattr(oracle, name)}
-        replaced: dict[int, Recipe] = {
-            id(oracle): (WorkerOracle, (settings,)),
-            id(context.trackers): (LinkTracker, ()),
-        }
-        screen = getattr(oracle, "screen", None)
-        for part in (*context.trackers.trackers, screen):
-            if part is not None:
-                replaced[id(part)] = (nothing, ())
+        check_search(context, self)
+        environments = [self._environment(number) for number in range(self.workers)]
+        ship = functools.partial(pickled, trainer, fit, context, substitutes(context))
         return WorkerPool(
             context,
-            functools.partial(ship, trainer, fit, context, replaced),
-            [self._environment(number) for number in range(self.workers)],
+            LocalWorkers(ship, environments),
             Supervision(trial_timeout=self.trial_timeout, max_retries=self.max_retries_per_trial),
         )
 

@@ -88,6 +88,8 @@ class SearchLoop:
     def _hand_out(self) -> None:
         """Fill the free slots of the executor."""
         self._idle = False
+        if not self._context.budget.allows_trial():  # also while no slot is free
+            return self._stop_proposing("budget")
         for slot in self._executor.free_slots():
             if not self._context.budget.allows_trial():
                 return self._stop_proposing("budget")

@@ -1,11 +1,9 @@
-"""Writes what workers train with to files: tuner, hypermodel and the arguments of `fit`."""
+"""Pickles what workers train with: tuner, hypermodel and the arguments of `fit`."""
 
 from __future__ import annotations
 
 import io
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cloudpickle
@@ -15,16 +13,13 @@ from keras_nas_plugin.errors import WorkerError
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
 
-# Arrays from this size are files that all workers map, instead of a part of the pickle.
+# Arrays from this size are stored where all workers map them, instead of in the pickle.
 _LEAST_BYTES = 65_536
 
 #: A function and its arguments: how an object is created in a worker.
 Recipe = tuple[Any, tuple[Any, ...]]
-
-
-def open_array(path: str) -> np.ndarray:
-    """Map an array from its file; pages are copied when they are written to."""
-    return np.load(path, mmap_mode="c").view(np.ndarray)
+#: Stores an array for the workers, and returns how they get it.
+StoreArray = Callable[[np.ndarray], Recipe]
 
 
 def nothing() -> None:
@@ -32,17 +27,17 @@ def nothing() -> None:
 
 
 class _Pickler(cloudpickle.CloudPickler):
-    """Pickles by value what workers cannot import, and writes arrays to files.
+    """Pickles by value what workers cannot import, and stores arrays.
 
     Args:
         file: Receives the pickle.
-        folder: Folder of the files.
+        store: Stores an array, and returns how a worker gets it.
         replaced: What to create in a worker instead of an object, by the object's `id`.
     """
 
-    def __init__(self, file: Any, folder: Path, replaced: Mapping[int, Recipe]) -> None:
+    def __init__(self, file: Any, store: StoreArray, replaced: Mapping[int, Recipe]) -> None:
         super().__init__(file)
-        self._folder = folder
+        self._store = store
         self._replaced = replaced
 
     def reducer_override(self, obj: Any) -> Any:
@@ -51,30 +46,25 @@ class _Pickler(cloudpickle.CloudPickler):
         if recipe is not None:
             return recipe
         if type(obj) is np.ndarray and obj.nbytes >= _LEAST_BYTES and not obj.dtype.hasobject:
-            path = self._folder / f"array-{len(list(self._folder.iterdir()))}.npy"
-            np.save(path, obj, allow_pickle=False)
-            return open_array, (str(path),)
+            return self._store(obj)
         return super().reducer_override(obj)
 
 
-def ship(
+def pickled(
     train: object,
     fit: FitArguments,
     context: SearchContext,
     replaced: Mapping[int, Recipe],
-    folder: Path,
-) -> Path:
-    """Write everything that workers need to a folder.
+    store: StoreArray,
+) -> bytes:
+    """Pickle everything that workers need.
 
     Args:
         train: The trainer of the tuner.
         fit: What `search` was called with.
         context: The search.
         replaced: What to create in a worker instead of an object, by the object's `id`.
-        folder: An empty folder.
-
-    Returns:
-        The file that a worker reads.
+        store: Stores a large array, and returns how a worker gets it.
 
     Raises:
         WorkerError: Something cannot be pickled; the message names it.
@@ -82,7 +72,7 @@ def ship(
 
     def dumped(content: object) -> bytes:
         buffer = io.BytesIO()
-        _Pickler(buffer, folder, replaced).dump(content)
+        _Pickler(buffer, store, replaced).dump(content)
         return buffer.getvalue()
 
     content = {
@@ -94,7 +84,9 @@ def ship(
         "deterministic": context.deterministic,
     }
     try:
-        pickled = dumped(content)
+        return dumped(content)
+    except WorkerError:
+        raise
     except Exception as error:
         named = {**fit.values, "hypermodel": context.hypermodel}
         for name, value in named.items():
@@ -103,9 +95,6 @@ def ship(
             except Exception as reason:
                 raise WorkerError(_refusal(name, value, reason)) from reason
         raise WorkerError(_refusal("tuner", train, error)) from error
-    path = folder / "worker.pickle"
-    path.write_bytes(cloudpickle.dumps(list(sys.path)) + pickled)
-    return path
 
 
 def _refusal(name: str, value: object, error: Exception) -> str:

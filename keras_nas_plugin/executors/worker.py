@@ -1,49 +1,61 @@
-"""The program of a worker process: it trains the trials that its driver sends.
+"""What a worker does: it trains the trials that its driver sends.
 
-`python -m keras_nas_plugin.executors.worker FILE_DESCRIPTOR PICKLE`
+The program of a worker process is
+`python -m keras_nas_plugin.executors.worker FILE_DESCRIPTOR PICKLE`.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import pickle
 import sys
 import time
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from keras_tuner.engine.trial import Trial
 
-from keras_nas_plugin.executors.worker_link import DriverLink, connect, sendable
+from keras_nas_plugin.executors.worker_link import (
+    DriverLink,
+    PipeLink,
+    connect,
+    sendable,
+)
 from keras_nas_plugin.tracking.mlflow.autolog import autolog_disabled
 from keras_nas_plugin.training import memory, runtime
 from keras_nas_plugin.training.bookkeeping import error_line
 from keras_nas_plugin.training.running import TrialOutcome
 
 
-def _load(path: str) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        sys.path[:] = pickle.load(file)
-        content: dict[str, Any] = pickle.load(file)
+def _prepare(content: Mapping[str, Any]) -> None:
     logging.disable(logging.WARNING)  # the driver has said which devices there are
     runtime.prepare_devices()
     logging.disable(logging.NOTSET)
     if content["deterministic"]:
         runtime.make_deterministic()
+
+
+def _load(path: str) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        sys.path[:] = pickle.load(file)
+        content: dict[str, Any] = pickle.load(file)
     return content
 
 
-def main(descriptor: int, path: str) -> None:
+def serve(link: DriverLink, load: Callable[[], dict[str, Any]]) -> None:
     """Train trials until the driver ends.
 
     Args:
-        descriptor: The worker's end of the pipe.
-        path: What the driver has written for its workers.
+        link: The connection to the driver.
+        load: Returns what the driver has pickled for its workers.
     """
-    link = connect(Connection(descriptor), Path(path).parent)
+    connect(link)
     try:
-        content = _load(path)
+        content = load()
+        _prepare(content)
     except BaseException as error:
         link.send("cannot_start", error_line(error))
         return
@@ -73,4 +85,7 @@ def _train_next(link: DriverLink, content: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    serve(
+        PipeLink(Connection(int(sys.argv[1])), Path(sys.argv[2]).parent),
+        functools.partial(_load, sys.argv[2]),
+    )

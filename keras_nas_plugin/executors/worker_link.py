@@ -1,7 +1,8 @@
-"""The worker's end of the pipe to the process that searches, and what talks through it."""
+"""A worker's link to the process that searches, and what talks through it."""
 
 from __future__ import annotations
 
+import abc
 import os
 import queue
 import shutil
@@ -35,45 +36,21 @@ def sendable(error: BaseException) -> BaseException:
     return error
 
 
-class DriverLink:
-    """A worker's connection to its driver; the worker ends with the driver, also in a training.
+class DriverLink(abc.ABC):
+    """A worker's connection to its driver, for one thread that trains."""
 
-    Args:
-        connection: The worker's end of the pipe.
-        folder: What the driver has written for its workers; deleted if the driver has died.
-    """
-
-    def __init__(self, connection: Connection, folder: Path) -> None:
-        self._connection = connection
-        self._folder = folder
-        self._parent = os.getppid()
+    def __init__(self) -> None:
         self._trials: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._sending = threading.Lock()
-        threading.Thread(target=self._read, name="driver-link", daemon=True).start()
 
-    def _read(self) -> None:
-        try:
-            while True:
-                if self._connection.poll(_POLL_SECONDS):
-                    kind, *content = cloudpickle.loads(self._connection.recv_bytes())
-                    (self._trials if kind == "trial" else self._answers).put((kind, *content))
-                elif os.getppid() != self._parent:
-                    break
-        finally:
-            # Nobody waits for this training. A driver that was killed has not deleted its files,
-            # and its pipe ends a moment before it does.
-            for _ in range(_DEATH_POLLS):
-                if os.getppid() != self._parent:
-                    shutil.rmtree(self._folder, ignore_errors=True)
-                    break
-                time.sleep(_DEATH_SECONDS)
-            os._exit(1)
-
+    @abc.abstractmethod
     def send(self, *message: Any) -> None:
         """Send a message to the driver."""
-        with self._sending:
-            self._connection.send_bytes(cloudpickle.dumps(message))
+
+    def received(self, message: tuple[Any, ...]) -> None:
+        """A message of the driver has arrived."""
+        kind, *content = message
+        (self._trials if kind == "trial" else self._answers).put((kind, *content))
 
     def next_trial(self) -> tuple[Any, ...]:
         """Wait for a trial."""
@@ -92,13 +69,54 @@ class DriverLink:
         return value
 
 
+class PipeLink(DriverLink):
+    """The link of a process on the driver's machine; it ends with the driver, also in a training.
+
+    Args:
+        connection: The worker's end of the pipe.
+        folder: What the driver has written for its workers; deleted if the driver has died.
+    """
+
+    def __init__(self, connection: Connection, folder: Path) -> None:
+        super().__init__()
+        self._connection = connection
+        self._folder = folder
+        self._parent = os.getppid()
+        self._sending = threading.Lock()
+        threading.Thread(target=self._read, name="driver-link", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                if self._connection.poll(_POLL_SECONDS):
+                    self.received(cloudpickle.loads(self._connection.recv_bytes()))
+                elif os.getppid() != self._parent:
+                    break
+        finally:
+            # Nobody waits for this training. A driver that was killed has not deleted its files,
+            # and its pipe ends a moment before it does.
+            for _ in range(_DEATH_POLLS):
+                if os.getppid() != self._parent:
+                    shutil.rmtree(self._folder, ignore_errors=True)
+                    break
+                time.sleep(_DEATH_SECONDS)
+            os._exit(1)
+
+    def send(self, *message: Any) -> None:
+        with self._sending:
+            self._connection.send_bytes(cloudpickle.dumps(message))
+
+
 _links: list[DriverLink] = []
 
 
-def connect(connection: Connection, folder: Path) -> DriverLink:
-    """Create the link of this worker process; see `DriverLink`."""
-    _links.append(DriverLink(connection, folder))
-    return _links[-1]
+def connect(link: DriverLink) -> None:
+    """Have the substitutes of this worker talk through a link.
+
+    Args:
+        link: The worker's connection to its driver.
+    """
+    _links.append(link)
 
 
 class WorkerOracle:

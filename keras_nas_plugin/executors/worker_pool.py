@@ -1,24 +1,21 @@
-"""Trials run in worker processes on this machine, which are supervised."""
+"""Trials run in workers, which are supervised."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from keras_nas_plugin.errors import WorkerError
+from keras_nas_plugin.errors import BudgetExhaustedError, WorkerError
 from keras_nas_plugin.executors.base import Executor
 from keras_nas_plugin.executors.worker_link import sendable
-from keras_nas_plugin.executors.worker_process import Assignment, WorkerProcess, arrived
+from keras_nas_plugin.executors.worker_types import Assignment, Worker, WorkerFactory
 from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.records.trial import FAILED, KILLED, Status, TrialRecord
 from keras_nas_plugin.space.hyperparameters import spec_of
@@ -53,46 +50,49 @@ class Supervision:
 
 
 class WorkerPool(Executor):
-    """Runs one trial at a time in each of several processes, and replaces those that die.
+    """Runs one trial at a time in each of several workers, and replaces those that die.
+
+    A search begins when all workers that have a machine to run on are ready. Those that wait for
+    one join it later, and the others are then never idle because of them.
 
     Args:
         context: The search.
-        ship: Writes what workers need to a folder, and returns the file that they read.
-        environments: Environment variables of each worker.
+        factory: Starts the workers.
         supervision: When a trial is given up.
     """
 
     def __init__(
-        self,
-        context: SearchContext,
-        ship: Callable[[Path], Path],
-        environments: Sequence[Mapping[str, str]],
-        supervision: Supervision,
+        self, context: SearchContext, factory: WorkerFactory, supervision: Supervision
     ) -> None:
         self._context = context
-        self._ship = ship
-        self._environments = {f"worker-{i}": values for i, values in enumerate(environments)}
+        self._factory = factory
         self._supervision = supervision
-        self._workers: dict[str, WorkerProcess] = {}
+        self._workers: dict[str, Worker] = {}
         self._assigned: dict[str, Assignment] = {}
         self._ended: list[TrialOutcome] = []
         self._failed_starts = 0
-        self._folder: Path | None = None
-        # The file that workers read; written before the first of them starts.
-        self._payload = Path()
+        self._began = False
+        # Whether a worker has become ready that has no trial.
+        self._joined = False
 
     def __enter__(self) -> Self:
-        self._folder = Path(tempfile.mkdtemp(prefix="keras-nas-"))
         try:
-            self._payload = self._ship(self._folder)
-            for slot in self._environments:
+            self._factory.open()
+            for slot in self._factory.slots:
                 self._start(slot)
-            while not all(worker.ready for worker in self._workers.values()):
+            while not self._can_begin():
                 self._supervise()
         except BaseException:
             self._stop()
             raise
+        self._began = True
         return self
+
+    def _can_begin(self) -> bool:
+        workers = self._workers.values()
+        return any(worker.ready for worker in workers) and all(
+            worker.ready or worker.unplaced for worker in workers
+        )
 
     def __exit__(
         self,
@@ -106,11 +106,10 @@ class WorkerPool(Executor):
         for worker in self._workers.values():
             worker.kill()
         self._workers.clear()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._factory.close()
 
     def _start(self, slot: str) -> None:
-        self._workers[slot] = WorkerProcess(self._payload, self._environments[slot])
+        self._workers[slot] = self._factory.start(slot)
 
     # ------------------------------------------------------------------ the executor
 
@@ -123,7 +122,11 @@ class WorkerPool(Executor):
         return len(self._assigned) + len(self._ended)
 
     def free_slots(self) -> Sequence[str]:
-        return tuple(slot for slot in self._environments if slot not in self._assigned)
+        return tuple(
+            slot
+            for slot, worker in self._workers.items()
+            if slot not in self._assigned and worker.ready
+        )
 
     def submit(self, trial: Trial, slot: str) -> None:
         self._assigned[slot] = Assignment(trial)
@@ -138,40 +141,49 @@ class WorkerPool(Executor):
         self._workers[slot].send("trial", trial.get_state(), screened, seconds_left)
 
     def collect(self) -> Sequence[TrialOutcome]:
+        self._joined = False
         try:
-            while self._assigned and not self._ended:
+            if not self._assigned and not self.free_slots():
+                self._supervise()  # no worker is ready
+            while self._assigned and not self._ended and not self._joined:
                 self._supervise()
         except KeyboardInterrupt as error:
-            for slot, assignment in list(self._assigned.items()):
-                del self._assigned[slot]
-                record = self._record(assignment, KILLED)
-                self._ended.append(TrialOutcome(assignment.trial, record, error))
+            for slot in list(self._assigned):
+                self._interrupt(slot, error)
         ended, self._ended = self._ended, []
         return ended
+
+    def _interrupt(self, slot: str, error: BaseException) -> None:
+        assignment = self._assigned.pop(slot)
+        record = self._record(assignment, KILLED)
+        self._ended.append(TrialOutcome(assignment.trial, record, error))
 
     # ------------------------------------------------------------------ supervision
 
     def _supervise(self) -> None:
         """Wait up to a second for workers, and handle what they sent and how they ended."""
         slots = {id(worker): slot for slot, worker in self._workers.items()}
-        for worker in arrived({each.connection: each for each in self._workers.values()}):
+        for worker in self._factory.arrived(list(self._workers.values())):
             slot = slots[id(worker)]
             try:
                 messages = worker.messages()
             except EOFError:
                 self._lost(slot, worker.stop())
                 continue
-            if not messages and not worker.alive:
-                self._lost(slot, worker.stop())
             for kind, *content in messages:
                 self._handle(slot, kind, content)
         self._check_timeouts()
+        self._move_waiting()
 
     def _handle(self, slot: str, kind: str, content: list[Any]) -> None:
         trackers = self._context.trackers
         if kind == "ready":
             self._workers[slot].placement = content[0]
             self._failed_starts = 0
+            if slot in self._assigned:
+                self._send(slot)
+            else:
+                self._joined = True
         elif kind == "cannot_start":
             raise WorkerError(
                 "`executor` must be able to start its workers, which load the hypermodel and the "
@@ -214,10 +226,11 @@ class WorkerPool(Executor):
 
     def _lost(self, slot: str, cause: str) -> None:
         """Replace a worker that has died; its trial runs again, or has failed."""
-        ready = self._workers[slot].ready
-        if not ready:
+        worker = self._workers[slot]
+        counts = not worker.displaced
+        if counts and not worker.ready:
             self._failed_starts += 1
-            if slot not in self._assigned or self._failed_starts >= _MOST_FAILED_STARTS:
+            if not self._began or self._failed_starts >= _MOST_FAILED_STARTS:
                 raise WorkerError(
                     f"`executor` must be able to start its workers; {slot} {cause} before it had "
                     "loaded the hypermodel and the arguments of `search`"
@@ -227,14 +240,28 @@ class WorkerPool(Executor):
         if assignment is None:
             logger.warning("%s %s, and was replaced.", slot, cause)
             return
-        assignment.losses += ready
+        assignment.losses += counts and worker.ready
         assignment.began = None
         trial_id = assignment.trial.trial_id
         if assignment.losses <= self._supervision.max_retries:
             logger.warning("%s %s; trial %s runs again.", slot, cause, trial_id)
-            self._send(slot)
             return
         self._fail(slot, f"The worker process {cause} while it trained the trial")
+
+    def _move_waiting(self) -> None:
+        """Move trials whose workers have no machine to run on to workers that are free."""
+        waiting = [slot for slot in self._assigned if self._workers[slot].unplaced]
+        for slot, free in zip(waiting, self.free_slots(), strict=False):
+            workers = self._workers
+            workers[slot], workers[free] = workers[free], workers[slot]
+            self._send(slot)
+        deadline = self._context.budget.deadline
+        if deadline is None or time.monotonic() < deadline:
+            return
+        error = BudgetExhaustedError("`budget` ended while a trial waited for a worker")
+        for slot in waiting:
+            if self._workers[slot].unplaced:
+                self._interrupt(slot, error)
 
     def _check_timeouts(self) -> None:
         limit = self._supervision.trial_timeout

@@ -1,24 +1,25 @@
-"""A worker process as its driver sees it."""
+"""Worker processes on this machine, as their driver sees them."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
-from multiprocessing.connection import Connection, wait
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
-from keras_tuner.engine.trial import Trial
+import numpy as np
 
-from keras_nas_plugin.records.placement import Placement
+from keras_nas_plugin.executors.shipping import Recipe, StoreArray
+from keras_nas_plugin.executors.worker_types import Worker, WorkerFactory
 
 # Standard output is for the result of the program that searches, for example its JSON.
 _STANDARD_ERROR = 2
@@ -27,37 +28,13 @@ _STANDARD_ERROR = 2
 _EXIT_SECONDS = 5.0
 
 
-@dataclasses.dataclass
-class Assignment:
-    """A trial that a worker trains.
-
-    Attributes:
-        trial: The trial.
-        losses: How many workers have died in its training.
-        started_ms: When its last training began, in milliseconds since 1970; before, when it was
-            submitted.
-        began: When its training began, in seconds of `time.monotonic`; None before.
-        placement: The process that trains it; None before.
-    """
-
-    trial: Trial
-    losses: int = 0
-    started_ms: int = dataclasses.field(default_factory=lambda: time.time_ns() // 1_000_000)
-    began: float | None = None
-    placement: Placement | None = None
-
-    def begin(self, placement: Placement | None) -> None:
-        """Training begins now.
-
-        Args:
-            placement: The process that trains.
-        """
-        self.began, self.placement = time.monotonic(), placement
-        self.started_ms = time.time_ns() // 1_000_000
+def open_array(path: str) -> np.ndarray:
+    """Map an array from its file; pages are copied when they are written to."""
+    return np.load(path, mmap_mode="c").view(np.ndarray)
 
 
-class WorkerProcess:
-    """A worker that has been started.
+class WorkerProcess(Worker):
+    """A worker process that has been started.
 
     The process has a session of its own, so that Ctrl-C on a terminal reaches the driver alone.
 
@@ -67,6 +44,7 @@ class WorkerProcess:
     """
 
     def __init__(self, payload: Path, environment: Mapping[str, str]) -> None:
+        super().__init__()
         self.connection, theirs = multiprocessing.Pipe()
         package_root = str(Path(__file__).resolve().parents[2])
         paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -82,8 +60,6 @@ class WorkerProcess:
             )
         finally:
             theirs.close()
-        #: What it has told about itself; None until it has loaded what it needs.
-        self.placement: Placement | None = None
 
     @property
     def pid(self) -> int:
@@ -91,26 +67,15 @@ class WorkerProcess:
         return self._process.pid
 
     @property
-    def ready(self) -> bool:
-        """Whether it has loaded what it needs."""
-        return self.placement is not None
-
-    @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
 
     def send(self, *message: Any) -> None:
-        """Send a message; one to a worker that has died is lost."""
         with contextlib.suppress(OSError):
             self.connection.send_bytes(cloudpickle.dumps(message))
 
     def messages(self) -> list[tuple[Any, ...]]:
-        """The messages that have arrived.
-
-        Raises:
-            EOFError: None has, and none will.
-        """
         arrived: list[tuple[Any, ...]] = []
         try:
             while self.connection.poll():
@@ -118,20 +83,17 @@ class WorkerProcess:
         except (EOFError, OSError):
             if not arrived:
                 raise EOFError from None
+        if not arrived and not self.alive:
+            raise EOFError
         return arrived
 
     def stop(self) -> str:
-        """End the process, with the processes that it has started.
-
-        Returns:
-            How the worker had ended before: "was ended by SIGKILL", "ended with exit code 3".
-        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_SECONDS)
         return self.kill()
 
     def kill(self) -> str:
-        """End the process at once; see `stop`."""
+        """End the process at once, with the processes that it has started."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
@@ -144,9 +106,44 @@ class WorkerProcess:
             return f"was ended by signal {-code}"
 
 
-def arrived(workers: Mapping[Connection, WorkerProcess]) -> list[WorkerProcess]:
-    """The workers that have sent a message or ended, after a wait of at most a second."""
-    ready = wait(list(workers), 1.0)
-    return [
-        worker for connection, worker in workers.items() if connection in ready or not worker.alive
-    ]
+class LocalWorkers(WorkerFactory):
+    """Starts worker processes on this machine.
+
+    Args:
+        ship: Pickles what workers need; it is given a function that stores arrays.
+        environments: Environment variables of each worker.
+    """
+
+    def __init__(
+        self, ship: Callable[[StoreArray], bytes], environments: Sequence[Mapping[str, str]]
+    ) -> None:
+        super().__init__([f"worker-{number}" for number in range(len(environments))])
+        self._ship = ship
+        self._environments = dict(zip(self.slots, environments, strict=True))
+        self._folder: Path | None = None
+        # The file that workers read; written before the first of them starts.
+        self._payload = Path()
+
+    def open(self) -> None:
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="keras-nas-"))
+
+        def store(array: np.ndarray) -> Recipe:
+            path = folder / f"array-{len(list(folder.iterdir()))}.npy"
+            np.save(path, array, allow_pickle=False)
+            return open_array, (str(path),)
+
+        self._payload = folder / "worker.pickle"
+        pickled = self._ship(store)
+        self._payload.write_bytes(cloudpickle.dumps(list(sys.path)) + pickled)
+
+    def start(self, slot: str) -> WorkerProcess:
+        return WorkerProcess(self._payload, self._environments[slot])
+
+    def arrived(self, workers: Sequence[Worker]) -> Sequence[Worker]:
+        processes = [worker for worker in workers if isinstance(worker, WorkerProcess)]
+        ready = wait([process.connection for process in processes], 1.0)
+        return [each for each in processes if each.connection in ready or not each.alive]
+
+    def close(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from collections.abc import Sequence
@@ -73,14 +72,21 @@ class SearchLoop:
             KeyboardInterrupt: By the user; the trials in flight run again on resume.
             NASError: An error that every further trial would raise as well.
         """
-        with self._executor:
-            while (self._proposing or self._executor.in_flight) and not self._executor.finished:
-                if self._proposing:
-                    self._hand_out()
-                outcomes = self._executor.collect()
-                self._finish_all(outcomes)
-                if self._idle and not outcomes:
-                    time.sleep(_IDLE_SECONDS)
+        try:
+            with self._executor:
+                self._run()
+        finally:
+            for record in self._times.killed():
+                self._context.trackers.trial_ended(record)
+
+    def _run(self) -> None:
+        while (self._proposing or self._executor.in_flight) and not self._executor.finished:
+            if self._proposing:
+                self._hand_out()
+            outcomes = self._executor.collect()
+            self._finish_all(outcomes)
+            if self._idle and not outcomes:
+                time.sleep(_IDLE_SECONDS)
 
     def _stop_proposing(self, reason: str | None) -> None:
         self._proposing, self._idle, self.stopped_by = False, False, reason
@@ -118,7 +124,7 @@ class SearchLoop:
         record = TrialRecord.load(folder)
         if record is None or not is_result_of(record, trial):
             TrialRecord.discard(folder)
-            self._times.submitted(trial.trial_id, slot)
+            self._times.submitted(trial, slot)
             self._executor.submit(trial, slot)
             return
         if record.hyperparameters is not None:
@@ -129,22 +135,24 @@ class SearchLoop:
         """Save the records of trials that ended and report them, then raise what ends the search.
 
         Raises:
-            BaseException: The first error of a trial, after the results of the others are saved.
+            BaseException: The first error of a trial or of the oracle, after the results of all
+                trials are saved.
         """
-        placed = [
-            dataclasses.replace(outcome, record=self._times.placed(outcome.record))
-            for outcome in outcomes
-        ]
-        for outcome in placed:
-            if outcome.error is None:
-                outcome.record.save(self._context.layout.trial(outcome.trial.trial_id).folder)
-                self._report(outcome.trial, outcome.record, reported=outcome.reported)
-        errors = [outcome for outcome in placed if outcome.error is not None]
-        for outcome in errors:
-            self._context.trackers.trial_ended(outcome.record)
-        for outcome in errors:
-            if outcome.error is not None and not isinstance(outcome.error, BudgetExhaustedError):
-                raise outcome.error
+        errors: list[BaseException] = []
+        for outcome in outcomes:
+            record = self._times.placed(outcome.record)
+            if outcome.error is not None:
+                errors.append(outcome.error)
+                self._context.trackers.trial_ended(record)
+                continue
+            record.save(self._context.layout.trial(record.trial_id).folder)
+            try:
+                self._report(outcome.trial, record, reported=outcome.reported)
+            except Exception as raised:
+                errors.append(raised)
+        for error in errors:
+            if not isinstance(error, BudgetExhaustedError):
+                raise error
             self._stop_proposing("budget")
 
     def _report(self, trial: Trial, record: TrialRecord, *, reported: bool = False) -> None:

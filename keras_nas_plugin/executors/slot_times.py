@@ -1,12 +1,16 @@
-"""When the slots of an executor were free, and when they got which trial."""
+"""The trials in the slots of an executor, and when the slots were free."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterator
+
+from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.records.placement import Placement
-from keras_nas_plugin.records.trial import TrialRecord
+from keras_nas_plugin.records.trial import KILLED, TrialRecord
+from keras_nas_plugin.space.hyperparameters import spec_of
 
 
 def _now_ms() -> int:
@@ -18,17 +22,31 @@ class SlotTimes:
 
     def __init__(self) -> None:
         self._started_ms = _now_ms()
-        # By slot: when its last trial ended. By trial id: its slot, and when it was submitted.
+        # By slot: when its last trial ended. By trial id: the trial, its slot, and since when.
         self._free_since_ms: dict[str, int] = {}
-        self._submitted: dict[str, tuple[str, int]] = {}
+        self._submitted: dict[str, tuple[Trial, str, int]] = {}
 
-    def submitted(self, trial_id: str, slot: str) -> None:
+    def submitted(self, trial: Trial, slot: str) -> None:
         """A trial was handed out for a slot."""
-        self._submitted[trial_id] = slot, _now_ms()
+        self._submitted[trial.trial_id] = trial, slot, _now_ms()
+
+    def killed(self) -> Iterator[TrialRecord]:
+        """Records of the trials that have not ended, which the end of the search stops."""
+        for trial, _, submitted_ms in list(self._submitted.values()):
+            hyperparameters = trial.hyperparameters
+            yield self.placed(
+                TrialRecord(
+                    trial_id=trial.trial_id,
+                    values=spec_of(hyperparameters).restrict(hyperparameters.values),
+                    status=KILLED,
+                    started_ms=submitted_ms,
+                    ended_ms=_now_ms(),
+                )
+            )
 
     def placed(self, record: TrialRecord) -> TrialRecord:
         """The record of a trial that was submitted and has ended, with its waiting times."""
-        slot, submitted_ms = self._submitted.pop(record.trial_id)
+        _, slot, submitted_ms = self._submitted.pop(record.trial_id)
         free_ms = self._free_since_ms.get(slot, self._started_ms)
         self._free_since_ms[slot] = record.ended_ms
         # Clocks of several machines differ.

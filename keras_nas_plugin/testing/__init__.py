@@ -1,8 +1,8 @@
-"""The contract suite for authors of oracles.
+"""The contract suites for authors of oracles and of executors.
 
-With pytest, subclass `OracleContract`; without pytest, run
-``python -m keras_nas_plugin.testing mymodule:MyOracle``. `run_cluster` searches with
-KerasTuner's chief and real worker processes.
+With pytest, subclass `OracleContract` or `ExecutorContract`; without pytest, run
+``python -m keras_nas_plugin.testing mymodule:MyOracle``, or call `check_executor`. `run_cluster`
+searches with KerasTuner's chief and real worker processes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from keras_nas_plugin.lazy import attach
 
 _MODULES = {
     "PROPERTIES": "contract",
+    "EXECUTOR_PROPERTIES": "executors",
     "Cluster": "cluster",
+    "ExecutorContract": "executors",
     "OracleContract": "contract",
     "Search": "driving",
+    "check_executor": "executors",
     "check_oracle": "contract",
     "check_values": "driving",
     "run_cluster": "cluster",
@@ -31,5 +34,8 @@ if TYPE_CHECKING:
     from keras_nas_plugin.testing.contract import check_oracle as check_oracle
     from keras_nas_plugin.testing.driving import Search as Search
     from keras_nas_plugin.testing.driving import check_values as check_values
+    from keras_nas_plugin.testing.executors import EXECUTOR_PROPERTIES as EXECUTOR_PROPERTIES
+    from keras_nas_plugin.testing.executors import ExecutorContract as ExecutorContract
+    from keras_nas_plugin.testing.executors import check_executor as check_executor
 
 __getattr__, __dir__ = attach(__name__, _MODULES)

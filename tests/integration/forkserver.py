@@ -16,13 +16,14 @@ import json
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import termios
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,20 +93,30 @@ class ForkServer:
             "OPENBLAS_NUM_THREADS": "1",
             **NUMERICS,
         }
+        self._descriptors, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", __name__, str(theirs.fileno())],
             cwd=ROOT,
+            pass_fds=[theirs.fileno()],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        theirs.close()
         self._count = 0
         self._lock = threading.Lock()
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request, and return the server's reply."""
+    def ask(self, request: dict[str, Any], descriptor: int | None = None) -> dict[str, Any]:
+        """Send a request, and return the server's reply.
+
+        Args:
+            request: The request, as JSON.
+            descriptor: An open file that the process gets under the same number.
+        """
         with self._lock:
+            if descriptor is not None:
+                socket.send_fds(self._descriptors, [b"1"], [descriptor])
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             return json.loads(self._process.stdout.readline())
@@ -116,7 +127,8 @@ class ForkServer:
         *,
         cwd: Path,
         tty: str | None = None,
-        environment: dict[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        descriptor: int | None = None,
         **arguments: Any,
     ) -> Child:
         """Call a function in a new process.
@@ -126,6 +138,7 @@ class ForkServer:
             cwd: Working directory; output goes to files there.
             tty: Name of a terminal that replaces the three standard streams.
             environment: Additional variables.
+            descriptor: An open file that the process gets under the same number.
             **arguments: Keyword arguments of the function; must be JSON.
         """
         self._count += 1
@@ -138,9 +151,10 @@ class ForkServer:
             "tty": tty,
             "out": str(out),
             "err": str(err),
-            "environment": environment or {},
+            "environment": dict(environment or {}),
+            "descriptor": descriptor,
         }
-        pid = self.ask(request)["pid"]
+        pid = self.ask(request, descriptor)["pid"]
         return Child(self, pid, None if tty else out, None if tty else err)
 
     def run(self, target: str, *, cwd: Path, timeout: float = 120.0, **options: Any) -> Child:
@@ -238,7 +252,8 @@ def _import_everything() -> None:
         "keras_nas_plugin.cli.main keras_nas_plugin.tracking.progress keras_nas_plugin.cli.recipe "
         "keras_nas_plugin.oracles.evolution keras_nas_plugin.oracles.random "
         "keras_nas_plugin.tracking.mlflow.tracker keras_nas_plugin.registry "
-        "keras_nas_plugin.cli.finished_search keras_nas_plugin.retraining.read_only_oracle"
+        "keras_nas_plugin.cli.finished_search keras_nas_plugin.retraining.read_only_oracle "
+        "keras_nas_plugin.executors.worker keras_nas_plugin.testing.executors"
     ).split():
         importlib.import_module(module)
     # Frozen objects are not touched by the children's collections, so their pages stay shared.
@@ -247,6 +262,7 @@ def _import_everything() -> None:
 
 
 def _serve() -> None:
+    descriptors = socket.socket(fileno=int(sys.argv[1]))
     requests, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
@@ -254,7 +270,10 @@ def _serve() -> None:
     for line in requests:
         request = json.loads(line)
         if request["do"] == "start":
-            reply = {"pid": _fork(request, (requests, replies))}
+            received = (
+                [] if request["descriptor"] is None else socket.recv_fds(descriptors, 1, 1)[1]
+            )
+            reply = {"pid": _fork(request, (requests, replies, descriptors), received)}
         else:
             pid, status = os.waitpid(request["pid"], os.WNOHANG)
             reply = {"returncode": os.waitstatus_to_exitcode(status) if pid else None}
@@ -262,16 +281,22 @@ def _serve() -> None:
         replies.flush()
 
 
-def _fork(request: dict[str, Any], pipes: tuple[Any, Any]) -> int:
+def _fork(request: dict[str, Any], pipes: Sequence[Any], received: Sequence[int]) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid:
+        for descriptor in received:
+            os.close(descriptor)
         return pid
     code: Any = 1
     try:
         for pipe in pipes:
             os.close(pipe.fileno())
+        for descriptor in received:
+            if descriptor != request["descriptor"]:
+                os.dup2(descriptor, request["descriptor"])
+                os.close(descriptor)
         code = _run(request)
     except SystemExit as end:
         code = end.code

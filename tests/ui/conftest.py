@@ -22,7 +22,7 @@ from keras_nas_plugin.tracking.mlflow.saved_views import TAG_PREFIX, view_tag, v
 from tests.servers import mlflow_server
 
 TIMEOUT = 60_000  # milliseconds, for anything to appear in the browser
-EPOCHS = 10
+EPOCHS, TRIAL_SECONDS = 10, 50
 EXPERIMENT, MODEL = "digits", "digits-classifier"
 WINDOW = {"width": 1400, "height": 1000}
 
@@ -58,6 +58,8 @@ class Lab:
         version_url: The page of its first version.
         scores: The objective of each finished trial, by the name of its run.
         failed: The name of the failed trial's run.
+        searches: The objective of each trial in the order of their ends, None for a failed one, by
+            the name of the search.
     """
 
     experiment_url: str
@@ -71,6 +73,7 @@ class Lab:
     version_url: str
     scores: dict[str, float]
     failed: str
+    searches: dict[str, list[float | None]]
 
     def view(self, mode):
         return self.view_url.replace("compareRunsMode=CHART", f"compareRunsMode={mode}")
@@ -169,6 +172,10 @@ def lab(server, tmp_path_factory):
         version_url=links.version_page(server, MODEL, "1"),
         scores={trial_label(r): r.score for r in all_records if r.score is not None},
         failed=next(trial_label(r) for r in all_records if r.score is None),
+        searches={
+            info.name: [record.score for record in records]
+            for info, records in zip(searches, trials, strict=True)
+        },
     )
 
 
@@ -212,7 +219,7 @@ def trial(number, seed):
             "train_seconds": 3 + 0.7 * width,
         },
         started_ms=started,
-        ended_ms=started + 50_000,
+        ended_ms=started + 1_000 * TRIAL_SECONDS,
     )
     if (number, seed) != (11, 1):
         return record

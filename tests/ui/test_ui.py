@@ -7,6 +7,7 @@ import re
 import pytest
 
 from keras_nas_plugin.tracking.mlflow.saved_views import KNOWN_VERSIONS
+from tests.ui.conftest import TRIAL_SECONDS
 
 pytestmark = pytest.mark.ui
 
@@ -188,3 +189,64 @@ def test_the_artifacts_of_a_trial_have_the_summary_of_its_model(page, lab, expec
 def test_the_table_tells_two_searches_apart(table):
     searches = set(column(table, "tags.`nas.search_name`"))
     assert searches == {"digits-evolution", "digits-random"}
+
+
+# The saved view that compares searches
+
+
+@pytest.fixture(scope="module")
+def comparison(visitor, lab, expect):
+    """The view of the searches as charts, all of them in the window."""
+    page = visitor.new_page()
+    page.set_viewport_size(TALL)
+    page.goto(lab.searches_view_url)
+    for section in ("Best so far over trials", "Best so far over seconds", "Result and cost"):
+        expect(page.get_by_text(section)).to_be_visible()
+    expect(page.locator(".js-plotly-plot .scatterlayer")).to_have_count(2)
+    expect(page.locator(".js-plotly-plot .barlayer")).to_have_count(2)
+    return page
+
+
+def best_so_far(scores):
+    """The number of each trial that did not fail, and the best score until its end."""
+    points, best = {}, -1.0
+    for number, score in enumerate(scores, start=1):
+        if score is not None:
+            best = points[number] = max(best, score)
+    return points
+
+
+@pytest.mark.parametrize(
+    ("chart", "unit"), [(0, 1), (1, TRIAL_SECONDS)], ids=["trials", "seconds"]
+)
+def test_the_searches_are_compared_by_their_best_score_so_far(comparison, lab, chart, unit):
+    plot = comparison.locator(".js-plotly-plot").nth(chart)
+    lines = plot.evaluate("plot => plot.data.map(line => [line.name, line.x, line.y])")
+    drawn = {name: dict(zip(x, y, strict=True)) for name, x, y in lines}
+    assert drawn == {
+        name: {unit * number: best for number, best in best_so_far(scores).items()}
+        for name, scores in lab.searches.items()
+    }
+
+
+def test_the_results_and_costs_of_searches_are_bars(comparison, lab):
+    bars = [
+        comparison.locator(".js-plotly-plot").nth(number).evaluate("plot => plot.data[0].x")
+        for number in (2, 3)
+    ]
+    best = [max(filter(None, scores)) for scores in lab.searches.values()]
+    assert sorted(bars[0]) == pytest.approx(sorted(best))
+    assert bars[1] == [TRIAL_SECONDS * len(scores) for scores in lab.searches.values()]
+
+
+def test_the_table_of_searches_is_sorted_by_the_best_score_and_has_no_trials(page, lab, expect):
+    page.goto(lab.searches_view_url.replace("compareRunsMode=CHART", "compareRunsMode=TABLE"))
+    expect(page.get_by_text("2 matching runs")).to_be_visible()
+    expect(page.locator(".ag-center-cols-container .ag-row")).to_have_count(2)
+    best = {name: max(filter(None, scores)) for name, scores in lab.searches.items()}
+    names = [text.splitlines()[-1] for text in column(page, "attributes.`Run Name`")]
+    assert names == sorted(best, key=best.get, reverse=True)
+    scores = map(float, column(page, "metrics.`best_objective`"))
+    assert list(scores) == pytest.approx([best[name] for name in names], abs=0.001)
+    strategies = dict(zip(names, column(page, "params.`strategy`"), strict=True))
+    assert strategies["digits-random"] == "RandomOracle"

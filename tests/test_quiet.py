@@ -73,6 +73,19 @@ def test_the_program_may_not_allow_it(before):
     assert process.stdout == b"%d\n" % len(NOTES)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_file_of_the_command_line_imports_tensorflow_without_notes(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("import os; os.write(2, os.environb[b'NOTES'])\n")
+    (tmp_path / "user.py").write_text(
+        "import sys, tensorflow\ndef build_model(hp): ...\ndef load_data(): ...\n"
+        "print('of the file', file=sys.stderr)\n"
+    )
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+    program += "from keras_nas_plugin.cli.recipe import Recipe\n"
+    process = run(f"{program}Recipe({str(tmp_path / 'user.py')!r})")
+    assert (process.returncode, process.stderr) == (0, b"of the file\n")
+
+
 SEARCH = """
 from keras_nas_plugin import NASTuner, RandomOracle
 import keras, numpy, sys

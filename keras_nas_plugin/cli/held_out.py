@@ -29,13 +29,14 @@ def held_out_data(
         split: ``"test"`` or ``"validation"``. The rows of an `.npz` file that holds no others
             than ``x`` and ``y`` are test rows.
         search_data: Returns what the search of the challenger recorded about its data; called
-            only for validation rows that the file does not have separately.
+            for validation rows only.
 
     Returns:
         Inputs and labels.
 
     Raises:
-        RecipeError: The file cannot be read, or does not have these data.
+        RecipeError: The file cannot be read, does not have these data, or has validation rows that
+            the challenger was trained on.
         PromotionError: There is no challenger.
         TrackingError: The store does not answer, or rejects the request.
     """
@@ -52,8 +53,14 @@ def held_out_data(
             f"`{function}` in `{target}` must return",
         )
     part = part_of(loaded, split)
-    if part is None and split == _VALIDATION:
-        part = _drawn_again(loaded, path, search_data())
+    if split == _VALIDATION:
+        search = search_data()
+        if search.retrained:
+            raise RecipeError(
+                f"`--split` must be test for version {search.version}, which was retrained on "
+                "training and validation rows together; got validation"
+            )
+        part = _drawn_again(loaded, path, search) if part is None else part
     if part is None:
         hint = ""
         if split == _TEST:

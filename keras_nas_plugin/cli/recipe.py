@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from keras_nas_plugin import quiet
 from keras_nas_plugin.cli.split import FRACTION, RandomSplit, random_split
 from keras_nas_plugin.errors import NASError, RecipeError
 from keras_nas_plugin.records.program import importing
@@ -226,7 +227,7 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with importing(path):
+        with importing(path), quiet.tensorflow_start():
             spec.loader.exec_module(module)
     except (NASError, KeyboardInterrupt):
         raise

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from keras_nas_plugin.records.retraining import RETRAINED
 from keras_nas_plugin.registry.aliases import challenger_of, read_aliases
 from keras_nas_plugin.tracking.mlflow.client import bounded_requests, connect, resolve_uri
 from keras_nas_plugin.tracking.mlflow.errors import tracking_errors
@@ -14,6 +15,8 @@ from keras_nas_plugin.tracking.mlflow.tags import PARENT
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
+#: Tag of a version: whether it has the searched or the retrained model of its trial.
+VERSION_KIND = "nas.kind"
 #: Setting of a search: the seed by which its validation rows were drawn.
 SPLIT_SEED = "split_seed"
 _CONTEXT = "mlflow.data.context"
@@ -28,11 +31,13 @@ class SearchData:
         split_seed: Seed of the validation rows; None if the search did not draw them.
         digests: Digests by context (``"training"``, ``"validation"``); several if the data were
             changed while the search was interrupted.
+        retrained: Whether the version was trained on the validation rows as well.
     """
 
     version: str
     split_seed: int | None = None
     digests: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
+    retrained: bool = False
 
 
 def data_of_challenger(
@@ -56,13 +61,14 @@ def data_of_challenger(
     client = connect(tracking_uri, registry_uri)
     with tracking_errors(f"reading the search of `{name}`", tracking_uri), bounded_requests():
         version = challenger_of(name, read_aliases(client, name))
-        run_id = client.get_model_version(name, version).run_id
+        stored = client.get_model_version(name, version)
+        run_id, retrained = stored.run_id, stored.tags.get(VERSION_KIND) == RETRAINED
         search_run_id = client.get_run(run_id).data.tags.get(PARENT) if run_id else None
         if search_run_id is None:
-            return SearchData(version)
+            return SearchData(version, retrained=retrained)
         run = client.get_run(search_run_id)
     seed = run.data.params.get(SPLIT_SEED)
-    return SearchData(version, None if seed is None else int(seed), _digests(run))
+    return SearchData(version, None if seed is None else int(seed), _digests(run), retrained)
 
 
 def _digests(run: Run) -> dict[str, frozenset[str]]:

@@ -28,6 +28,7 @@ from keras_nas_plugin.registry.class_scores import measure_classes
 from keras_nas_plugin.registry.interface import checked_class_names
 from keras_nas_plugin.registry.names import check_alias, check_name
 from keras_nas_plugin.registry.register import add_version
+from keras_nas_plugin.registry.search_data import VERSION_KIND
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.formatting import shorten
 from keras_nas_plugin.tracking.mlflow.registry import MLflowModelRegistry
@@ -40,7 +41,6 @@ logger = logging.getLogger("keras_nas_plugin")
 
 _T = TypeVar("_T")
 
-_KIND = "nas.kind"
 _TRIAL = "trial"
 
 
@@ -118,7 +118,7 @@ def register_trial(
             name=name,
             run_id=run_id,
             alias=alias,
-            tags={**content.tags(), _KIND: kind, **(tags or {})},
+            tags={**content.tags(), VERSION_KIND: kind, **(tags or {})},
             sample=sample,
             metrics=metrics,
             dataset=dataset,
@@ -184,7 +184,7 @@ def _existing_version(
     versions = [
         version
         for version in registry.versions_of_run(name, run_id)
-        if version.tags.get(_KIND, _TRIAL) == kind
+        if version.tags.get(VERSION_KIND, _TRIAL) == kind
     ]
     if not versions:
         return None

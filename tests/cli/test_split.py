@@ -152,6 +152,10 @@ def test_promotion_judges_on_the_validation_rows_that_the_search_drew(write, nas
             "the rows of the search of version 3, whose validation rows are taken from them; got "
             "training data with the digest [0-9a-f]+ instead of a",
         ),
+        (
+            SearchData("3", 0, retrained=True),
+            "`--split` must be test for version 3, which was retr",
+        ),
     ],
 )
 def test_validation_rows_that_cannot_be_drawn_again_are_refused(tmp_path, search_data, message):
@@ -177,7 +181,8 @@ def validation_of(path, search_data):
 
 def test_arrays_without_test_rows_are_not_taken_for_test_rows(tmp_path):
     np.savez(tmp_path / "rows.npz", x=X, y=SORTED, x_val=X[:9], y_val=SORTED[:9])
-    target, options = str(tmp_path / "rows.npz"), {"function": "load_data", "search_data": None}
+    target = str(tmp_path / "rows.npz")
+    options = {"function": "load_data", "search_data": lambda: SearchData("3")}
     with pytest.raises(RecipeError, match="must hold test data; got none"):
         held_out_data(target, split="test", **options)
     assert held_out_data(target, split="validation", **options)[0].tolist() == X[:9].tolist()

@@ -40,18 +40,15 @@ def held_out_data(
         PromotionError: There is no challenger.
         TrackingError: The store does not answer, or rejects the request.
     """
-    path, arrays = Path(target), target.endswith(".npz")
-    if arrays:
+    if target.endswith(".npz"):
+        path = Path(target)
         loaded, source = load_arrays(path), f"`{path}` must hold"
         if split == _TEST and hasattr(loaded[0], "shape"):
             return _pair(loaded, path, split)
     else:
         recipe = Recipe(target, function)
-        path, loaded, source = (
-            recipe.path,
-            recipe.load(),
-            f"`{function}` in `{target}` must return",
-        )
+        path, loaded = recipe.path, recipe.load()
+        source = f"`{function}` in `{path}` must return"
     part = part_of(loaded, split)
     if split == _VALIDATION:
         search = search_data()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import shlex
 import sys
@@ -38,6 +39,7 @@ from keras_nas_plugin.cli.results import (
     values_text,
 )
 from keras_nas_plugin.cli.running import exit_code, interruptible, set_up_logging
+from keras_nas_plugin.cli.split import SPLIT_SEED
 from keras_nas_plugin.cli.strategy import (
     OracleSettings,
     build_oracle,
@@ -47,7 +49,7 @@ from keras_nas_plugin.cli.strategy import (
 from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.files import json_value
 from keras_nas_plugin.project import ProjectLayout
-from keras_nas_plugin.records.program import RecipeReference
+from keras_nas_plugin.records.program import RecipeReference, digest_of
 from keras_nas_plugin.records.search import InfeasibleSummary
 from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.registry.aliases import CHALLENGER
@@ -56,6 +58,8 @@ from keras_nas_plugin.tracking.mlflow.client import public_uri
 
 if TYPE_CHECKING:
     from keras_nas_plugin import LocalExecutor, MLflowTracker, NASTuner
+
+logger = logging.getLogger("keras_nas_plugin")
 
 _FAILED, _NO_TRIAL = 1, 3
 _STOP_REASONS = {
@@ -275,7 +279,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
     if settings.tracking:
         experiment = settings.experiment or project_name
         tracker = MLflowTracker(experiment, tracking_uri=settings.tracking_uri)
-    split_seed = _split_seed(settings, Path(settings.directory) / project_name)
+    split_seed = _resumed_split_seed(settings, recipe, Path(settings.directory) / project_name)
     loaded = recipe.load()
     data, split = split_arguments(loaded, split_seed)
     if split is not None:
@@ -327,10 +331,23 @@ def _executor(settings: Settings, recipe: Recipe) -> LocalExecutor | None:
     return LocalExecutor(settings.workers, settings.threads_per_worker, settings.trial_timeout)
 
 
-def _split_seed(settings: Settings, folder: Path) -> int | None:
-    """Seed of the validation rows: a search that is resumed keeps its own."""
+def _resumed_split_seed(settings: Settings, recipe: Recipe, folder: Path) -> int | None:
+    """Seed of the validation rows; warns if the file of a resumed search has changed.
+
+    All new searches draw the same rows, so that their scores can be compared. A search that is
+    resumed keeps its own.
+    """
     existing = None if settings.overwrite else RecipeReference.read(folder)
-    return (settings.seed or 0) if existing is None else existing.split_seed
+    if existing is None:
+        return SPLIT_SEED
+    if Path(existing.file) == recipe.path.resolve() and existing.digest != digest_of(recipe.path):
+        logger.warning(
+            "%s has changed since the search was run last. Other spaces, data and settings are "
+            "noticed, but other models of the same space are not: if the change makes scores "
+            "incomparable, start again with --overwrite or another --project-name.",
+            recipe.path,
+        )
+    return existing.split_seed
 
 
 def _result(

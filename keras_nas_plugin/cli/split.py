@@ -7,10 +7,12 @@ import functools
 from typing import Any
 
 from keras_nas_plugin.errors import RecipeError
-from keras_nas_plugin.registry.search_data import SPLIT_SEED
+from keras_nas_plugin.registry.search_data import SPLIT_SEED_SETTING
 
 #: Fraction of the rows that validates.
 FRACTION = 0.2
+#: Seed of the rows, the same for all searches.
+SPLIT_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class RandomSplit:
         """The split as settings of the search."""
         return {
             "validation_rows": self.rows[1],
-            SPLIT_SEED: self.seed,
+            SPLIT_SEED_SETTING: self.seed,
             "split_stratified": self.stratified,
         }
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Tag of a version: whether it has the searched or the retrained model of its trial.
 VERSION_KIND = "nas.kind"
 #: Setting of a search: the seed by which its validation rows were drawn.
-SPLIT_SEED = "split_seed"
+SPLIT_SEED_SETTING = "split_seed"
 _CONTEXT = "mlflow.data.context"
 
 
@@ -67,7 +67,7 @@ def data_of_challenger(
         if search_run_id is None:
             return SearchData(version, retrained=retrained)
         run = client.get_run(search_run_id)
-    seed = run.data.params.get(SPLIT_SEED)
+    seed = run.data.params.get(SPLIT_SEED_SETTING)
     return SearchData(version, None if seed is None else int(seed), _digests(run), retrained)
 
 

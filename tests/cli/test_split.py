@@ -98,15 +98,18 @@ def test_rows_that_are_sorted_by_class_are_split_and_the_seed_is_recorded(write,
     words = "search recipe.py --max-trials {} --epochs 1 --no-tracking --json"
     first = nas(words.format(1), "--seed 5")
     assert first.returncode == 0, first.err
-    line = "Validation: 10 of 50 rows, drawn at random from each class (seed 5)."
+    line = "Validation: 10 of 50 rows, drawn at random from each class (seed 0)."
     assert line in first.err and "sorted by class" not in first.err
     folder = tmp_path / "searches" / "recipe"
     search = SearchInfo.load(folder)
-    assert search.settings["split_seed"] == 5 and search.settings["split_stratified"] is True
-    assert RecipeReference.read(folder).split_seed == 5
+    assert search.settings["split_seed"] == 0 and search.settings["split_stratified"] is True
+    assert RecipeReference.read(folder).split_seed == 0
     digests = [dataset.digest for dataset in search.datasets]
-    second = nas(words.format(2), "--seed 6 --resume")  # the search keeps its validation rows
+    assert "has changed since" not in first.err
+    write(RECIPE.replace('"softmax"', '"sigmoid"'))
+    second = nas(words.format(2), "--seed 6 --resume")
     assert second.returncode == 0 and line in second.err, second.err
+    assert "recipe.py has changed since the search was run last." in second.err
     assert [dataset.digest for dataset in SearchInfo.load(folder).datasets] == digests
     retrained = nas("retrain --seeds 1 --epochs 1")
     assert retrained.returncode == 0, retrained.err
@@ -121,8 +124,13 @@ def test_rows_that_are_sorted_by_class_are_split_and_the_seed_is_recorded(write,
 def test_promotion_judges_on_the_validation_rows_that_the_search_drew(write, nas, tmp_path):
     write(RECIPE)
     uri = f"--tracking-uri {new_store(tmp_path)}"
-    search = nas("search recipe.py --max-trials 1 --epochs 1 --seed 5 --register drawn", uri)
-    assert search.returncode == 0, search.err
+    # As in a search that was started by a version that drew other rows.
+    (tmp_path / "searches" / "recipe").mkdir(parents=True)
+    RecipeReference(
+        file=str(tmp_path / "recipe.py"), builder="", data="load_data", digest="", split_seed=5
+    ).save(tmp_path / "searches" / "recipe")
+    search = nas("search recipe.py --max-trials 1 --epochs 1 --register drawn", uri)
+    assert search.returncode == 0 and "(seed 5)" in search.err, search.err
     x = np.stack([SORTED, -SORTED], axis=1).astype("float32")
     x_val, y_val = random_split(x, SORTED, seed=5).validation
     np.savez(tmp_path / "all.npz", x=x, y=SORTED)

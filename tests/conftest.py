@@ -55,3 +55,12 @@ def frozen_imports():
     """
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Worker processes start in milliseconds: see `tests.executors.forked`."""
+    from keras_nas_plugin.executors import worker_process
+    from tests.executors.forked import FORKING
+
+    monkeypatch.setattr(worker_process, "subprocess", FORKING)

@@ -12,12 +12,12 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import BudgetExhaustedError
 from keras_nas_plugin.executors.base import Executor
-from keras_nas_plugin.executors.slot_times import SlotTimes
 from keras_nas_plugin.records.trial import FAILED, FINISHED, TrialRecord
 from keras_nas_plugin.training.checks import is_result_of
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.costing import reported_metrics, save_infeasible_summary
 from keras_nas_plugin.training.running import TrialOutcome
+from keras_nas_plugin.training.slot_times import SlotTimes
 
 logger = logging.getLogger("keras_nas_plugin")
 

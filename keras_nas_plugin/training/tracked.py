@@ -30,6 +30,7 @@ from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.reported import RUN_TRIAL, ReportedMetrics
 from keras_nas_plugin.training.running import RunningTrial
 from keras_nas_plugin.training.search_session import SearchSession
+from keras_nas_plugin.training.slot_times import SlotTimes
 
 _TunerOrOwner = TypeVar("_TunerOrOwner")
 
@@ -111,6 +112,7 @@ class _TrackedTuner:
         # again.
         self._finished_before: dict[str, TrialRecord] = {}
         self._running: RunningTrial | None = None
+        self._times = SlotTimes()
         # The model that the running trial built last, and whether `HyperModel.fit` trained it.
         self._model: keras.Model | None = None
         self._fitted = False
@@ -140,6 +142,7 @@ class _TrackedTuner:
         """Describe the search to the trackers, once."""
         if self._session.started:
             return
+        self._times = SlotTimes()
         records = self._session.start(search_info(self._context(), self._fit_arguments))
         self._finished_before = {
             record.trial_id: record for record in records if record.status == FINISHED
@@ -158,13 +161,15 @@ class _TrackedTuner:
             return _returned_value(existing)
         TrialRecord.discard(folder)
         self._running = running
+        self._times.submitted(trial, self._tuner.tuner_id)
         self._fitted, self._model = False, None
         self._trackers.trial_started(trial.trial_id, running.values())
         started_at = time.monotonic()
         try:
             returned = self._run_trial(trial, *args, **kwargs)
         except (KeyboardInterrupt, SystemExit) as error:
-            self._trackers.trial_ended(running.record(KILLED, error=error))
+            killed = running.record(KILLED, error=error)
+            self._trackers.trial_ended(self._times.placed(killed))
             raise
         except Exception as error:
             self._end_trial(running.record(FAILED, error=error), folder)
@@ -205,6 +210,7 @@ class _TrackedTuner:
         return returned
 
     def _end_trial(self, record: TrialRecord, folder: Path) -> None:
+        record = self._times.placed(record)
         folder.mkdir(parents=True, exist_ok=True)
         record.save(folder)
         self._trackers.trial_ended(record)

@@ -9,18 +9,11 @@ import keras_tuner
 import pytest
 
 from keras_nas_plugin import LocalExecutor, NASTuner
-from keras_nas_plugin.executors import worker_process
 from keras_nas_plugin.oracles import STRATEGIES
 from keras_nas_plugin.records.trial import FINISHED, load_records
 from keras_nas_plugin.testing import ExecutorContract
 from keras_nas_plugin.testing.driving import hashed_score
 from keras_nas_plugin.testing.spaces import wide_space
-from tests.executors.forked import FORKING
-
-
-@pytest.fixture
-def forked_workers(monkeypatch):
-    monkeypatch.setattr(worker_process, "subprocess", FORKING)
 
 
 class TestThisProcess(ExecutorContract):

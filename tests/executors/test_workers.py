@@ -1,48 +1,32 @@
-"""Trials in worker processes, which are real: faults, retries, resuming, equal results."""
+"""Trials in worker processes, which are forked so that they start in milliseconds."""
 
 from __future__ import annotations
 
 import os
-import platform
 import signal
-import subprocess
-import sys
 import time
 
 import keras
 import keras_tuner
-import numpy as np
 import pytest
 from keras_tuner.oracles import BayesianOptimizationOracle
+from mlflow import MlflowClient
 
 from keras_nas_plugin import (
     Constraint,
     LocalExecutor,
     MedianStoppingCallback,
+    MLflowTracker,
     NASTuner,
     RandomOracle,
     SuccessiveHalvingOracle,
-    Tracker,
 )
 from keras_nas_plugin.errors import ArgumentError, WorkerError
-from keras_nas_plugin.records.trial import FAILED, FINISHED, load_records
+from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, load_records
+from tests import stores
+from tests.executors.searches import FIT, Events, X, Y, build, results, tuner_of
 
-X = np.random.default_rng(0).normal(size=(6000, 4)).astype("float32")  # large enough for a file
-Y = (X.sum(axis=1) > 0).astype("int64")
-FIT = {"epochs": 2, "batch_size": 3000, "verbose": 0, "validation_data": (X[:100], Y[:100])}
-
-
-def build(hp):
-    units = hp.Int("units", 2, 9)
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            keras.layers.Dense(units, activation="relu"),
-            keras.layers.Dense(2, activation="softmax"),
-        ]
-    )
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
-    return model
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 class UnpicklableError(Exception):
@@ -54,10 +38,10 @@ class Faulty(keras_tuner.HyperModel):
     """Fails in another way for each value of ``fault``."""
 
     def build(self, hp):
-        hp.Choice("fault", ["none", "exit", "kill", "hang", "error"])
+        hp.Choice("fault", ["none", "exit", "kill", "hang", "freeze", "error", "fatal", "endless"])
         return build(hp)
 
-    def fit(self, hp, model, *args, **kwargs):
+    def fit(self, hp, model, *args, epochs=1, **kwargs):
         fault = hp.get("fault")
         if fault == "exit":
             os._exit(7)
@@ -65,80 +49,95 @@ class Faulty(keras_tuner.HyperModel):
             os.kill(os.getpid(), signal.SIGKILL)
         if fault == "hang":
             time.sleep(600)
+        if fault == "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
         if fault == "error":
             raise UnpicklableError("this model is wrong")
-        return model.fit(*args, **kwargs)
+        if fault == "fatal":
+            time.sleep(1)
+            raise keras_tuner.errors.FatalValueError("every model is wrong")
+        return model.fit(*args, epochs=10**9 if fault == "endless" else epochs, **kwargs)
 
 
-class Epochs(Tracker):
-    def __init__(self):
-        self.epochs, self.started = [], []
-
-    def trial_started(self, trial_id, values):
-        self.started.append((trial_id, os.getpid()))
-
-    def epoch_ended(self, trial_id, epoch, logs):
-        self.epochs.append((trial_id, epoch, os.getpid()))
-
-
-def tuner_of(folder, hypermodel=build, *, oracle=None, executor=None, trials=3, **options):
-    oracle = oracle or RandomOracle("val_loss", max_trials=trials, seed=0)
-    return NASTuner(
-        hypermodel,
-        oracle=oracle,
-        directory=folder,
-        executor=executor,
-        **options,
+def faulty_search(folder, faults, executor, **options):
+    """A tuner whose trials have these faults, one after the other, and its events."""
+    initial = [{"fault": fault, "units": 2 + i} for i, fault in enumerate(faults)]
+    oracle = RandomOracle(
+        "val_loss",
+        max_trials=len(faults),
+        seed=0,
+        initial=initial,
+        max_consecutive_failed_trials=0,
     )
+    events = Events()
+    tuner = tuner_of(
+        folder, Faulty(), oracle=oracle, executor=executor, listeners=[events], **options
+    )
+    return tuner, events
 
 
-def results(folder):
-    records = load_records(folder)
-    return {r.trial_id: (r.values["units"], r.score) for r in records if r.status == FINISHED}
-
-
-def test_one_worker_makes_the_same_proposals_with_the_same_scores(tmp_path):
-    tracker = Epochs()
-    alone = tuner_of(tmp_path / "alone", deterministic=True)
-    alone.search(X, Y, **FIT)
-    options = {"executor": LocalExecutor(workers=1), "listeners": [tracker]}
-    worker = tuner_of(tmp_path / "worker", deterministic=True, **options)
-    worker.search(X, Y, **FIT)
-    assert len(results(alone.project_dir)) == 3
-    assert results(worker.project_dir) == results(alone.project_dir)
-    trials = sorted(results(worker.project_dir))
-    assert tracker.epochs == [(trial, epoch, os.getpid()) for trial in trials for epoch in (0, 1)]
-    assert tracker.started == [(trial, os.getpid()) for trial in trials]
-    for tuner, name in ((alone, alone.tuner_id), (worker, "worker-0")):
-        placements = [record.placement for record in load_records(tuner.project_dir)]
-        assert {each.worker for each in placements} == {name}
-        assert {each.node for each in placements} == {platform.node()}
-        assert {each.pid == os.getpid() for each in placements} == {tuner is alone}
-        assert all(each.device.startswith(("CPU", "GPU", "NVIDIA")) for each in placements)
-    best = worker.get_best_models(1)[0]
-    assert best.predict(X[:2], verbose=0).shape == (2, 2)
+def records_by_units(tuner):
+    records = list(load_records(tuner.project_dir))
+    by_units = {record.values["units"]: record for record in records}
+    assert len(by_units) == len(records)  # no duplicates
+    return [by_units[units] for units in sorted(by_units)]
 
 
 def test_faults_end_one_trial_and_not_the_search(tmp_path):
-    faults = ["exit", "hang", "error", "kill", "none", "none"]
-    initial = [{"fault": fault, "units": 2 + i} for i, fault in enumerate(faults)]
-    oracle = RandomOracle(
-        "val_loss", max_trials=6, seed=0, initial=initial, max_consecutive_failed_trials=0
-    )
-    executor = LocalExecutor(workers=2, trial_timeout=15)
-    tracker = Epochs()
-    tuner = tuner_of(tmp_path, Faulty(), oracle=oracle, executor=executor, listeners=[tracker])
+    faults = ["exit", "error", "kill", "none", "none"]
+    tuner, events = faulty_search(tmp_path, faults, LocalExecutor(workers=2))
     tuner.search(X, Y, **FIT)
-    records = {record.values["units"]: record for record in load_records(tuner.project_dir)}
-    assert len(records) == 6  # no duplicates
-    assert [records[units].status for units in range(2, 8)] == [FAILED] * 4 + [FINISHED] * 2
-    assert "ended with exit code 7" in records[2].error
-    assert "`trial_timeout`, 15 s" in records[3].error
-    assert "this model is wrong" in records[4].error
-    assert "was ended by SIGKILL" in records[5].error
-    starts = [trial for trial, _ in tracker.started]
-    ids = [records[units].trial_id for units in range(2, 8)]
-    assert [starts.count(trial) for trial in ids] == [2, 1, 1, 2, 1, 1]
+    records = records_by_units(tuner)
+    assert [record.status for record in records] == [FAILED] * 3 + [FINISHED] * 2
+    assert "ended with exit code 7" in records[0].error
+    assert "this model is wrong" in records[1].error
+    assert "was ended by SIGKILL" in records[2].error
+    starts = [trial for trial, _ in events.started]
+    assert [starts.count(record.trial_id) for record in records] == [2, 1, 2, 1, 1]
+
+
+def test_a_trial_that_hangs_or_freezes_is_given_up_after_its_time(tmp_path):
+    executor = LocalExecutor(workers=2, trial_timeout=5)
+    tuner, events = faulty_search(tmp_path, ["hang", "freeze"], executor)
+    tuner.search(X, Y, **FIT)
+    records = records_by_units(tuner)
+    assert [record.status for record in records] == [FAILED] * 2
+    assert all("`trial_timeout`, 5 s" in record.error for record in records)
+    assert len(events.started) == 2  # a trial that took too long is not tried again
+    for record in records:
+        with pytest.raises(ProcessLookupError):  # it cannot come back with a result
+            os.kill(record.placement.pid, 0)
+
+
+def test_a_fatal_error_closes_the_runs_of_the_other_trials(tmp_path):
+    uri = stores.new_database(tmp_path)
+    tracker = MLflowTracker("workers", tracking_uri=uri)
+    tuner, _ = faulty_search(
+        tmp_path, ["endless", "fatal"], LocalExecutor(workers=2), tracker=tracker
+    )
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="every model is wrong"):
+        tuner.search(X, Y, **FIT)
+    runs = MlflowClient(uri).search_runs([tracker.experiment_id])
+    statuses = {run.data.tags.get("nas.trial_id"): run.info.status for run in runs}
+    assert statuses == {None: "FAILED", "0": "KILLED", "1": "FAILED"}
+
+
+def test_the_budget_ends_trials_in_workers_which_run_again(tmp_path):
+    executor = LocalExecutor(workers=2)
+    tuner, events = faulty_search(tmp_path, ["endless", "endless"], executor, budget=3)
+    tuner.search(X, Y, **FIT)
+    assert tuner.stopped_by == "budget"
+    assert {record.status for record in events.ended} <= {KILLED}
+    assert not list(load_records(tuner.project_dir))
+
+
+def test_workers_need_no_store_that_answers(tmp_path):
+    tracker = MLflowTracker("workers", tracking_uri="http://127.0.0.1:9")  # the port `discard`
+    tuner = tuner_of(tmp_path, executor=LocalExecutor(workers=2), tracker=tracker, trials=2)
+    tuner.search(X, Y, **FIT)
+    assert len(results(tuner.project_dir)) == 2
+    waiting = (tmp_path / tuner.project_name / "outbox").glob("*.json")
+    assert sorted(path.stem for path in waiting) == ["0", "1"]
 
 
 def test_what_cannot_be_pickled_is_refused_before_the_first_trial(tmp_path):
@@ -188,91 +187,6 @@ def test_a_hypermodel_that_workers_cannot_load_ends_the_search_at_once(tmp_path)
 def test_bad_arguments_are_named(options):
     with pytest.raises(ArgumentError, match=f"`{next(iter(options))}` must be"):
         LocalExecutor(**options)
-
-
-PROGRAM = """
-import os, pathlib, signal, sys, time
-# Background jobs of a shell inherit that Ctrl-C is ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-import keras, keras_tuner
-import numpy as np
-from keras_nas_plugin import LocalExecutor, NASTuner, RandomOracle
-
-folder, seconds, workers = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
-
-class Slow(keras_tuner.HyperModel):
-    def build(self, hp):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(hp.Int("units", 2, 9))])
-        model.compile("sgd", "mse", run_eagerly=True)
-        return model
-
-    def fit(self, hp, model, *args, **kwargs):
-        pathlib.Path(folder, f"pid-{os.getpid()}").touch()
-        time.sleep(seconds)
-        return {"val_loss": hp.get("units")}
-
-x = np.zeros((8, 4), "float32")
-tuner = NASTuner(
-    Slow(),
-    oracle=RandomOracle("val_loss", max_trials=4, seed=0),
-    directory=folder,
-    project_name="search",
-    executor=LocalExecutor(workers=workers),
-)
-tuner.search(x, x, verbose=0)
-"""
-
-
-def start(folder, seconds, workers):
-    script = folder / "program.py"
-    script.write_text(PROGRAM)
-    arguments = [str(folder), str(seconds), str(workers)]
-    temporary = folder / "temporary"
-    temporary.mkdir(exist_ok=True)
-    environment = {**os.environ, "TMPDIR": str(temporary)}
-    return subprocess.Popen([sys.executable, str(script), *arguments], env=environment)
-
-
-def wait_for(condition):
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen within two minutes")
-
-
-def runs(pid):
-    """Whether a process runs; a zombie, which nobody has waited for, does not."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def pids(folder):
-    return [int(path.name.removeprefix("pid-")) for path in folder.glob("pid-*")]
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_their_driver_and_no_trial_is_lost(tmp_path, sent):
-    driver = start(tmp_path, 600, 2)
-    try:
-        wait_for(lambda: len(pids(tmp_path)) == 2)
-        driver.send_signal(sent)
-        assert driver.wait(60) != 0
-        wait_for(lambda: not any(runs(pid) for pid in pids(tmp_path)))
-        assert not list((tmp_path / "temporary").glob("keras-nas-*"))
-    finally:
-        driver.kill()
-    project = tmp_path / "search"
-    assert not list(load_records(project))
-    if sent == signal.SIGKILL:  # resumed with fewer workers; a script without a guard
-        assert start(tmp_path, 0, 1).wait(120) == 0
-        records = list(load_records(project))
-        assert [record.status for record in records] == [FINISHED] * 4
-        assert len({record.values["units"] for record in records}) == 4
 
 
 class Reporting(NASTuner):

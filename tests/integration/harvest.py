@@ -10,7 +10,7 @@ from typing import Any
 from keras_nas_plugin.files import read_json
 
 # Durations differ from run to run.
-_TIMES = ("cost/train_seconds",)
+_TIMES = ("cost/train_seconds", "time/")
 
 
 def completed(folder: Path) -> list[tuple[int, str]]:
@@ -62,6 +62,6 @@ def _histories(store: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
     histories: dict[str, dict[str, list[tuple[int, float]]]] = {}
     with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as database:
         for run_id, name, step, value in database.execute(query):
-            if name not in _TIMES:
+            if not name.startswith(_TIMES):
                 histories.setdefault(run_id, {}).setdefault(name, []).append((step, value))
     return histories

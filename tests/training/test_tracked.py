@@ -78,12 +78,15 @@ def test_a_stock_search_is_logged_as_nas_tuner_logs(tmp_path, data, uri, runs):
             "by_epoch/val_accuracy",
             "execution_2/loss",
             "cost/train_seconds",
+            "time/queue_seconds",
         } <= run.data.metrics.keys()
+        assert run.data.tags["nas.worker"] == tuner.tuner_id
     (parent,) = runs("search").values()
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["best_objective"] == min(
         t.score for t in tuner.oracle.trials.values()
     )
+    assert 0 < parent.data.metrics["utilization"] < 1
     assert (
         "**RandomSearchOracle** looks for the lowest `val_loss`"
         in parent.data.tags["mlflow.note.content"]

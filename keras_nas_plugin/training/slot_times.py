@@ -1,4 +1,4 @@
-"""The trials in the slots of an executor, and when the slots were free."""
+"""The trials in the slots of a search, and when the slots were free."""
 
 from __future__ import annotations
 

@@ -319,7 +319,8 @@ class NASTuner(ResumableTuner):
             return
         check_data(
             fit,
-            build=self._build_hypermodel if self._trains_with_fit else None,
+            build=self._build_hypermodel if self._builds else None,
+            certain=not (self._searches_while_training or self.distribution_strategy),
             get_space=self.oracle.get_space,
             objective=context.oracle.objective.name,
             bookkeeping=self._bookkeeping,
@@ -366,10 +367,10 @@ class NASTuner(ResumableTuner):
         return type(self).run_trial is not NASTuner.run_trial
 
     @property
-    def _trains_with_fit(self) -> bool:
-        """Whether `keras.Model.fit` trains the hypermodel's models, on one device."""
+    def _builds(self) -> bool:
+        """Whether trials train models of the hypermodel, with its `fit`."""
         own = type(self)._build_and_fit_model is not NASTuner._build_and_fit_model
-        return not (own or self._searches_while_training or self.distribution_strategy)
+        return not (own or self._custom_run)
 
     @property
     def _searches_while_training(self) -> bool:
@@ -380,8 +381,7 @@ class NASTuner(ResumableTuner):
     @property
     def declares_while_training(self) -> bool:
         """Whether training may declare hyperparameters that building the model does not."""
-        builds = type(self)._build_and_fit_model is NASTuner._build_and_fit_model
-        return self._searches_while_training or not builds
+        return self._searches_while_training or not self._builds
 
     # ------------------------------------------------------------------ trials
 

@@ -28,6 +28,8 @@ _TOUCHED_BYTES = 64 * _HASHED_BYTES
 _OBJECT_ROWS = 1000
 # Rows with equal hashes that are compared in full.
 _CONFIRMED = 64
+#: Kinds of a `NotANumber`.
+TEXT, OBJECT = "text", "object"
 # Integers with more distinct values than this are not taken for classes.
 _MOST_CLASSES = 1000
 
@@ -49,17 +51,34 @@ class NonFinite:
 
 @dataclasses.dataclass(frozen=True)
 class NotANumber:
-    """A column of an array that has something else than numbers.
+    """A column of an array that has something else than plain numbers.
 
     Attributes:
         column: Its name; None where the array has no columns.
         example: One of its values.
-        text: Whether it has texts; else other Python objects.
+        kind: `TEXT`, `OBJECT`, or the type of a pandas column that Keras does not read as numbers.
     """
 
     column: str | None
     example: object
-    text: bool
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class MissingTexts:
+    """Rows of a column of texts that have none.
+
+    Attributes:
+        column: Name of the column; None where the array has no columns.
+        example: What they have instead: None or NaN.
+        rows: The first of these rows.
+        count: Their number in the rows that were read.
+    """
+
+    column: str | None
+    example: object
+    rows: tuple[int, ...]
+    count: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,19 +211,24 @@ def not_numbers(array: Any) -> list[NotANumber]:
     """Columns with texts or other Python objects, judged by the first rows.
 
     >>> not_numbers(np.array([["1", "a"]]))
-    [NotANumber(column=None, example='1', text=True)]
+    [NotANumber(column=None, example='1', kind='text')]
     """
     if hasattr(array, "columns"):
-        return [
+        named = [
             dataclasses.replace(column, column=str(name))
             for index, name in enumerate(array.columns)
             for column in not_numbers(array.iloc[:, index])
         ]
+        return named or _unlike_the_others(array)
     values = np.asarray(rows_of(array, slice(0, _OBJECT_ROWS)))
     if values.dtype.kind in "US":
-        return [NotANumber(None, values.ravel()[0].item(), True)] if values.size else []
+        return [NotANumber(None, values.ravel()[0].item(), TEXT)] if values.size else []
     if values.dtype.kind in "mM":
-        return [NotANumber(None, str(values.ravel()[0]), False)] if values.size else []
+        return [NotANumber(None, str(values.ravel()[0]), OBJECT)] if values.size else []
+    dtype = getattr(array, "dtype", values.dtype)
+    extension = hasattr(array, "iloc") and not isinstance(dtype, np.dtype)
+    if values.size and extension and _other_than_number(values.ravel()) is None:
+        return [NotANumber(None, values.ravel().tolist()[0], str(dtype))]
     if values.dtype.kind != "O":
         return []
     columns: list[tuple[str | None, np.ndarray]] = [(None, values.ravel())]
@@ -212,14 +236,62 @@ def not_numbers(array: Any) -> list[NotANumber]:
         columns = [(str(index), values[:, index]) for index in range(values.shape[1])]
     examples = [(name, _other_than_number(column)) for name, column in columns]
     named = [
-        NotANumber(name, example, isinstance(example, str | bytes))
+        NotANumber(name, example, TEXT if isinstance(example, str | bytes) else OBJECT)
         for name, example in examples
         if example is not None
     ]
     if named or not values.size:
         return named
     # Keras does not accept numbers in an array of objects either.
-    return [NotANumber(None, values.ravel()[0], False)]
+    return [NotANumber(None, values.ravel()[0], OBJECT)]
+
+
+def _unlike_the_others(frame: Any) -> list[NotANumber]:
+    """Columns of truth values beside numbers: numpy makes an array of objects of such a frame."""
+    kinds = {dtype.kind for dtype in frame.dtypes}
+    if kinds <= {"b"}:
+        return []
+    return [
+        NotANumber(str(name), bool(frame.iloc[0, index]), str(dtype))
+        for index, (name, dtype) in enumerate(zip(frame.columns, frame.dtypes, strict=True))
+        if dtype.kind == "b"
+    ]
+
+
+def missing_texts(array: Any) -> MissingTexts | None:
+    """Rows without a text in a column of texts.
+
+    >>> missing_texts(np.array(["a", None, "b", np.nan], dtype=object))
+    MissingTexts(column=None, example=None, rows=(1, 3), count=2)
+
+    Args:
+        array: An array of shape ``[n]`` or ``[n, 1]``, or a pandas object.
+
+    Returns:
+        The rows of the first such column; None if there is none.
+    """
+    if hasattr(array, "columns"):
+        columns = enumerate(array.columns)
+        found = ((name, missing_texts(array.iloc[:, index])) for index, name in columns)
+        texts = (dataclasses.replace(item, column=str(name)) for name, item in found if item)
+        return next(texts, None)
+    first = np.asarray(rows_of(array, slice(0, _OBJECT_ROWS)))
+    if first.dtype.kind != "O" or first.size != len(first):
+        return None
+    if not any(isinstance(value, str | bytes) for value in first.ravel()):
+        return None
+    missing: list[tuple[int, object]] = []
+    for block in blocks(length_of(array), _TOUCHED_BYTES):
+        values = np.asarray(rows_of(array, block)).ravel()
+        missing += [
+            (block.start + row, value)
+            for row, value in enumerate(values)
+            if not isinstance(value, str | bytes)
+        ]
+    if not missing:
+        return None
+    rows = tuple(row for row, _ in missing[:_CONFIRMED])
+    return MissingTexts(None, missing[0][1], rows, len(missing))
 
 
 def _other_than_number(column: np.ndarray) -> object:
@@ -249,6 +321,18 @@ def label_range(labels: Any, ignored: int | None = None) -> tuple[float, float] 
             lowest = min(lowest, float(values.min()))
             highest = max(highest, float(values.max()))
     return None if lowest > highest else (lowest, highest)
+
+
+def first_fraction(labels: Any) -> float | None:
+    """The first label that is no whole number, in the rows that are read; None without one."""
+    for block in blocks(length_of(labels), _row_bytes(labels)):
+        values = np.asarray(rows_of(labels, block)).ravel()
+        if values.dtype.kind != "f":
+            return None
+        fractions = values[np.isfinite(values) & (values != np.floor(values))]
+        if fractions.size:
+            return float(fractions[0])
+    return None
 
 
 def classes_of(labels: Any, *, certain: bool) -> np.ndarray | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_nas_plugin.evaluation import data_quality as quality
@@ -72,6 +72,7 @@ class Checked:
         validation: The validation rows; None if there are none, or if they cannot be read.
         sample: The model.
         objective: Name of the objective.
+        certain: Whether `keras.Model.fit` trains on these rows as they are.
     """
 
     fit: FitArguments
@@ -79,6 +80,7 @@ class Checked:
     validation: Part | None
     sample: SampleModel
     objective: str
+    certain: bool = True
 
     @property
     def parts(self) -> list[Part]:
@@ -86,18 +88,41 @@ class Checked:
         return [self.training] if self.validation is None else [self.training, self.validation]
 
 
-def mismatched_rows(fit: FitArguments) -> Iterator[Finding]:
-    """Arrays without rows, or with different numbers of rows.
+def unusable(fit: FitArguments) -> Iterator[Finding]:
+    """Data in a form that `keras.Model.fit` rejects, whatever the model.
 
     Args:
         fit: Arguments of `search`.
     """
-    if kind_of(fit.x) is not DataKind.ARRAYS:
-        return
+    kind = kind_of(fit.x)
+    if kind is DataKind.ARRAYS:
+        yield from _unusable_arrays(fit)
+    elif kind in (DataKind.TF_DATASET, DataKind.PY_DATASET) and fit.y is not None:
+        yield Finding(
+            f"`y` must be None if `x` is a data set, which has the labels; got a {kind.value} and "
+            f"{type(fit.y).__name__}",
+            True,
+        )
+    for name, data in (("x", fit.x), ("validation_data", fit.values.get("validation_data"))):
+        if kind_of(data) is DataKind.TF_DATASET and _has_scalars(data):
+            yield Finding(
+                f"`{name}` must have batches of rows; got a data set of single rows. Call "
+                "`batch(32)` on it.",
+                True,
+            )
+
+
+def _unusable_arrays(fit: FitArguments) -> Iterator[Finding]:
+    """Lists of numbers, arrays without rows, or with different numbers of rows."""
     counts: dict[str, int] = {}
     for name, data in (("x", fit.x), ("y", fit.y), ("sample_weight", fit.sample_weight)):
         for leaf, array in quality.leaves(data, name):
-            if isinstance(array, list) or len(getattr(array, "shape", ())):
+            if isinstance(array, list):
+                yield Finding(
+                    f"`{leaf}` must be an array; got a list. Call `np.array` on it.", True
+                )
+                return
+            if len(getattr(array, "shape", ())):
                 counts[leaf] = quality.length_of(array)
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {rows}" for name, rows in counts.items())
@@ -114,6 +139,10 @@ def parts_of(fit: FitArguments) -> tuple[Part | None, Part | None]:
 
     Returns:
         Both parts; None for data that are missing or can be read only once.
+
+    Raises:
+        FitArgumentsError: Validation data have the wrong form, or `validation_split` cannot be
+            applied.
     """
     training = fit.training
     if training is None:
@@ -123,14 +152,17 @@ def parts_of(fit: FitArguments) -> tuple[Part | None, Part | None]:
     if given is not None:
         validation = DataSplit.of(given, "validation_data")
         return _part("x", training, batch_size), _optional_part(validation, batch_size)
-    fraction = fit.validation_split
-    if not fraction or training.rows is None:
-        return _part("x", training, batch_size), None
-    first = math.floor(training.rows * (1.0 - fraction))
-    if not 0 < first < training.rows:
+    first = fit.first_validation_row()
+    if first is None or training.rows is None:
         return _part("x", training, batch_size), None
     parts = [_rows(training, slice(0, first)), _rows(training, slice(first, training.rows))]
     return _part("x", parts[0], batch_size), _part("validation_split", parts[1], batch_size)
+
+
+def _has_scalars(dataset: Any) -> bool:
+    """Whether the elements of a `tf.data.Dataset` have a tensor without dimensions."""
+    specs = keras.tree.flatten(dataset.element_spec)
+    return any(getattr(getattr(spec, "shape", None), "rank", None) == 0 for spec in specs)
 
 
 def _optional_part(split: DataSplit | None, batch_size: int) -> Part | None:

@@ -19,14 +19,15 @@ import numpy as np
 from keras_nas_plugin.errors import FitArgumentsError
 from keras_nas_plugin.evaluation import data_quality as quality
 from keras_nas_plugin.records.locating import location_of
+from keras_nas_plugin.tracking.formatting import shorten
 from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.checked_data import (
     Checked,
     Finding,
     Part,
     batch_with,
-    mismatched_rows,
     parts_of,
+    unusable,
 )
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.label_checks import class_balance, label_range
@@ -39,12 +40,14 @@ from keras_nas_plugin.training.sample_model import (
 logger = logging.getLogger("keras_nas_plugin")
 
 _LISTED = 5  # columns in a message
+_MAX_ERROR = 300  # characters of Keras' error in a message: some have all values of the data
 
 
 def check_data(
     fit: FitArguments,
     *,
     build: Callable[[keras_tuner.HyperParameters], keras.Model] | None,
+    certain: bool = True,
     get_space: Callable[[], keras_tuner.HyperParameters],
     objective: str,
     bookkeeping: Bookkeeping,
@@ -53,8 +56,10 @@ def check_data(
 
     Args:
         fit: Arguments of `search`.
-        build: Builds the model of a configuration, which `keras.Model.fit` trains; None where
-            the search trains its models in another way, whose demands on the data are not known.
+        build: Builds the model of a configuration; None where the search builds its models in
+            another way.
+        certain: Whether `keras.Model.fit` trains these models on the data as they are. Otherwise,
+            as with a hypermodel's own `fit`, every finding is a warning.
         get_space: Returns a new copy of the search space.
         objective: Name of the objective.
         bookkeeping: Reports a check that raises an error.
@@ -62,11 +67,12 @@ def check_data(
     Raises:
         FitArgumentsError: No trial could be trained.
     """
+    certain = certain and build is not None
     findings: list[Finding] = []
     with bookkeeping.step("the data could not be checked"), unchanged_generators():
-        findings += _findings(fit, build, get_space, objective, bookkeeping)
+        findings += _findings(fit, build, certain, get_space, objective, bookkeeping)
     for finding in findings:
-        if finding.fatal:
+        if finding.fatal and certain:
             raise FitArgumentsError(finding.text)
     for finding in findings:
         logger.warning("%s", finding.text)
@@ -75,19 +81,23 @@ def check_data(
 def _findings(
     fit: FitArguments,
     build: Callable[[keras_tuner.HyperParameters], keras.Model] | None,
+    certain: bool,
     get_space: Callable[[], keras_tuner.HyperParameters],
     objective: str,
     bookkeeping: Bookkeeping,
 ) -> list[Finding]:
-    if build is not None:
-        mismatch = list(itertools.islice(mismatched_rows(fit), 1))
-        if mismatch:
-            return mismatch
-    training, validation = parts_of(fit)
+    try:
+        wrong = list(itertools.islice(unusable(fit), 1)) if certain else []
+        training, validation = (None, None) if wrong else parts_of(fit)
+    except FitArgumentsError as error:
+        wrong = [Finding(str(error), True)] if certain else []
+        training = validation = None
     if training is None:
-        return []
+        return wrong
     sample = SampleModel()
-    checked = functools.partial(Checked, fit, training, validation, objective=objective)
+    checked = functools.partial(
+        Checked, fit, training, validation, objective=objective, certain=certain
+    )
 
     def explains(failed: SampleModel) -> bool:
         return bool(_not_numbers(training)) or any(label_range(checked(sample=failed)))
@@ -99,7 +109,7 @@ def _findings(
         with bookkeeping.step("a check of the data was left out"):
             for finding in check(checked(sample=sample)):
                 findings.append(finding)
-                if finding.fatal:
+                if finding.fatal and certain:
                     return [finding]
     return findings
 
@@ -116,8 +126,30 @@ def _not_numbers(part: Part) -> list[tuple[str, quality.NotANumber]]:
     ]
 
 
+def _missing_texts(data: Checked) -> Iterator[Finding]:
+    """Texts that are missing in some rows, on which a model of texts fails."""
+    for part in data.parts:
+        for name, array in part.arrays("x"):
+            missing = quality.missing_texts(array)
+            if missing is None:
+                continue
+            fails = data.sample.model is None or data.sample.error_of(
+                batch_with(part, missing.rows)
+            )
+            if fails and (data.sample.reads_texts(name) or data.sample.built is None):
+                where = f"column {missing.column!r} of `{name}`" if missing.column else f"`{name}`"
+                yield Finding(
+                    f"{where} must have a text in each row; got {missing.count:,} "
+                    f"{_plural(missing.count, 'row')} with {missing.example!r}, first row "
+                    f"{missing.rows[0]:,}. Replace it (`fillna('')`), or remove the rows.",
+                    data.sample.built is not None,
+                )
+
+
 def _first_batch(data: Checked) -> Iterator[Finding]:
     """A model that cannot be evaluated on the first training or validation rows."""
+    if not data.certain:
+        return  # which another `fit` may prepare first
     if data.training.batch == {}:
         yield Finding("`x` must have at least one batch; got an empty data set", True)
         return
@@ -126,18 +158,24 @@ def _first_batch(data: Checked) -> Iterator[Finding]:
         error, part = data.sample.error_of(data.validation.batch), data.validation
     if error is None:
         return
-    for name, column in itertools.islice(_not_numbers(part), 1):
+    problem = shorten(error_line(error), _MAX_ERROR).removesuffix(".")
+    unread = (item for item in _not_numbers(part) if not data.sample.reads_texts(item[0]))
+    for name, column in itertools.islice(unread, 1):
         where = f"column {column.column!r} of `{name}`" if column.column else f"`{name}`"
-        kind = "texts such as" if column.text else "Python objects such as"
-        advice = (
-            "`classes, y = np.unique(y, return_inverse=True)` numbers them"
-            if name.startswith("y")
-            else "Encode them as numbers (`astype('float32')`, `pandas.get_dummies`), or begin "
-            "the model with a layer for them, such as keras.layers.StringLookup"
-        )
+        kinds = {quality.TEXT: "texts such as", quality.OBJECT: "Python objects such as"}
+        kind = kinds.get(column.kind, f"values of the pandas type {column.kind} such as")
+        if name.startswith("y"):
+            advice = "`classes, y = np.unique(y, return_inverse=True)` numbers them"
+        elif column.kind in kinds:
+            advice = (
+                "Encode them as numbers (`astype('float32')`, `pandas.get_dummies`), or begin "
+                "the model with a layer for them, such as keras.layers.StringLookup"
+            )
+        else:
+            advice = "Convert the columns with `astype('float32')`"
         yield Finding(
             f"{where} must have numbers; got {kind} {column.example!r}, and the model of "
-            f"`hypermodel` fails on them ({error_line(error)}). {advice}.",
+            f"`hypermodel` fails on them ({problem}). {advice}.",
             True,
         )
         return
@@ -145,7 +183,7 @@ def _first_batch(data: Checked) -> Iterator[Finding]:
     place = f" At {location}." if location else ""
     yield Finding(
         f"the model of `hypermodel` must accept the first rows of `{part.name}`; it raised "
-        f"{error_line(error).removesuffix('.')}. {_shapes(part)}.{place}",
+        f"{problem}. {_shapes(part)}.{place}",
         True,
     )
 
@@ -189,9 +227,11 @@ def _finite(data: Checked) -> Iterator[Finding]:
 
 
 def _non_finite(data: Checked, part: Part, name: str, bad: quality.NonFinite) -> Iterator[Finding]:
-    loss = data.sample.loss_of(batch_with(part, bad.rows))
+    batch = batch_with(part, bad.rows)
+    loss = data.sample.loss_of(batch)
     if loss is not None and math.isfinite(loss):
         return  # the model is made for such values
+    error = data.sample.error_of(batch) if loss is None else None
     columns = [f"{column!r} ({count:,})" for column, count in list(bad.columns.items())[:_LISTED]]
     more = f" and {len(bad.columns) - _LISTED} more" if len(bad.columns) > _LISTED else ""
     where = f" in {_plural(len(bad.columns), 'column')} {', '.join(columns)}{more}"
@@ -200,9 +240,14 @@ def _non_finite(data: Checked, part: Part, name: str, bad: quality.NonFinite) ->
         f"are not{where if columns else ''}, first in row {bad.rows[0]:,}. "
     )
     certain = loss is not None and (part.name == "x" or data.objective == "val_loss")
-    effect = "The loss of the model is NaN or infinite on such rows" if loss is not None else ""
-    effect = effect or "Most models have no finite loss on such rows"
-    yield Finding(f"{text}{effect}: replace these values, or remove the rows.", certain)
+    effect = "Most models have no finite loss on such rows"
+    if loss is not None:
+        effect = "The loss of the model is NaN or infinite on such rows"
+    elif error is not None:
+        effect = f"The model fails on such rows ({shorten(error_line(error), _MAX_ERROR)})"
+    yield Finding(
+        f"{text}{effect}: replace these values, or remove the rows.", certain or error is not None
+    )
 
 
 def _plural(count: int, noun: str) -> str:
@@ -220,21 +265,22 @@ def _repeated(data: Checked) -> Iterator[Finding]:
     if data.fit.x is data.fit.values.get("validation_data"):
         yield Finding(f"`validation_data` is the training data set. {advice}")
         return
-    if not (data.training.complete and data.validation.complete):
-        return
     rows = quality.repeated_rows(
         [array for _, array in data.training.arrays("x")],
         [array for _, array in data.validation.arrays("x")],
     )
     if rows is not None:
+        complete = data.training.complete and data.validation.complete
+        partly = "" if complete else "(Only the first batches were compared.) "
         yield Finding(
             f"{rows.repeated:,} of {rows.read:,} validation rows are training rows as well. "
-            f"{advice}"
+            f"{partly}{advice}"
         )
 
 
 _CHECKS: tuple[Callable[[Checked], Iterable[Finding]], ...] = (
     label_range,
+    _missing_texts,
     _first_batch,
     _finite,
     class_balance,

@@ -337,8 +337,23 @@ class FitArguments:
                 the wrong form.
         """
         training, validation = self.training, self.validation
-        if validation is not None or training is None or not self.validation_split:
+        first = self.first_validation_row()
+        if training is None or training.rows is None or first is None:
             return training, validation
+        rows = np.arange(training.rows)
+        return training.take(rows[:first]), training.take(rows[first:])
+
+    def first_validation_row(self) -> int | None:
+        """Number of the first row that ``validation_split`` takes; None if it takes none.
+
+        Raises:
+            FitArgumentsError: ``validation_split`` cannot be applied.
+        """
+        training = self.training
+        if self.values.get("validation_data") is not None or training is None:
+            return None
+        if not self.validation_split:
+            return None
         if training.rows is None:
             raise FitArgumentsError(
                 "`validation_split` must be 0 unless `x` is an array or a structure of arrays; "
@@ -351,8 +366,7 @@ class FitArguments:
                 "`validation_split` must leave rows to train on and rows to validate on; got "
                 f"{self.validation_split} of {training.rows} rows"
             )
-        rows = np.arange(training.rows)
-        return training.take(rows[:first]), training.take(rows[first:])
+        return first
 
     def sample(self, rows: int = 4) -> Any:
         """The first input rows of the training data: see `sample_rows`."""

@@ -131,6 +131,7 @@ def label_range(data: Checked) -> Iterator[Finding]:
             bounds = None if labels is None else quality.label_range(labels, target.ignored)
             if bounds is not None:
                 yield from _outside(target, name, *bounds)
+                yield from _unsuitable(data, target, name, labels)
 
 
 def _outside(target: _Target, name: str, low: float, high: float) -> Iterator[Finding]:
@@ -147,6 +148,29 @@ def _outside(target: _Target, name: str, low: float, high: float) -> Iterator[Fi
         yield Finding(
             f"`{name}` must have labels from 0 to 1 for the loss {target.loss}; {got}. Rescale "
             "them, for example with `y == y.max()`."
+        )
+
+
+def _unsuitable(data: Checked, target: _Target, name: str, labels: Any) -> Iterator[Finding]:
+    """Labels that Keras changes without a word: fractions of classes, and repeated columns."""
+    fraction = quality.first_fraction(labels) if target.loss == _SPARSE else None
+    if fraction is not None:
+        yield Finding(
+            f"`{name}` must have whole numbers for the loss {target.loss}; got {fraction:g}, "
+            "whose fraction Keras cuts off. Number the classes, or use a loss for a regression."
+        )
+    if target.loss is None or not target.loss.startswith(_REGRESSION):
+        return
+    outputs = getattr(data.sample.built, "outputs", None) or []
+    shape = np.shape(quality.rows_of(labels, slice(0, 1)))
+    if len(outputs) != 1 or len(outputs[0].shape) != 2 or len(shape) > 2:
+        return
+    columns = shape[1] if len(shape) == 2 else 1
+    if target.classes is not None and columns != target.classes and 1 in (columns, target.classes):
+        yield Finding(
+            f"`{name}` must have as many columns as the model has outputs; got {columns} and "
+            f"{target.classes}. Keras repeats the single one, so that the loss compares outputs "
+            "with other targets than their own."
         )
 
 

@@ -65,6 +65,18 @@ class SampleModel:
             return None if _out_of_memory(error) else error
         return None
 
+    def reads_texts(self, name: str) -> bool:
+        """Whether the model declares an input of texts for an array.
+
+        Args:
+            name: The array, such as ``x`` or ``x['age']``.
+        """
+        inputs = getattr(self.built, "inputs", None) or []
+        texts = [tensor for tensor in inputs if tensor.dtype == "string"]
+        if "[" not in name:
+            return len(inputs) == len(texts) == 1
+        return any(name.endswith(f"[{tensor.name!r}]") for tensor in texts)
+
     def output_sizes(self, batch: Mapping[str, Any]) -> list[int | None]:
         """Size of the last dimension of each output, for a model that does not declare them.
 

@@ -37,13 +37,14 @@ def regression(hp):
 def look(caplog):
     """Checks the arguments of a search; returns the warnings."""
 
-    def check(*args, builder=build, objective="val_loss", **kwargs):
+    def check(*args, builder=build, objective="val_loss", certain=True, **kwargs):
         caplog.clear()
         space = keras_tuner.HyperParameters()
         space.Int("units", 1, 4)
         check_data(
             FitArguments.bind(args, kwargs),
             build=builder,
+            certain=certain,
             get_space=space.copy,
             objective=objective,
             bookkeeping=Bookkeeping(),
@@ -150,6 +151,46 @@ CANNOT_TRAIN = {
         "must accept the first rows of `validation_data`",
     ),
     "one-hot labels": (X, keras.utils.to_categorical(Y), {}, "must accept the first rows of `x`"),
+    "a nullable column": (
+        frame(b=pd.array([1, None] * 45, dtype="Int64")),
+        Y,
+        {},
+        "column 'b' of `x` must have numbers; got values of the pandas type Int64.*astype",
+    ),
+    "truth values beside numbers": (
+        frame(b=[True, False] * 45),
+        Y,
+        {},
+        "column 'b' of `x` must have numbers; got values of the pandas type bool such as True",
+    ),
+    "a category": (
+        frame(b=pd.Categorical(["red"] * 90)),
+        Y,
+        {},
+        "column 'b' of `x` must have numbers; got texts such as 'red'",
+    ),
+    "lists": (X.tolist(), Y, {}, "`x` must be an array; got a list. Call `np.array` on it."),
+    "NaN label of a class": (X, with_value(Y.astype(float), np.nan, 70), {}, "The model fails on"),
+    "single rows": (
+        dataset(X, Y).unbatch(),
+        None,
+        {},
+        "`x` must have batches of rows; got a data set of single rows",
+    ),
+    "labels twice": (dataset(X, Y), Y, {}, "`y` must be None if `x` is a data set"),
+    "a split of a data set": (
+        dataset(X, Y),
+        None,
+        {"validation_split": 0.2},
+        "`validation_split` must be 0 unless `x` is an array",
+    ),
+    "a split of everything": (X[:3], Y[:3], {"validation_split": 0.9}, "must leave rows to train"),
+    "validation of four": (
+        X,
+        Y,
+        {"validation_data": (X_VAL, Y_VAL, None, None)},
+        "`validation_data` must be .x, y. or .x, y, sample_weight.; got 4 elements",
+    ),
 }
 
 
@@ -159,6 +200,54 @@ def test_data_that_cannot_train_are_one_error(look, kind):
     data = (x,) if y is None else (x, y)
     with pytest.raises(FitArgumentsError, match=message):
         look(*data, **options)
+
+
+def reading_texts(hp):
+    word, number = keras.Input((1,), dtype="string", name="word"), keras.Input((1,), name="number")
+    lookup = keras.layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")
+    outputs = keras.layers.Dense(3)(keras.layers.Concatenate()([lookup(word), number]))
+    model = keras.Model({"word": word, "number": number}, outputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, run_eagerly=True)
+    return model
+
+
+@pytest.mark.parametrize(("row", "value"), [(7, np.nan), (7, None), (85, np.nan)])
+def test_texts_that_are_missing_in_some_rows_are_one_error(look, row, value):
+    words = np.array(["a", "b"] * 45, dtype=object)
+    x = {"word": words, "number": X[:, 0]}
+    assert look(x, Y, validation_split=0.2, builder=reading_texts) == []
+    x["word"] = with_value(words, value, row)
+    message = rf"`x.*\['word'\]` must have a text in each row; got 1 row with {value}, first row "
+    with pytest.raises(FitArgumentsError, match=message):
+        look(x, Y, validation_split=0.2, builder=reading_texts)
+
+
+def test_texts_that_the_model_reads_are_not_blamed_for_another_error(look):
+    words = np.array(["a", "b"] * 45, dtype=object)
+    with pytest.raises(FitArgumentsError, match="Missing data for input .number."):
+        look({"word": words}, Y, builder=reading_texts)
+    with pytest.raises(FitArgumentsError, match=r"`x\['number'\]` must have numbers; got texts"):
+        look({"word": words, "number": words}, Y, builder=reading_texts)
+
+
+OTHER_FIT = {
+    "labels": (X, Y + 1, "`y` must have labels from 0 to 2, since the model has 3 outputs"),
+    "NaN": (with_value(X, np.nan, 70, 2), Y, "The loss of the model is NaN or infinite"),
+    "another form": (X[:, :3], Y, None),
+    "texts": (frame(b=["red"] * 90), Y, None),
+    "single rows": (dataset(X, Y).unbatch(), None, None),
+    "other rows": (X, Y[:80], None),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FIT)
+def test_data_that_another_fit_may_prepare_are_warnings_at_most(look, kind):
+    """A hypermodel with its own `fit`."""
+    x, y, message = OTHER_FIT[kind]
+    warnings = look(*((x,) if y is None else (x, y)), certain=False)
+    assert len(warnings) == (0 if message is None else 1)
+    assert message is None or message in warnings[0]
 
 
 def test_a_subclassed_model_tells_the_number_of_its_outputs(look):
@@ -266,6 +355,21 @@ MISLEADS = {
         (frame(b=["red", "blue"] * 45), Y),
         {"validation_data": (frame(b=["red", "blue"] * 45)[20:50], Y[20:50]), "builder": None},
         "30 of 30 validation rows are training rows as well",
+    ),
+    "repeated rows of a data set": (
+        (dataset(X, Y),),
+        {"validation_data": dataset(np.concatenate([X_VAL, X[:30]]), np.tile(Y_VAL, 2))},
+        "validation rows are training rows as well. (Only the first batches were compared.)",
+    ),
+    "fractions of classes": (
+        (X, Y * 0.5),
+        {},
+        "`y` must have whole numbers for the loss sparse_categorical_crossentropy; got 0.5",
+    ),
+    "fewer outputs than targets": (
+        (X, X[:, :2]),
+        {"builder": regression},
+        "`y` must have as many columns as the model has outputs; got 2 and 1",
     ),
     "the same data set": ((dataset(X, Y),), {}, "`validation_data` is the training data set"),
     "NaN where the models are not known": (

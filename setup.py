@@ -24,6 +24,7 @@ CORE = [
     "mlflow>=3.13",  # the first that refuses the file store; works with SQLAlchemy 2.1
     "numpy>=1.26",
     "pandas>=2.2",  # tables of trials; MLflow needs it as well
+    "psutil>=5.9",  # memory of worker processes
     "rich>=13.0",
     "scikit-learn>=1.4",  # the recipes read its digits; MLflow needs it as well
     "scipy>=1.11",  # Gaussian processes, ranks; scikit-learn needs it as well

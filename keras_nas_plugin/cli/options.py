@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from keras_nas_plugin.errors import ArgumentError
+from keras_nas_plugin.executors.memory import parse_bytes
 from keras_nas_plugin.project import SEARCHES
 from keras_nas_plugin.records.search import SearchInfo
 
@@ -36,6 +38,36 @@ class Duration(click.ParamType):
         if seconds <= 0:
             self.fail(f"must be more than 0 seconds; got {value!r}", param, ctx)
         return seconds
+
+
+class Workers(click.ParamType):
+    """A number of workers, or ``auto``."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """See `click.ParamType.convert`."""
+        if value == "auto" or isinstance(value, int):
+            return value
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"must be an integer of at least 1, or auto; got {value!r}", param, ctx)
+        return int(value)
+
+
+class Size(click.ParamType):
+    """Bytes from ``2000000000``, ``2GB`` or ``1.5GiB``."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See `click.ParamType.convert`."""
+        name = param.opts[0] if param is not None else self.name
+        try:
+            return parse_bytes(value, name)
+        except ArgumentError as error:
+            self.fail(str(error), param, ctx)
 
 
 class ClassNames(click.ParamType):

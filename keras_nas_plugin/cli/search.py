@@ -11,13 +11,15 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from keras_nas_plugin.cli.options import (
     DIRECTORY,
     Duration,
+    Size,
+    Workers,
     class_names_option,
     data_options,
     find_search,
@@ -46,7 +48,7 @@ from keras_nas_plugin.cli.strategy import (
     parse_objectives,
     strategy_options,
 )
-from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.errors import ArgumentError, TrackingError
 from keras_nas_plugin.files import json_value
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.program import RecipeReference, digest_of
@@ -66,6 +68,8 @@ _STOP_REASONS = {
     "budget": ", the budget is used up",
     "infeasible": ", no further candidate satisfies the constraints",
 }
+# Fields of `LocalExecutor`, which are options of the same names.
+_WORKER_OPTIONS = ("threads_per_worker", "trial_timeout", "memory_per_worker", "gpus_per_worker")
 _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
@@ -96,9 +100,11 @@ class Settings(OracleSettings):
     as_json: bool
     on_change: str
     retry_failed: bool
-    workers: int | None
+    workers: int | Literal["auto"] | None
     threads_per_worker: int | None
     trial_timeout: float | None
+    memory_per_worker: int | None
+    gpus_per_worker: float | None
 
 
 @click.command()
@@ -138,8 +144,9 @@ class Settings(OracleSettings):
 @click.option("--budget", type=Duration(), help="Wall-clock limit, for example 90s, 30m or 1h30m.")
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
-    help="Train this many trials at once, each in a process of its own.",
+    type=Workers(),
+    help="Train this many trials at once, each in a process of its own; `auto` for as many as the "
+    "machine can carry.",
 )
 @click.option(
     "--threads-per-worker",
@@ -151,6 +158,17 @@ class Settings(OracleSettings):
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     help="A trial that trains longer in its process has failed.",
+)
+@click.option(
+    "--memory-per-worker",
+    type=Size(),
+    help="A process that uses more memory, for example 2GB, is ended: its trial runs again alone.",
+)
+@click.option(
+    "--gpus-per-worker",
+    metavar="NUMBER",
+    type=click.FloatRange(min=0),
+    help="A share of a GPU, such as 0.5, or a number of GPUs for each process.",
 )
 @click.option("--precision", type=click.Choice(_PRECISIONS), help="Keras dtype policy.")
 @click.option("--distribute", type=click.Choice(["mirrored"]), help="Use all GPUs for each trial.")
@@ -209,7 +227,7 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
             "`--class-names` must be combined with `--register`, since they are stored with the "
             "registered model; got no `--register`"
         )
-    for option in ("threads_per_worker", "trial_timeout"):
+    for option in _WORKER_OPTIONS:
         if settings.workers is None and getattr(settings, option) is not None:
             name = option.replace("_", "-")
             raise click.UsageError(
@@ -328,7 +346,10 @@ def _executor(settings: Settings, recipe: Recipe) -> LocalExecutor | None:
     if settings.workers is None:
         return None
     recipe.pickle_by_value()
-    return LocalExecutor(settings.workers, settings.threads_per_worker, settings.trial_timeout)
+    with usage_errors(ArgumentError):
+        return LocalExecutor(
+            settings.workers, **{name: getattr(settings, name) for name in _WORKER_OPTIONS}
+        )
 
 
 def _resumed_split_seed(settings: Settings, recipe: Recipe, folder: Path) -> int | None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from keras_tuner.engine.trial import Trial
 
+from keras_nas_plugin.executors.memory import volunteer
 from keras_nas_plugin.executors.worker_link import (
     DriverLink,
     PipeLink,
@@ -85,6 +86,7 @@ def _train_next(link: DriverLink, content: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    volunteer()
     serve(
         PipeLink(Connection(int(sys.argv[1])), Path(sys.argv[2]).parent),
         functools.partial(_load, sys.argv[2]),

@@ -43,10 +43,12 @@ class Supervision:
     Attributes:
         trial_timeout: Seconds that a trial may train; None for no limit.
         max_retries: How often a trial whose worker died is run again.
+        memory_limit: Bytes of memory that a worker may use alone; None for no limit.
     """
 
     trial_timeout: float | None
     max_retries: int
+    memory_limit: int | None = None
 
 
 class WorkerPool(Executor):
@@ -122,6 +124,8 @@ class WorkerPool(Executor):
         return len(self._assigned) + len(self._ended)
 
     def free_slots(self) -> Sequence[str]:
+        if any(assignment.alone for assignment in self._assigned.values()):
+            return ()
         return tuple(
             slot
             for slot, worker in self._workers.items()
@@ -133,6 +137,7 @@ class WorkerPool(Executor):
         self._send(slot)
 
     def _send(self, slot: str) -> None:
+        self._assigned[slot].sent = True
         trial, oracle = self._assigned[slot].trial, self._context.oracle
         screened_metrics = getattr(oracle, "screened_metrics", None)
         screened = {} if screened_metrics is None else dict(screened_metrics(trial.trial_id))
@@ -173,6 +178,8 @@ class WorkerPool(Executor):
             for kind, *content in messages:
                 self._handle(slot, kind, content)
         self._check_timeouts()
+        self._check_memory()
+        self._send_again()
         self._move_waiting()
 
     def _handle(self, slot: str, kind: str, content: list[Any]) -> None:
@@ -180,10 +187,7 @@ class WorkerPool(Executor):
         if kind == "ready":
             self._workers[slot].placement = content[0]
             self._failed_starts = 0
-            if slot in self._assigned:
-                self._send(slot)
-            else:
-                self._joined = True
+            self._joined |= slot not in self._assigned
         elif kind == "cannot_start":
             raise WorkerError(
                 "`executor` must be able to start its workers, which load the hypermodel and the "
@@ -240,13 +244,50 @@ class WorkerPool(Executor):
         if assignment is None:
             logger.warning("%s %s, and was replaced.", slot, cause)
             return
+        assignment.sent, assignment.began = False, None
+        if worker.ready and worker.out_of_memory:
+            self._ran_out_of_memory(slot, f"its worker {cause}, by the system")
+            return
         assignment.losses += counts and worker.ready
-        assignment.began = None
         trial_id = assignment.trial.trial_id
         if assignment.losses <= self._supervision.max_retries:
             logger.warning("%s %s; trial %s runs again.", slot, cause, trial_id)
             return
         self._fail(slot, f"The worker process {cause} while it trained the trial")
+
+    def _check_memory(self) -> None:
+        limit = self._supervision.memory_limit
+        for slot, assignment in list(self._assigned.items()):
+            used = self._workers[slot].memory if limit and assignment.sent else None
+            if limit is None or used is None or used <= limit:
+                continue
+            self._workers[slot].kill()
+            self._start(slot)
+            assignment.sent, assignment.began = False, None
+            self._ran_out_of_memory(
+                slot,
+                f"its worker used {used / 1e9:.2f} GB, and `memory_per_worker` is "
+                f"{limit / 1e9:.2f} GB",
+            )
+
+    def _ran_out_of_memory(self, slot: str, how: str) -> None:
+        """A trial runs again alone, once: others may have used the memory."""
+        assignment = self._assigned[slot]
+        if assignment.alone or not self._supervision.max_retries:
+            self._fail(slot, f"out of memory: {how}")
+            return
+        assignment.alone = True
+        logger.warning(
+            "Trial %s ran out of memory: %s. It runs again alone.", assignment.trial.trial_id, how
+        )
+
+    def _send_again(self) -> None:
+        """Send trials whose workers were replaced, and those that run alone when they may."""
+        for slot, assignment in self._assigned.items():
+            others = [each for each in self._assigned.values() if each.sent]
+            blocked = bool(others) if assignment.alone else any(each.alone for each in others)
+            if not assignment.sent and not blocked and self._workers[slot].ready:
+                self._send(slot)
 
     def _move_waiting(self) -> None:
         """Move trials whose workers have no machine to run on to workers that are free."""

@@ -18,6 +18,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 
+from keras_nas_plugin.executors.memory import kernel_kills, used_bytes
 from keras_nas_plugin.executors.shipping import Recipe, StoreArray
 from keras_nas_plugin.executors.worker_types import Worker, WorkerFactory
 
@@ -60,6 +61,7 @@ class WorkerProcess(Worker):
             )
         finally:
             theirs.close()
+        self._kernel_kills = kernel_kills()
 
     @property
     def pid(self) -> int:
@@ -70,6 +72,14 @@ class WorkerProcess(Worker):
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    @property
+    def memory(self) -> int | None:
+        return used_bytes(self.pid)
+
+    @property
+    def out_of_memory(self) -> bool:
+        return self._process.poll() == -signal.SIGKILL and kernel_kills() > self._kernel_kills
 
     def send(self, *message: Any) -> None:
         with contextlib.suppress(OSError):

@@ -20,6 +20,8 @@ class Assignment:
     Attributes:
         trial: The trial.
         losses: How many workers have died in its training.
+        sent: Whether its worker has it.
+        alone: Whether no other trial may train beside it, because it ran out of memory before.
         started_ms: When its last training began, in milliseconds since 1970; before, when it was
             submitted.
         began: When its training began, in seconds of `time.monotonic`; None before.
@@ -28,6 +30,8 @@ class Assignment:
 
     trial: Trial
     losses: int = 0
+    sent: bool = False
+    alone: bool = False
     started_ms: int = dataclasses.field(default_factory=lambda: time.time_ns() // 1_000_000)
     began: float | None = None
     placement: Placement | None = None
@@ -62,6 +66,16 @@ class Worker(abc.ABC):
     @property
     def displaced(self) -> bool:
         """Whether it has ended because its machine left, and not because of its trial."""
+        return False
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes of memory that it uses alone; None if that is not known."""
+        return None
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether the system has ended it because memory ran out."""
         return False
 
     @abc.abstractmethod

@@ -69,11 +69,12 @@ def test_a_missing_file_is_wrong_usage(nas):
         (["--register", "spam", "--alias", "v1"], "`alias` must consist of letters"),
         (["--register", "spam", "--class-names", "a,a"], "at least two different names"),
         (["--class-names", "a,b"], "`--class-names` must be combined with `--register`"),
+        (["--workers", "none"], "must be an integer of at least 1, or auto; got 'none'"),
+        (["--workers", "1", "--memory-per-worker", "much"], "must be a number of bytes above 0"),
+        (["--gpus-per-worker", "1"], "`--gpus-per-worker` must be combined with `--workers`"),
     ],
 )
-def test_a_name_that_cannot_be_registered_is_refused_before_training(
-    write, tmp_path, monkeypatch, options, message
-):
+def test_bad_options_are_refused_before_training(write, tmp_path, monkeypatch, options, message):
     write(RECIPE)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(search, ["recipe.py", "--max-trials", "1", *options])

@@ -21,10 +21,13 @@ from keras_nas_plugin import (
     RandomOracle,
     SuccessiveHalvingOracle,
 )
-from keras_nas_plugin.errors import ArgumentError, WorkerError
+from keras_nas_plugin.errors import WorkerError
+from keras_nas_plugin.executors import memory
+from keras_nas_plugin.executors.memory import used_bytes
 from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, load_records
 from tests import stores
 from tests.executors.searches import FIT, Events, X, Y, build, results, tuner_of
+from tests.integration import forkserver
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -34,11 +37,19 @@ class UnpicklableError(Exception):
         raise TypeError("cannot be pickled")
 
 
+FAULTS = ["none", "exit", "kill", "hang", "freeze", "error", "fatal", "endless"]
+FAULTS += ["hungry", "hungry once", "killed by the system"]
+
+
 class Faulty(keras_tuner.HyperModel):
     """Fails in another way for each value of ``fault``."""
 
+    def __init__(self, folder=None):
+        self.folder = folder
+        super().__init__()
+
     def build(self, hp):
-        hp.Choice("fault", ["none", "exit", "kill", "hang", "freeze", "error", "fatal", "endless"])
+        hp.Choice("fault", FAULTS)
         return build(hp)
 
     def fit(self, hp, model, *args, epochs=1, **kwargs):
@@ -53,10 +64,23 @@ class Faulty(keras_tuner.HyperModel):
             os.kill(os.getpid(), signal.SIGSTOP)
         if fault == "error":
             raise UnpicklableError("this model is wrong")
+        if fault.startswith("hungry") and not (fault == "hungry once" and self.tried()):
+            block = bytearray(b"1") * HUNGRY_BYTES
+            time.sleep(600)
+            del block
+        if fault == "killed by the system" and not self.tried():
+            (self.folder / "counter").write_text("low 0\noom_kill 1\n")
+            os.kill(os.getpid(), signal.SIGKILL)
         if fault == "fatal":
             time.sleep(1)
             raise keras_tuner.errors.FatalValueError("every model is wrong")
         return model.fit(*args, epochs=10**9 if fault == "endless" else epochs, **kwargs)
+
+    def tried(self):
+        """Whether a trial was tried before."""
+        tried = (self.folder / "tried").exists()
+        (self.folder / "tried").touch()
+        return tried
 
 
 def faulty_search(folder, faults, executor, **options):
@@ -70,10 +94,8 @@ def faulty_search(folder, faults, executor, **options):
         max_consecutive_failed_trials=0,
     )
     events = Events()
-    tuner = tuner_of(
-        folder, Faulty(), oracle=oracle, executor=executor, listeners=[events], **options
-    )
-    return tuner, events
+    options |= {"oracle": oracle, "executor": executor, "listeners": [events]}
+    return tuner_of(folder, Faulty(folder), **options), events
 
 
 def records_by_units(tuner):
@@ -107,6 +129,38 @@ def test_a_trial_that_hangs_or_freezes_is_given_up_after_its_time(tmp_path):
     for record in records:
         with pytest.raises(ProcessLookupError):  # it cannot come back with a result
             os.kill(record.placement.pid, 0)
+
+
+HUNGRY_BYTES = 600_000_000
+
+
+def test_a_trial_that_exceeds_its_memory_runs_again_alone(tmp_path):
+    # A forked worker has the modules of its parent, whose memory counts as its own.
+    limit = used_bytes(forkserver.fork_server().pid) + 400_000_000
+    executor = LocalExecutor(workers=2, memory_per_worker=limit)
+    tuner, events = faulty_search(tmp_path, ["hungry", "hungry once", "none", "none"], executor)
+    tuner.search(X, Y, **FIT)
+    records = records_by_units(tuner)
+    assert [record.status for record in records] == [FAILED] + [FINISHED] * 3
+    assert "out of memory: its worker used" in records[0].error
+    assert "`memory_per_worker`" in records[0].error
+    starts = [trial for trial, _ in events.started]
+    assert [starts.count(record.trial_id) for record in records] == [2, 2, 1, 1]
+    times = sorted((record.started_ms, record.ended_ms) for record in records)
+    for record in records[:2]:  # nothing else ran during its last attempt
+        others = [time for time in times if time != (record.started_ms, record.ended_ms)]
+        assert all(end <= record.started_ms or start >= record.ended_ms for start, end in others)
+
+
+def test_a_trial_that_the_system_ends_for_memory_runs_again_alone(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(memory, "_COUNTERS", (tmp_path / "counter",))  # of the kernel
+    executor = LocalExecutor(workers=1)
+    tuner, events = faulty_search(tmp_path, ["killed by the system"], executor)
+    tuner.search(X, Y, **FIT)
+    assert [record.status for record in records_by_units(tuner)] == [FINISHED]
+    assert len(events.started) == 2
+    message = "Trial 0 ran out of memory: its worker was ended by SIGKILL, by the system"
+    assert message in caplog.text
 
 
 def test_a_fatal_error_closes_the_runs_of_the_other_trials(tmp_path):
@@ -179,14 +233,6 @@ def test_a_hypermodel_that_workers_cannot_load_ends_the_search_at_once(tmp_path)
     with pytest.raises(WorkerError, match="worker-0 could not: .*left_behind"):
         tuner.search(X, Y, **FIT)
     assert not list(load_records(tuner.project_dir))
-
-
-@pytest.mark.parametrize(
-    "options", [{"workers": 0}, {"threads_per_worker": 0}, {"trial_timeout": 0}, {"workers": True}]
-)
-def test_bad_arguments_are_named(options):
-    with pytest.raises(ArgumentError, match=f"`{next(iter(options))}` must be"):
-        LocalExecutor(**options)
 
 
 class Reporting(NASTuner):

@@ -107,6 +107,11 @@ class ForkServer:
         self._count = 0
         self._lock = threading.Lock()
 
+    @property
+    def pid(self) -> int:
+        """Id of the process from which others are forked."""
+        return self._process.pid
+
     def ask(self, request: dict[str, Any], descriptor: int | None = None) -> dict[str, Any]:
         """Send a request, and return the server's reply.
 

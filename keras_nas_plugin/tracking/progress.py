@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import math
 import time
@@ -20,12 +21,33 @@ from keras_nas_plugin.tracking.formatting import duration_text
 
 # The hyperparameter with which Hyperband and successive halving set the epochs of a trial.
 _EPOCHS = "tuner/epochs"
+# Running trials that are shown; further ones are counted.
+_SHOWN = 8
 # A notebook receives a message for each update of its line.
 _NOTEBOOK_SECONDS = 0.2
 
 
+@dataclasses.dataclass
+class _Running:
+    """A trial that trains.
+
+    Attributes:
+        epochs: Its epochs, or None if not known.
+        epoch: How many of them have ended.
+        score: Value of the objective after the last of these; None if that is not reported.
+        started: When it started, in seconds of `time.monotonic`.
+    """
+
+    epochs: int | None
+    epoch: int = 0
+    score: float | None = None
+    started: float = dataclasses.field(default_factory=time.monotonic)
+
+
 class ProgressDisplay(Tracker):
-    """Shows one live line on a terminal and in a notebook, else prints one line per trial.
+    """Shows a live line on a terminal and in a notebook, else prints one line per trial.
+
+    While several trials train at once, the live line is followed by one for each of them.
 
     ```python
     tuner = NASTuner(build_model, oracle, listeners=[ProgressDisplay()])
@@ -59,8 +81,10 @@ class ProgressDisplay(Tracker):
         self._best_key: RankKey | None = None
         self._ids: set[str] = set()
         self._seconds: list[float] = []
-        self._running = ""
-        self._started = time.monotonic()
+        self._running: dict[str, _Running] = {}
+        # The largest number of trials that trained at once.
+        self._parallel = 1
+        self._failed: set[str] = set()
 
     def search_started(self, search: SearchInfo, records: Iterable[TrialRecord]) -> None:
         """See `Tracker.search_started`."""
@@ -82,15 +106,16 @@ class ProgressDisplay(Tracker):
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """See `Tracker.trial_started`."""
         self._promotes |= _EPOCHS in values
-        self._epochs = values.get(_EPOCHS, self._epochs)
-        self._running = "building"
-        self._started = time.monotonic()
+        self._running[trial_id] = _Running(values.get(_EPOCHS, self._epochs))
+        self._parallel = max(self._parallel, len(self._running))
         self._update()
 
     def epoch_ended(self, trial_id: str, epoch: int, logs: Mapping[str, float]) -> None:
         """See `Tracker.epoch_ended`."""
-        total = f"/{self._epochs}" if self._epochs else ""
-        self._running = f"epoch {epoch + 1}{total}"
+        running = self._running.setdefault(trial_id, _Running(self._epochs))
+        running.epoch = epoch + 1
+        score = logs.get(next(iter(self._search.directions)))
+        running.score = None if score is None else float(score)
         self._update()
 
     def trial_ended(self, record: TrialRecord) -> None:
@@ -122,13 +147,17 @@ class ProgressDisplay(Tracker):
             self._live.update()
 
     def _count(self, record: TrialRecord) -> bool:
-        self._running = ""
+        self._running.pop(record.trial_id, None)
         self._promotes |= _EPOCHS in record.values
         if record.trial_id in self._search.exclusions:
             return False
         if record.status in (FINISHED, FAILED):
             # A retry of a trial, or its record from an earlier process, is counted once.
             self._ids.add(record.trial_id)
+        if record.status == FAILED:
+            self._failed.add(record.trial_id)
+        else:  # a retry
+            self._failed.discard(record.trial_id)
         self._seconds.append(record.seconds)
         key = rank_key(self._search, record)
         better = key is not None and (self._best_key is None or key < self._best_key)
@@ -149,32 +178,55 @@ class ProgressDisplay(Tracker):
         return f"{self._ended}/{self._total}" if self._total else str(self._ended)
 
     def _remaining_text(self) -> str:
-        """Estimate of the remaining time, from the mean of the last ten trials."""
+        """Estimate of the remaining time, from the mean of the last ten trials.
+
+        As many trials as have trained at once until now are assumed to do so from now on.
+        """
         recent = self._seconds[-10:]
         if not self._total or not recent:
             return ""
         remaining = self._total - self._ended
         if remaining <= 0:
             return ""
-        seconds = remaining * sum(recent) / len(recent)
+        seconds = remaining * sum(recent) / len(recent) / min(self._parallel, remaining)
         if self._deadline is not None:
             seconds = min(seconds, max(self._deadline - time.monotonic(), 0.0))
         return f", about {duration_text(seconds)} left"
 
     def _line(self) -> Text:
-        """The live line."""
-        number = min(self._ended + 1, self._total or self._ended + 1)
-        total = f"/{self._total}" if self._total else ""
-        parts = [f"trial {number}{total}"]
-        if self._running:
-            parts.append(f"{self._running}, {duration_text(time.monotonic() - self._started)}")
+        """The live line, and the running trials if there are several."""
+        if self._parallel > 1:
+            parts = [f"{self._position()} trials"]
+            parts += [f"{len(self._failed)} failed"] if self._failed else []
+        else:
+            number = min(self._ended + 1, self._total or self._ended + 1)
+            parts = [f"trial {number}/{self._total}" if self._total else f"trial {number}"]
+            # A copy: a terminal's line is drawn by a thread of its own.
+            parts += [self._running_text(trial) for trial in list(self._running.values())]
         if self._best is not None:
             score = f"{self._search.objective} {self._best.score:.4f}"
             parts.append(f"best {score} (trial {self._best.trial_id})")
         remaining = self._remaining_text().removeprefix(", ")
         if remaining:
             parts.append(remaining)
-        return Text("  ·  ".join(parts), overflow="ellipsis")
+        lines = ["  ·  ".join(parts)]
+        if self._parallel > 1:
+            running = list(self._running.items())
+            lines += [
+                f"  trial {trial_id}: {self._running_text(trial)}"
+                for trial_id, trial in running[:_SHOWN]
+            ]
+            if len(running) > _SHOWN:
+                lines.append(f"  and {len(running) - _SHOWN} more")
+        return Text("\n".join(lines), overflow="ellipsis", no_wrap=True)
+
+    def _running_text(self, trial: _Running) -> str:
+        """What a trial does, its score so far, and since when."""
+        total = f"/{trial.epochs}" if trial.epochs else ""
+        parts = [f"epoch {trial.epoch}{total}" if trial.epoch else "building"]
+        if trial.score is not None:
+            parts.append(f"{next(iter(self._search.directions))} {trial.score:.4f}")
+        return ", ".join([*parts, duration_text(time.monotonic() - trial.started)])
 
     def _print(self, text: str) -> None:
         if self._console.is_jupyter:
@@ -184,7 +236,7 @@ class ProgressDisplay(Tracker):
 
 
 class _NotebookLine:
-    """One line of a notebook's output that is replaced in place.
+    """Text in a notebook's output that is replaced in place.
 
     Args:
         line: Returns the text.
@@ -210,5 +262,6 @@ class _NotebookLine:
 
     def _show(self) -> None:
         text = self._line().plain
-        content = {"text/plain": text, "text/html": f"<code>{html.escape(text)}</code>"}
+        lines = html.escape(text).replace("\n", "<br>")
+        content = {"text/plain": text, "text/html": f"<code>{lines}</code>"}
         self._handle.update(content, raw=True)

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "Constraint": "keras_nas_plugin.evaluation.constraints",
+    "DataFunction": "keras_nas_plugin.training.data_function",
     "LocalExecutor": "keras_nas_plugin.executors.local",
     "MLflowTracker": "keras_nas_plugin.tracking",
     "MedianStoppingCallback": "keras_nas_plugin.training.median_stopping",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from keras_nas_plugin.tracking import MLflowTracker as MLflowTracker
     from keras_nas_plugin.tracking import Tracker as Tracker
     from keras_nas_plugin.tracking.progress import ProgressDisplay as ProgressDisplay
+    from keras_nas_plugin.training.data_function import DataFunction as DataFunction
     from keras_nas_plugin.training.median_stopping import (
         MedianStoppingCallback as MedianStoppingCallback,
     )

@@ -265,13 +265,14 @@ class NASTuner(ResumableTuner):
             FitArgumentsError: No trial could be trained on the data.
             KeyboardInterrupt: By the user; the running trial runs again on resume.
         """
-        fit = FitArguments.bind(fit_args, fit_kwargs, self.hypermodel)
+        given = FitArguments.bind(fit_args, fit_kwargs, self.hypermodel)
+        fit = given.made()
         if "verbose" in fit_kwargs:
             self._local_oracle.verbose = fit_kwargs["verbose"]
         if not self._searches_while_training:
             warn_if_constant(self.oracle.get_space())
         context = self._context()
-        self._prepare(context, fit)
+        self._prepare(context, given)
         with (
             runtime.precision(self.precision),
             memory.frozen_imports(),
@@ -280,7 +281,7 @@ class NASTuner(ResumableTuner):
             self._check_data(context, fit)
             session.start(search_info(context, fit))
             ended = begin_search(context, retry=self.retry_failed)
-            loop = SearchLoop(self, context, self._executor(fit))
+            loop = SearchLoop(self, context, self._executor(given))
             if self._role.runs_trials:
                 self._budget.start(
                     record.seconds for record in load_records(context.layout.folder)
@@ -297,8 +298,9 @@ class NASTuner(ResumableTuner):
         if self._role.owns_search and self._searches_while_training:
             warn_if_constant(self.oracle.get_space())
 
-    def _prepare(self, context: SearchContext, fit: FitArguments) -> None:
+    def _prepare(self, context: SearchContext, given: FitArguments) -> None:
         """Pass the arguments of a search to the parts that need them before its first trial."""
+        fit = given.made()
         self._bookkeeping.restart()
         sample = self._bookkeeping.value(
             "the first rows cannot be read, so that `register_best` needs `sample`",
@@ -307,7 +309,7 @@ class NASTuner(ResumableTuner):
         )
         self.stopped_by = None
         self._trainer.prepare(fit)
-        self._results.remember(fit, sample)
+        self._results.remember(given, sample)
         prepare_proxies(context, fit)
         if self._screen is not None:
             self._screen.sample = sample
@@ -354,8 +356,7 @@ class NASTuner(ResumableTuner):
     def _executor(self, fit: FitArguments) -> Executor:
         """The executor that runs the trials of this process."""
         if not self._role.runs_trials:
-            args, kwargs = fit.to_fit()
-            serve = functools.partial(super().search, *args, **kwargs)
+            serve = functools.partial(super().search, *fit.args, **fit.kwargs)
             return ChiefExecutor(serve, self._local_oracle)
         if self.executor is not None:
             return self.executor.start(self._trainer, fit, self._context())

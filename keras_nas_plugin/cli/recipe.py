@@ -112,10 +112,59 @@ class Recipe:
         return _attribute(self._module, name, self.path)
 
     def pickle_by_value(self) -> None:
-        """Let worker processes have the file's functions, which they cannot import by its name."""
+        """Let worker processes have the files' functions, which they cannot import by name."""
         import cloudpickle
 
         cloudpickle.register_pickle_by_value(self._module)
+        if self.data_file is not None and self.data_file.suffix == ".py":
+            cloudpickle.register_pickle_by_value(sys.modules[self._load_data.__module__])
+
+    def loaded_in_workers(
+        self, arguments: Mapping[str, Any], split_seed: int | None
+    ) -> dict[str, Any]:
+        """Arguments of `model.fit` whose data sets each worker process loads for itself.
+
+        Args:
+            arguments: The arguments, as this process has loaded them.
+            split_seed: See `split_arguments`.
+        """
+        from keras_nas_plugin import DataFunction
+
+        loader = _Loader(self._load_data, split_seed, dict(arguments))
+        return {
+            name: DataFunction(functools.partial(loader.argument, name))
+            if hasattr(value, "element_spec")
+            else value
+            for name, value in arguments.items()
+        }
+
+
+class _Loader:
+    """Loads the arguments of `model.fit`, once in each process.
+
+    Args:
+        load: The data function.
+        split_seed: See `split_arguments`.
+        arguments: The arguments, as this process has loaded them.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        split_seed: int | None,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        self._load, self._split_seed = load, split_seed
+        self._arguments = arguments
+
+    def argument(self, name: str) -> Any:
+        """An argument by its name."""
+        if self._arguments is None:
+            self._arguments, _ = split_arguments(self._load(), self._split_seed)
+        return self._arguments[name]
+
+    def __reduce__(self) -> tuple[type[_Loader], tuple[Callable[[], Any], int | None]]:
+        return type(self), (self._load, self._split_seed)
 
 
 def _attribute(module: ModuleType, name: str, path: Path) -> Any:

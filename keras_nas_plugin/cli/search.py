@@ -332,6 +332,8 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         tuner.data_settings = split.settings()
     reference = reference_to(recipe, distribute=settings.distribute, split_seed=split_seed)
     reference.save(tuner.project_dir)
+    if settings.workers is not None:
+        data = recipe.loaded_in_workers(data, split_seed)
     arguments = {"epochs": settings.epochs, "verbose": 0, **data}
     if settings.batch_size is not None:
         arguments["batch_size"] = settings.batch_size

@@ -98,7 +98,7 @@ def pickled(
 
 
 def _refusal(name: str, value: object, error: Exception) -> str:
-    advice = "Pass arrays, or create the data in a `HyperModel.fit`."
+    advice = "Pass arrays, or a `DataFunction`, which makes the data in each worker."
     if name in ("hypermodel", "tuner"):
         advice = "Create what cannot be pickled inside `build` or `fit`."
     return (

@@ -57,6 +57,7 @@ def serve(link: DriverLink, load: Callable[[], dict[str, Any]]) -> None:
     try:
         content = load()
         _prepare(content)
+        content["fit"] = content["fit"].made()
     except BaseException as error:
         link.send("cannot_start", error_line(error))
         return

@@ -120,6 +120,7 @@ class SearchResults:
                     "`search`; got None"
                 )
             fit = self._searched_with.replace(**fit.values)
+        fit = fit.made()
         trial = self.finished_trial(trial_id)
         self._sample = Bookkeeping().value(
             "the first rows cannot be read, so that `register_best` needs `sample`",
@@ -201,7 +202,7 @@ class SearchResults:
         split, fit = DataSplit.of(data, "validation_data"), self._searched_with
         if split is None and fit is not None:
             with Bookkeeping().step("the model card has no scores by class"):
-                split = fit.splits()[1]
+                split = fit.made().splits()[1]
         return None if split is None else (split.x, split.y)
 
     def _retraining_of(self, trial: Trial) -> Retraining | None:

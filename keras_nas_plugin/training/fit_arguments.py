@@ -28,6 +28,7 @@ from keras_nas_plugin.evaluation.datasets import (
 )
 from keras_nas_plugin.evaluation.tensors import is_text_or_ragged, take_rows
 from keras_nas_plugin.records.search import DatasetInfo
+from keras_nas_plugin.training.data_function import DataFunction
 
 #: Arguments of `keras.Model.fit` in their order (Keras 3).
 FIT_ARGUMENTS = (
@@ -230,6 +231,18 @@ class FitArguments:
         (('x', 'y', 32, 3), {'initial_epoch': 1})
         """
         return self.args, dict(self.kwargs)
+
+    def made(self) -> FitArguments:
+        """The same arguments, with data in place of each `DataFunction`."""
+
+        def made(value: Any) -> Any:
+            return value() if isinstance(value, DataFunction) else value
+
+        return dataclasses.replace(
+            self,
+            args=tuple(made(value) for value in self.args),
+            kwargs={name: made(value) for name, value in self.kwargs.items()},
+        )
 
     def replace(self, **changes: Any) -> FitArguments:
         """A copy with other values; positional arguments stay positional."""

@@ -169,7 +169,7 @@ class TrialTrainer:
         trial.hyperparameters = CheckedHyperParameters.of(
             trial.hyperparameters, exempt=self._given, warned=self._warned
         )
-        args, kwargs = fit.to_fit()
+        args, kwargs = fit.made().to_fit()
         try:
             self._trackers.trial_started(trial.trial_id, running.values())
             returned = self._hooks.run_trial(trial, *args, **kwargs)

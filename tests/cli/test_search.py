@@ -259,8 +259,8 @@ def test_user_code_that_prints_does_not_change_the_output(write, nas):
     assert "loaded" in process.err
 
 
-def test_workers_train_the_trials_of_a_file(write, nas):
-    write(RECIPE)
+def test_workers_train_the_trials_of_a_file_whose_data_they_load(write, nas):
+    write()  # whose data sets cannot be sent to them
     words = "search recipe.py --max-trials 2 --epochs 1 --seed 0 --no-tracking --json --workers 2"
     process = nas(words)
     assert process.returncode == 0, process.err

@@ -9,11 +9,13 @@ import time
 import keras
 import keras_tuner
 import pytest
+import tensorflow as tf
 from keras_tuner.oracles import BayesianOptimizationOracle
 from mlflow import MlflowClient
 
 from keras_nas_plugin import (
     Constraint,
+    DataFunction,
     LocalExecutor,
     MedianStoppingCallback,
     MLflowTracker,
@@ -21,10 +23,11 @@ from keras_nas_plugin import (
     RandomOracle,
     SuccessiveHalvingOracle,
 )
-from keras_nas_plugin.errors import WorkerError
+from keras_nas_plugin.errors import ArgumentError, WorkerError
 from keras_nas_plugin.executors import memory
 from keras_nas_plugin.executors.memory import used_bytes
 from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, load_records
+from keras_nas_plugin.tracking import SearchInfo
 from tests import stores
 from tests.executors.searches import FIT, Events, X, Y, build, results, tuner_of
 from tests.integration import forkserver
@@ -207,13 +210,46 @@ def test_what_cannot_be_pickled_is_refused_before_the_first_trial(tmp_path):
     assert not list(load_records(tuner.project_dir))
 
 
-def test_a_dataset_is_refused_with_advice(tmp_path):
-    import tensorflow as tf
+def dataset():
+    return tf.data.Dataset.from_tensor_slices((X[:100], Y[:100])).batch(50)
 
-    data = tf.data.Dataset.from_tensor_slices((X[:100], Y[:100])).batch(50)
+
+def test_a_dataset_is_refused_with_advice(tmp_path):
+    data = dataset()
     tuner = tuner_of(tmp_path, executor=LocalExecutor(workers=1))
-    with pytest.raises(WorkerError, match="`x` must be .* Pass arrays, or create the data in"):
+    with pytest.raises(WorkerError, match="`x` must be .* Pass arrays, or a `DataFunction`"):
         tuner.search(data, epochs=1, verbose=0, validation_data=data)
+
+
+@pytest.mark.parametrize("executor", [None, LocalExecutor(workers=2)], ids=["alone", "workers"])
+def test_each_process_makes_the_data_of_a_function(tmp_path, executor):
+    tuner = tuner_of(tmp_path, executor=executor, trials=2)
+    tuner.search(
+        DataFunction(dataset),
+        epochs=1,
+        verbose=0,
+        validation_data=DataFunction(dataset),
+    )
+    assert len(results(tuner.project_dir)) == 2
+    described = SearchInfo.load(tuner.project_dir).datasets
+    assert [each.context for each in described] == ["training", "validation"]
+    assert described[0].digest == described[1].digest
+
+
+def test_data_that_a_worker_cannot_make_end_the_search_before_the_first_trial(tmp_path):
+    driver = os.getpid()
+
+    def here():
+        if os.getpid() != driver:
+            raise FileNotFoundError("no such file here")
+        return dataset()
+
+    tuner = tuner_of(tmp_path, executor=LocalExecutor(workers=1))
+    with pytest.raises(WorkerError, match="worker-0 could not: FileNotFoundError: no such file"):
+        tuner.search(DataFunction(here), epochs=1, verbose=0, validation_data=(X, Y))
+    assert not list(load_records(tuner.project_dir))
+    with pytest.raises(ArgumentError, match="`function` must be callable; got a list"):
+        DataFunction([1])
 
 
 def fail_to_load():

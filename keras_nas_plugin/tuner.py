@@ -26,6 +26,7 @@ from keras_nas_plugin.records.retraining import RetrainConfig, RetrainedModel, R
 from keras_nas_plugin.records.trial import FINISHED, load_records
 from keras_nas_plugin.retraining.results import SearchResults
 from keras_nas_plugin.roles import Role
+from keras_nas_plugin.space.declarations import ChangedRangeError
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.composite import CompositeTracker
 from keras_nas_plugin.training import memory, runtime
@@ -189,7 +190,6 @@ class NASTuner(ResumableTuner):
         self.on_change = on_change
         self.retry_failed = retry_failed
         self.executor = executor
-        self._space_changes: tuple[str, ...] = ()
         self._role = Role.of_process()
         self._own_tuner_id = tuner_id
         # In a worker process `self.oracle` becomes a client with seven methods.
@@ -267,34 +267,33 @@ class NASTuner(ResumableTuner):
         """
         given = FitArguments.bind(fit_args, fit_kwargs, self.hypermodel)
         fit = given.made()
-        if "verbose" in fit_kwargs:
-            self._local_oracle.verbose = fit_kwargs["verbose"]
+        self._local_oracle.verbose = fit_kwargs.get("verbose", self._local_oracle.verbose)
         if not self._searches_while_training:
             warn_if_constant(self.oracle.get_space())
         context = self._context()
         self._prepare(context, given)
-        with (
-            runtime.precision(self.precision),
-            memory.frozen_imports(),
-            SearchSession(context) as session,
-        ):
-            self._check_data(context, fit)
-            session.start(search_info(context, fit))
-            ended = begin_search(context, retry=self.retry_failed)
-            loop = SearchLoop(self, context, self._executor(given))
-            if self._role.runs_trials:
-                self._budget.start(
-                    record.seconds for record in load_records(context.layout.folder)
-                )
-                self.on_search_begin()
+        try:
+            with (
+                runtime.precision(self.precision),
+                memory.frozen_imports(),
+                SearchSession(context) as session,
+            ):
+                self._check_data(context, fit)
+                records = session.start(search_info(context, fit))
+                ended = begin_search(context, retry=self.retry_failed)
+                loop = SearchLoop(self, context, self._executor(given))
+                if self._role.runs_trials:
+                    self._budget.start(record.seconds for record in records)
+                    self.on_search_begin()
                 loop.run()
-                self.stopped_by = loop.stopped_by
-                self.on_search_end()
-            else:
-                loop.run()
-            if self.stopped_by is None:
-                report_completion(context, ended)
-        # For a worker, the chief may have ended.
+                if self._role.runs_trials:
+                    self.stopped_by = loop.stopped_by
+                    self.on_search_end()
+                if self.stopped_by is None:
+                    report_completion(context, ended)
+        except ChangedRangeError as change:
+            self.continue_in_range(change)
+            return self.search(*fit_args, **fit_kwargs)
         if self._role.owns_search and self._searches_while_training:
             warn_if_constant(self.oracle.get_space())
 
@@ -308,7 +307,7 @@ class NASTuner(ResumableTuner):
             None,
         )
         self.stopped_by = None
-        self._trainer.prepare(fit)
+        self._trainer.prepare(fit, self.unconfirmed)
         self._results.remember(given, sample)
         prepare_proxies(context, fit)
         if self._screen is not None:
@@ -319,10 +318,11 @@ class NASTuner(ResumableTuner):
         records = load_records(context.layout.folder)
         if not self._role.runs_trials or any(record.status == FINISHED for record in records):
             return
+        builds = self._builds and not self.distribution_strategy
         check_data(
             fit,
-            build=self._build_hypermodel if self._builds else None,
-            certain=not (self._searches_while_training or self.distribution_strategy),
+            build=self._build_hypermodel if builds else None,
+            certain=not self._searches_while_training,
             get_space=self.oracle.get_space,
             objective=context.oracle.objective.name,
             bookkeeping=self._bookkeeping,
@@ -349,7 +349,7 @@ class NASTuner(ResumableTuner):
             data_settings=self.data_settings,
             bookkeeping=self._bookkeeping,
             on_change=self.on_change,
-            space_changes=self._space_changes,
+            space_changes=self.space_changes,
             adapts=True,
         )
 
@@ -370,8 +370,8 @@ class NASTuner(ResumableTuner):
     @property
     def _builds(self) -> bool:
         """Whether trials train models of the hypermodel, with its `fit`."""
-        own = type(self)._build_and_fit_model is not NASTuner._build_and_fit_model
-        return not (own or self._custom_run)
+        hook = type(self)._build_and_fit_model
+        return hook is NASTuner._build_and_fit_model and not self._custom_run
 
     @property
     def _searches_while_training(self) -> bool:

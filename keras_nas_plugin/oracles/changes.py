@@ -76,6 +76,20 @@ def exclude(
         _restart(oracle)
 
 
+def release_running(oracle: keras_tuner.Oracle) -> None:
+    """Let the running trials of an oracle be run again, as after a restart.
+
+    Args:
+        oracle: The oracle; no process runs a trial of it any more.
+    """
+    if isinstance(oracle, NASOracle):
+        oracle._state.running = {}  # all trials that have not ended are queued by `exclude`
+        return
+    for trial in oracle.ongoing_trials.values():
+        oracle._retry_queue.append(trial.trial_id)
+    oracle.ongoing_trials.clear()
+
+
 def replace_excluded(oracle: keras_tuner.Oracle, exclusions: Exclusions) -> None:
     """Replace the trials that do not count in an oracle of KerasTuner; others are put back.
 

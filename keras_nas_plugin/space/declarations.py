@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras_tuner
 
@@ -18,11 +18,31 @@ from keras_nas_plugin.space.changes import domain_key, domain_text
 from keras_nas_plugin.space.hyperparameters import decision_of
 from keras_nas_plugin.space.matching import read_value
 
+if TYPE_CHECKING:
+    from keras_tuner.engine.hyperparameters import HyperParameter
+
 logger = logging.getLogger("keras_nas_plugin")
 
 
 class DependentRangeError(NASError, keras_tuner.errors.FailedTrialError):
     """A trial's value is outside the range that its model declares, which fails the trial."""
+
+
+class ChangedRangeError(NASError):
+    """Training declares other values of a hyperparameter than the search that was resumed.
+
+    It interrupts the trial, which counts as not run, and the search continues in the new range.
+
+    Args:
+        declared: The hyperparameter as training declares it.
+    """
+
+    def __init__(self, declared: HyperParameter) -> None:
+        super().__init__(declared)
+        self.declared = declared
+
+    def __str__(self) -> str:
+        return f"`{self.declared.name}` is declared with other values than those of the search"
 
 
 class CheckedHyperParameters(keras_tuner.HyperParameters):
@@ -35,14 +55,17 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
         exempt: Names that may have values which the model does not declare, because the user has
             replaced their range by the oracle's argument ``hyperparameters``.
         warned: Names whose range differs from that of the search; shared by all trials.
+        unconfirmed: Names of a resumed search that no trial has declared since; shared by all
+            trials.
     """
 
     exempt: Collection[str]
     warned: set[str]
+    unconfirmed: set[str]
 
     def __init__(self) -> None:
         super().__init__()
-        self.exempt, self.warned = (), set()
+        self.exempt, self.warned, self.unconfirmed = (), set(), set()
         # Names that this trial has declared with the range that the search knows.
         self._agreed: set[str] = set()
 
@@ -53,6 +76,7 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
         *,
         exempt: Collection[str],
         warned: set[str],
+        unconfirmed: set[str],
     ) -> CheckedHyperParameters:
         """A copy of the hyperparameters of a trial.
 
@@ -60,9 +84,10 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
             hyperparameters: The hyperparameters with the values of the trial.
             exempt: See the class.
             warned: See the class; it may be changed.
+            unconfirmed: See the class; it may be changed.
         """
         checked: CheckedHyperParameters = cls.from_config(hyperparameters.get_config())
-        checked.exempt, checked.warned = exempt, warned
+        checked.exempt, checked.warned, checked.unconfirmed = exempt, warned, unconfirmed
         return checked
 
     def _retrieve(self, hp: Any) -> Any:
@@ -70,6 +95,7 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
 
         Raises:
             DependentRangeError: The trial's value is not in the declared range.
+            ChangedRangeError: The range was changed since the search was run last.
         """
         value = super()._retrieve(hp)
         if value is not None and hp.name not in self.exempt:
@@ -83,7 +109,12 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
         name = declared.name
         # Almost always equal, so that the domains need not be compared.
         same = item.get_config() == declared.get_config()
-        if same or domain_key(item) == domain_key(declared):
+        same = same or domain_key(item) == domain_key(declared)
+        if name in self.unconfirmed:
+            self.unconfirmed.discard(name)
+            if not same:
+                raise ChangedRangeError(declared)
+        if same:
             self._agreed.add(name)
             return
         texts = domain_text(declared), domain_text(item)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import keras_tuner
+from keras_tuner.engine.hyperparameters import HyperParameter
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import NASError, StateError
@@ -18,13 +19,14 @@ from keras_nas_plugin.oracles.changes import (
     exclude,
     exclusions_of,
     max_trials_of,
+    release_running,
     replace_excluded,
     retry_failed,
 )
 from keras_nas_plugin.records.exclusions import Exclusions
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import TrialRecord
-from keras_nas_plugin.space.changes import compare
+from keras_nas_plugin.space.changes import SpaceChange, compare
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.space.hyperparameters import completed, spec_of
 from keras_nas_plugin.training.context import SearchContext
@@ -65,7 +67,7 @@ def resume(
     build: Build | None,
     on_change: str,
     declares_while_training: bool,
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], set[str]]:
     """Load a saved search, and continue it in the space that its program declares now.
 
     Args:
@@ -78,7 +80,8 @@ def resume(
         declares_while_training: Whether training may declare hyperparameters, too.
 
     Returns:
-        One text per hyperparameter that was added, removed or changed.
+        One text per hyperparameter that was added, removed or changed, and the names of the
+        search that training may declare.
 
     Raises:
         StateError: The search cannot be read, or its space was changed and ``on_change`` is
@@ -90,7 +93,7 @@ def resume(
     if previous is not None and not isinstance(oracle, NASOracle):  # which stores them itself
         replace_excluded(oracle, previous.exclusions)
     if declared is None or build is None:
-        return ()
+        return (), set()
     return change_space(
         oracle,
         declared,
@@ -136,7 +139,7 @@ def change_space(
     *,
     on_change: str,
     declares_while_training: bool,
-) -> tuple[str, ...]:
+) -> tuple[tuple[str, ...], set[str]]:
     """Let a resumed search continue in the space that its program declares now.
 
     Args:
@@ -149,21 +152,60 @@ def change_space(
         declares_while_training: Whether training may declare hyperparameters, too.
 
     Returns:
-        One text per hyperparameter that was added, removed or changed.
+        One text per hyperparameter that was added, removed or changed, and the names of the
+        search that training may declare.
 
     Raises:
         StateError: The space was changed, and ``on_change`` is ``"error"``.
     """
     stored = oracle.get_space()
-    trials = all_trials(oracle)
-    undecided = _declared_by_trials(build, stored, declared, trials.values())
+    undecided = _declared_by_trials(build, stored, declared, all_trials(oracle).values())
     missing = {item.name for item in stored.space} - {item.name for item in declared.space}
-    change = compare(stored, declared, missing if declares_while_training else undecided)
+    unconfirmed = missing if declares_while_training else set()
+    differences = _change(oracle, compare(stored, declared, unconfirmed or undecided), on_change)
+    return differences, unconfirmed
+
+
+def change_range(
+    oracle: keras_tuner.Oracle, declared: HyperParameter, *, on_change: str
+) -> tuple[str, ...]:
+    """Let a search continue with other values of a hyperparameter that training declares.
+
+    Trials that were running are run again, if they count.
+
+    Args:
+        oracle: The oracle; no process runs a trial of it.
+        declared: The hyperparameter as it is declared now.
+        on_change: See `change_space`.
+
+    Returns:
+        The difference, as a text; empty if the search has this range already.
+
+    Raises:
+        StateError: ``on_change`` is ``"error"``.
+    """
+    stored = oracle.get_space()
+    space = keras_tuner.HyperParameters()
+    for item in stored.space:
+        same = (item.name, item.conditions) == (declared.name, declared.conditions)
+        space.merge([declared if same else item])
+    change = compare(stored, space)
+    if change.differences:
+        release_running(oracle)
+    return _change(oracle, change, on_change)
+
+
+def _change(oracle: keras_tuner.Oracle, change: SpaceChange, on_change: str) -> tuple[str, ...]:
+    """Continue in a changed space, and say so.
+
+    Returns:
+        The differences.
+    """
     if not change.differences:
         return ()
     if on_change == ERROR:
         raise _refused("`hypermodel` must declare the saved space", change.differences)
-    before = exclusions_of(oracle)
+    before, trials = exclusions_of(oracle), all_trials(oracle)
     reasons = {}
     for trial_id, trial in trials.items():
         reason = change.reason_against(trial.hyperparameters, counted=trial_id not in before.space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from keras_nas_plugin import project
 from keras_nas_plugin.files import write_json
 from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.roles import Role
+from keras_nas_plugin.space.declarations import ChangedRangeError
 from keras_nas_plugin.space.discovery import discover
-from keras_nas_plugin.training.changes import resume
+from keras_nas_plugin.training.changes import change_range, resume
 
 
 class ResumableTuner(keras_tuner.Tuner):
@@ -20,6 +22,7 @@ class ResumableTuner(keras_tuner.Tuner):
 
     Attributes:
         on_change: See `keras_nas_plugin.NASTuner`.
+        space_changes: What the program has changed in the space of a resumed search.
     """
 
     on_change: str
@@ -27,13 +30,17 @@ class ResumableTuner(keras_tuner.Tuner):
     # In a worker process `self.oracle` becomes a client with seven methods.
     _local_oracle: keras_tuner.Oracle
     _own_tuner_id: str | None
-    # What the program has changed in the space of a resumed search.
-    _space_changes: tuple[str, ...] = ()
+    space_changes: tuple[str, ...] = ()
 
     @property
     def declares_while_training(self) -> bool:
         """Whether training may declare hyperparameters that building the model does not."""
         return False
+
+    @functools.cached_property
+    def unconfirmed(self) -> set[str]:
+        """Names of a resumed search that the program has not declared yet."""
+        return set()
 
     @property
     def search_id(self) -> str:
@@ -51,7 +58,7 @@ class ResumableTuner(keras_tuner.Tuner):
         if read_only or not self._role.owns_search:
             super().reload()
             return
-        self._space_changes = resume(
+        self.space_changes, unconfirmed = resume(
             self._local_oracle,
             Path(self.project_dir),
             load=super().reload,
@@ -59,6 +66,21 @@ class ResumableTuner(keras_tuner.Tuner):
             build=self.hypermodel.build if self.hypermodel is not None else None,
             on_change=self.on_change,
             declares_while_training=self.declares_while_training,
+        )
+        self.unconfirmed.update(unconfirmed)
+
+    def continue_in_range(self, change: ChangedRangeError) -> None:
+        """Continue the search in a range that training declares, as after a restart.
+
+        Args:
+            change: What interrupted the search.
+
+        Raises:
+            StateError: ``on_change`` is ``"error"``.
+        """
+        self.unconfirmed.discard(change.declared.name)
+        self.space_changes += change_range(
+            self._local_oracle, change.declared, on_change=self.on_change
         )
 
     def save_new(self) -> None:

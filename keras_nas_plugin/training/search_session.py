@@ -18,6 +18,7 @@ from keras_nas_plugin.records.trial import (
     TrialRecord,
     load_records,
 )
+from keras_nas_plugin.space.declarations import ChangedRangeError
 from keras_nas_plugin.tracking.composite import save_trial_runs
 from keras_nas_plugin.tracking.mlflow.autolog import autolog_disabled
 from keras_nas_plugin.training.bookkeeping import Bookkeeping
@@ -108,7 +109,7 @@ class SearchSession:
 
 
 def _status_of(error: BaseException | None) -> Status:
-    if error is None:
+    if error is None or isinstance(error, ChangedRangeError):  # another session follows
         return FINISHED
     return KILLED if isinstance(error, KeyboardInterrupt | SystemExit) else FAILED
 

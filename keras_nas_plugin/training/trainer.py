@@ -31,7 +31,7 @@ from keras_nas_plugin.evaluation.results import (
 from keras_nas_plugin.files import write_json
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED
-from keras_nas_plugin.space.declarations import CheckedHyperParameters
+from keras_nas_plugin.space.declarations import ChangedRangeError, CheckedHyperParameters
 from keras_nas_plugin.space.fidelity import Fidelity, configuration, fidelity_of
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.training import memory
@@ -135,13 +135,18 @@ class TrialTrainer:
         self._given = frozenset(item.name for item in space.space)
         # Hyperparameters whose other ranges were reported.
         self._warned: set[str] = set()
+        # Hyperparameters of a resumed search whose ranges the program has not declared yet.
+        self._unconfirmed: set[str] = set()
 
-    def prepare(self, fit: FitArguments) -> None:
+    def prepare(self, fit: FitArguments, unconfirmed: set[str]) -> None:
         """Set the number of epochs of a full training before a search, as agreed with the oracle.
 
         Args:
             fit: What `search` was called with.
+            unconfirmed: Names of a resumed search that its program may declare with other values
+                while a trial is trained; those that it has declared are removed.
         """
+        self._unconfirmed = unconfirmed
         self._full_epochs = agree_on_epochs(self._oracle, fit)
 
     # ------------------------------------------------------------------ a trial
@@ -167,7 +172,10 @@ class TrialTrainer:
         )
         running.epochs = fit.epochs or 1  # Keras' default
         trial.hyperparameters = CheckedHyperParameters.of(
-            trial.hyperparameters, exempt=self._given, warned=self._warned
+            trial.hyperparameters,
+            exempt=self._given,
+            warned=self._warned,
+            unconfirmed=self._unconfirmed,
         )
         args, kwargs = fit.made().to_fit()
         try:
@@ -175,7 +183,7 @@ class TrialTrainer:
             returned = self._hooks.run_trial(trial, *args, **kwargs)
             reported = self._reported(running)
             result = reported.result if reported else self._result(returned, running)
-        except (KeyboardInterrupt, SystemExit, BudgetExhaustedError) as error:
+        except (KeyboardInterrupt, SystemExit, BudgetExhaustedError, ChangedRangeError) as error:
             return TrialOutcome(trial, running.record(KILLED, error=error), error)
         except Exception as error:
             trial.message = traceback.format_exc()

@@ -161,6 +161,66 @@ def test_a_name_that_training_declares_is_no_change(tune, caplog):
     assert len(tuner.oracle.get_best_trials(9)) == 3
 
 
+class Edited(keras_tuner.HyperModel):
+    """Declares `batch` while it trains only."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def build(self, hp):
+        return model_of(hp.Choice("units", [2, 4, 8]))
+
+    def fit(self, hp, model, *args, **options):
+        batch = hp.Choice("batch", self.batches)
+        assert batch in self.batches, "training never gets a value outside"
+        return model.fit(*args, batch_size=batch, **options)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(
+    ("batches", "outside"), [([4, 8, 16], set()), ([8, 16], {4}), ([16, 32], {4, 8})]
+)
+def test_a_range_that_only_training_declares_is_compared_when_a_trial_runs(
+    tune, caplog, own, batches, outside
+):
+    def oracle(trials):
+        if own:
+            return RandomOracle("val_loss", max_trials=trials, seed=1)
+        return keras_tuner.oracles.RandomSearchOracle("val_loss", max_trials=trials, seed=1)
+
+    tune(Edited([4, 8]), oracle(3))
+    tuner = tune(Edited(batches), oracle(5))
+    text = f"`batch`: 4, 8 -> {', '.join(map(str, batches))}"
+    records = {record.trial_id: record for record in load_records(tuner.project_dir)}
+    assert all(record.status == "FINISHED" for record in records.values())
+    excluded = {f"{n}" for n in range(3) if records[f"{n}"].values["batch"] in outside}
+    assert len(records) == 5 + len(excluded) and caplog.text.count(text) == 1
+    # KerasTuner's oracles return trials that did not complete as well.
+    trials = tuner.oracle.get_best_trials(9)
+    best = {trial.trial_id for trial in trials if trial.status == "COMPLETED"}
+    assert best == records.keys() - excluded
+    search = SearchInfo.load(tuner.project_dir)
+    assert {record.trial_id for record in ranked(search, records.values())} == best
+    assert text in search.changes
+    (batch,) = (item for item in tuner.oracle.get_space().space if item.name == "batch")
+    assert batch.values == batches
+    # Resumed unchanged: nothing more is said.
+    caplog.clear()
+    tuner = tune(Edited(batches), oracle(6))
+    assert "changed" not in caplog.text and "other values" not in caplog.text
+    assert len(values_of(tuner)) == 6 + len(excluded)
+
+
+def test_a_range_that_only_training_declares_can_be_refused(tune):
+    tune(Edited([4, 8]), RandomOracle("val_loss", max_trials=1, seed=1))
+    oracle = RandomOracle("val_loss", max_trials=2, seed=1)
+    with pytest.raises(StateError, match="`batch`: 4, 8 -> 16"):
+        tune(Edited([16]), oracle, on_change="error")
+    tuner = tune(Edited([4, 8]), RandomOracle("val_loss", max_trials=2, seed=1), on_change="error")
+    assert len(tuner.oracle.get_best_trials(9)) == 2
+
+
 def test_a_range_that_the_oracle_was_given_overrides_the_program(tune, caplog):
     def oracle(trials):
         given = keras_tuner.HyperParameters()

@@ -79,6 +79,7 @@ TEST = [
     "ruff>=0.9",
     "scipy-stubs>=1.14",
     "setuptools>=64",
+    "types-grpcio>=1.0",
     "types-requests>=2.31",
     "wheel>=0.40",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +13,9 @@ from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin import project
 from keras_nas_plugin.errors import RetrainingError, unknown_argument
-from keras_nas_plugin.executors.base import Executor, ExecutorSettings
-from keras_nas_plugin.executors.in_process import InProcessExecutor
-from keras_nas_plugin.executors.keras_tuner_service import ChiefExecutor
+from keras_nas_plugin.executors.base import ExecutorSettings
 from keras_nas_plugin.executors.loop import SearchLoop
+from keras_nas_plugin.executors.select import select_executor
 from keras_nas_plugin.oracles.stock import make_resumable
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.dataframe import trials_dataframe
@@ -229,6 +227,10 @@ class NASTuner(ResumableTuner):
             executions_per_trial=executions_per_trial,
             tuner_id=tuner_id,
         )
+        if self._role is Role.WORKER:
+            from keras_nas_plugin.executors.service.client import ChiefClient
+
+            self.oracle = ChiefClient(oracle, Path(self.project_dir))
         OverwrittenSearch.save(self.project_dir, replaced)  # which creates the folder again
         #: Judges candidates; a worker's candidates were judged by its chief.
         self._screen: CostScreen | None = None
@@ -281,7 +283,10 @@ class NASTuner(ResumableTuner):
                 self._check_data(context, fit)
                 records = session.start(search_info(context, fit))
                 ended = begin_search(context, retry=self.retry_failed)
-                loop = SearchLoop(self, context, self._executor(given))
+                executor = select_executor(
+                    self.executor, self._trainer, given, context, self.oracle, self.tuner_id
+                )
+                loop = SearchLoop(self, context, executor)
                 if self._role.runs_trials:
                     self._budget.start(record.seconds for record in records)
                     self.on_search_begin()
@@ -352,15 +357,6 @@ class NASTuner(ResumableTuner):
             space_changes=self.space_changes,
             adapts=True,
         )
-
-    def _executor(self, fit: FitArguments) -> Executor:
-        """The executor that runs the trials of this process."""
-        if not self._role.runs_trials:
-            serve = functools.partial(super().search, *fit.args, **fit.kwargs)
-            return ChiefExecutor(serve, self._local_oracle)
-        if self.executor is not None:
-            return self.executor.start(self._trainer, fit, self._context())
-        return InProcessExecutor(functools.partial(self._trainer.train, fit=fit), self.tuner_id)
 
     @property
     def _custom_run(self) -> bool:

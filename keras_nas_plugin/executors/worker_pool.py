@@ -14,11 +14,10 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import BudgetExhaustedError, WorkerError
 from keras_nas_plugin.executors.base import Executor
+from keras_nas_plugin.executors.unfinished import unfinished_record
 from keras_nas_plugin.executors.worker_link import sendable
 from keras_nas_plugin.executors.worker_types import Assignment, Worker, WorkerFactory
-from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.records.trial import FAILED, KILLED, Status, TrialRecord
-from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.running import TrialOutcome
 
@@ -320,18 +319,14 @@ class WorkerPool(Executor):
         record = self._record(assignment, FAILED, reason)
         self._ended.append(TrialOutcome(assignment.trial, record))
 
-    def _record(self, assignment: Assignment, status: Status, error: str | None = None) -> Any:
-        trial, hyperparameters = assignment.trial, assignment.trial.hyperparameters
-        folder = self._context.layout.trial(trial.trial_id).folder
-        return TrialRecord(
-            trial_id=trial.trial_id,
-            values=spec_of(hyperparameters).restrict(hyperparameters.values),
-            status=status,
-            parents=self._context.bookkeeping.value(
-                "the parents of a trial are not recorded", lambda: load_parents(folder), ()
-            ),
+    def _record(
+        self, assignment: Assignment, status: Status, error: str | None = None
+    ) -> TrialRecord:
+        return unfinished_record(
+            self._context,
+            assignment.trial,
+            status,
+            started_ms=assignment.started_ms,
             error=error,
             placement=assignment.placement,
-            started_ms=assignment.started_ms,
-            ended_ms=time.time_ns() // 1_000_000,
         )

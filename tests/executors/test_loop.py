@@ -15,7 +15,6 @@ from keras_nas_plugin.errors import BudgetExhaustedError
 from keras_nas_plugin.executors import loop as loop_module
 from keras_nas_plugin.executors.base import Executor
 from keras_nas_plugin.executors.in_process import InProcessExecutor
-from keras_nas_plugin.executors.keras_tuner_service import ChiefExecutor
 from keras_nas_plugin.executors.loop import SearchLoop
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, TrialRecord, load_records
@@ -314,21 +313,3 @@ def test_a_local_executor_runs_one_trial_at_a_time():
     assert executor.free_slots() == () and executor.in_flight == 1
     assert executor.collect() == (outcome,)
     assert executor.free_slots() == ("tuner0",) and executor.in_flight == 0
-
-
-def test_a_chief_serves_its_oracle_once_and_runs_no_trial(make_harness):
-    served = []
-    oracle = RandomOracle(keras_tuner.Objective("loss", "min"), max_trials=2, seed=0)
-    harness = make_harness(ChiefExecutor(lambda: served.append(True), oracle), oracle)
-    harness.loop.run()
-    assert served == [True] and harness.events == []
-
-
-def test_a_chief_raises_the_error_that_ended_its_service(make_harness):
-    oracle = RandomOracle(keras_tuner.Objective("loss", "min"), max_trials=2, seed=0)
-
-    def serve():
-        oracle.fatal_error = ValueError("the strategy is broken")
-
-    with pytest.raises(ValueError, match="the strategy is broken"):
-        make_harness(ChiefExecutor(serve, oracle), oracle).loop.run()

@@ -353,7 +353,14 @@ class RunSynchronizer:
     def _is_new(self, trial: TrialSync) -> bool:
         """Whether a trial certainly has no run yet, so that none needs to be looked for."""
         created = self._opened().resumed or trial.may_have_run
-        return not created and trial.trial_id not in self._run_ids
+        if created or trial.trial_id in self._run_ids:
+            return False
+        # A worker that was lost has created it.
+        folder = self._layout.trial(trial.trial_id).folder
+        try:
+            return load_run_id(folder) is None
+        except StateError:
+            return False
 
     def _set_run_id(self, trial_id: str, run_id: str) -> None:
         """Remember a trial's run, here and in the trial's folder."""

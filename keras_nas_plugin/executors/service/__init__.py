@@ -1,0 +1,1 @@
+"""KerasTuner's chief and workers, with deadlines and leases."""

@@ -1,0 +1,43 @@
+"""What chief and workers send each other beside the messages of KerasTuner."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+
+#: The service of leases, and its only method.
+LEASE_SERVICE, RENEW = "keras_nas_plugin.Leases", "Renew"
+#: Key of the metadata in which a worker states its id in each call.
+WORKER_KEY = "keras-nas-worker"
+#: Answers to a renewal: the trial is the worker's own, or is not any more.
+HELD, LOST = b"held", b"lost"
+
+
+def chief_address() -> str:
+    """Host and port of the chief, from KerasTuner's environment variables."""
+    return f"{os.environ['KERASTUNER_ORACLE_IP']}:{os.environ['KERASTUNER_ORACLE_PORT']}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Renewal:
+    """What a worker sends to renew its lease.
+
+    Attributes:
+        worker: Its id.
+        trial_id: The trial that it trains; None between trials.
+        leaves: Whether the worker ends, and its lease with it.
+    """
+
+    worker: str
+    trial_id: str | None = None
+    leaves: bool = False
+
+    def to_bytes(self) -> bytes:
+        """The message."""
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, message: bytes) -> Renewal:
+        """Read a message."""
+        return cls(**json.loads(message))

@@ -140,6 +140,9 @@ class SearchLoop:
         """
         errors: list[BaseException] = []
         for outcome in outcomes:
+            if outcome.withdrawn:
+                self._times.withdrawn(outcome.record.trial_id)
+                continue
             record = self._times.placed(outcome.record)
             if outcome.error is not None:
                 errors.append(outcome.error)

@@ -43,12 +43,14 @@ class TrialOutcome:
         error: An error that ends the search, or None. The trial then counts as not run: its record
             is reported to the trackers but not saved, and it runs again on resume.
         reported: Whether the trial reported its metrics to the oracle itself.
+        withdrawn: Whether the trial continues in another process, which reports how it ends.
     """
 
     trial: Trial
     record: TrialRecord
     error: BaseException | None = None
     reported: bool = False
+    withdrawn: bool = False
 
 
 class RunningTrial:

@@ -30,6 +30,10 @@ class SlotTimes:
         """A trial was handed out for a slot."""
         self._submitted[trial.trial_id] = trial, slot, _now_ms()
 
+    def withdrawn(self, trial_id: str) -> None:
+        """A trial that was submitted continues in another process."""
+        self._submitted.pop(trial_id, None)
+
     def killed(self) -> Iterator[TrialRecord]:
         """Records of the trials that have not ended, which the end of the search stops."""
         for trial, _, submitted_ms in list(self._submitted.values()):
@@ -45,7 +49,9 @@ class SlotTimes:
             )
 
     def placed(self, record: TrialRecord) -> TrialRecord:
-        """The record of a trial that was submitted and has ended, with its waiting times."""
+        """The record of a trial that has ended; one submitted here gets its waiting times."""
+        if record.trial_id not in self._submitted:
+            return record
         _, slot, submitted_ms = self._submitted.pop(record.trial_id)
         free_ms = self._free_since_ms.get(slot, self._started_ms)
         self._free_since_ms[slot] = record.ended_ms

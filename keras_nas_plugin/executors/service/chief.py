@@ -45,10 +45,12 @@ class LostTrial:
 
     Attributes:
         trial: The trial, whose message says what happened.
+        worker: The last of its workers.
         started_ms: When it was assigned first, in milliseconds since 1970.
     """
 
     trial: Trial
+    worker: str
     started_ms: int
 
 
@@ -231,7 +233,7 @@ class Chief(OracleServicer):
         # The trial stays the lost worker's until it has ended.
         assign(self.oracle, trial_id, worker)
         trial.status, trial.message = TrialStatus.FAILED, f"{silent} while it trained the trial"
-        return [LostTrial(trial, self._started_ms.get(trial_id, _now_ms()))]
+        return [LostTrial(trial, worker, self._started_ms.get(trial_id, _now_ms()))]
 
 
 def _now_ms() -> int:

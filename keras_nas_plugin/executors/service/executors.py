@@ -15,6 +15,7 @@ from keras_nas_plugin.executors.in_process import InProcessExecutor
 from keras_nas_plugin.executors.service.chief import ChiefServer
 from keras_nas_plugin.executors.service.client import ChiefClient, LeaseLostError
 from keras_nas_plugin.executors.unfinished import unfinished_record
+from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.trial import FAILED, KILLED
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.running import TrialOutcome
@@ -81,6 +82,7 @@ class ChiefExecutor(Executor):
                     FAILED,
                     started_ms=each.started_ms,
                     error=each.trial.message,
+                    placement=Placement(worker=each.worker),
                 ),
             )
             for each in lost
@@ -122,12 +124,13 @@ class LeasedExecutor(InProcessExecutor):
         trial, lease = self._submitted, self._client.lease
         if trial is None:
             return ()
+        killed = unfinished_record(self._context, trial, KILLED)
+        withdrawn = (TrialOutcome(trial, killed, withdrawn=True),)
         try:
             with lease.training(trial.trial_id):
                 outcomes = super().collect()
         except LeaseLostError as error:  # between the end of the training and that of the block
-            record = unfinished_record(self._context, trial, KILLED)
-            outcomes = (TrialOutcome(trial, record, error),)
+            outcomes = (TrialOutcome(trial, killed, error),)
         if not lease.confirm(trial.trial_id):
             logger.warning(
                 "%s lost its lease on trial %s, which another worker trains; its result is "
@@ -135,13 +138,12 @@ class LeasedExecutor(InProcessExecutor):
                 self._client.tuner_id,
                 trial.trial_id,
             )
-            return ()  # the trackers of the other worker report how the trial ends
+            return withdrawn
         interrupted = any(isinstance(outcome.error, LeaseLostError) for outcome in outcomes)
         if interrupted and lease.chief_lost.is_set():
             if self._client.close_if_complete():
-                return ()
-            record = unfinished_record(self._context, trial, KILLED)
-            return (TrialOutcome(trial, record, self._client.lost()),)
+                return withdrawn
+            return (TrialOutcome(trial, killed, self._client.lost()),)
         return outcomes
 
 

@@ -170,7 +170,13 @@ def test_slow_libraries_are_imported_within_functions(room):
 
 
 def test_only_public_names_of_keras_tuner_are_imported():
-    wrong = [w for w, _, names in each_import() if names[:2] == ["keras_tuner", "src"]]
+    # The messages, server and client of its service have no public names.
+    service = ("executors/service/chief.py", "executors/service/client.py")
+    wrong = [
+        description
+        for description, _, names in each_import()
+        if names[:2] == ["keras_tuner", "src"] and not description.startswith(service)
+    ]
     assert not wrong, wrong
     for name, tree in modules().items():
         for node in ast.walk(tree):

@@ -199,6 +199,7 @@ class ChiefClient(OracleClient):
 
     def __init__(self, oracle: keras_tuner.Oracle, folder: Path) -> None:
         super().__init__(oracle)
+        self._local_oracle = oracle
         channel = grpc.insecure_channel(chief_address(), options=_CHANNEL)
         seconds = lease_seconds()
         #: The lease of this worker.
@@ -223,7 +224,7 @@ class ChiefClient(OracleClient):
 
     def close_if_complete(self) -> bool:
         """End the lease if the project folder has all results of the search, and say so."""
-        limit = max_trials_of(self._oracle)
+        limit = max_trials_of(self._local_oracle)
         if limit is None or len(list(load_records(self._folder))) < limit:
             return False
         logger.warning("The search is complete, and its chief has ended.")
@@ -263,8 +264,8 @@ class ChiefClient(OracleClient):
         """
         if not self._closed:
             raise self.lost()
-        self._oracle.reload()
-        return self._oracle
+        self._local_oracle.reload()
+        return self._local_oracle
 
     # ------------------------------------------------------------------ the oracle
 
@@ -292,7 +293,7 @@ class ChiefClient(OracleClient):
     def create_trial(self, tuner_id: str) -> Trial:
         """See `keras_tuner.Oracle.create_trial`."""
         if self._closed:
-            return Trial(self._oracle.get_space(), status=TrialStatus.STOPPED)
+            return Trial(self._local_oracle.get_space(), status=TrialStatus.STOPPED)
         return super().create_trial(tuner_id)
 
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Trial:

@@ -107,6 +107,7 @@ class LeasedExecutor(InProcessExecutor):
         super().__init__(train, client.tuner_id)
         self._client = client
         self._context = context
+        self._trial: Trial | None = None
 
     def __enter__(self) -> Self:
         self._client.lease.start()
@@ -120,9 +121,13 @@ class LeasedExecutor(InProcessExecutor):
     ) -> None:
         self._client.close()
 
+    def submit(self, trial: Trial, slot: str) -> None:
+        self._trial = trial
+        super().submit(trial, slot)
+
     def collect(self) -> Sequence[TrialOutcome]:
-        trial, lease = self._submitted, self._client.lease
-        if trial is None:
+        trial, lease = self._trial, self._client.lease
+        if trial is None or not self.in_flight:
             return ()
         killed = unfinished_record(self._context, trial, KILLED)
         withdrawn = (TrialOutcome(trial, killed, withdrawn=True),)

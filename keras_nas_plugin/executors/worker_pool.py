@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import logging
 import time
@@ -33,6 +35,8 @@ _CALLS: Mapping[str, Callable[[Any], Any]] = {
 }
 # Workers that end before they have loaded anything, after which no further one is started.
 _MOST_FAILED_STARTS = 3
+# How often the memory of workers is looked at.
+_MEMORY_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,9 @@ class WorkerPool(Executor):
         self._began = False
         # Whether a worker has become ready that has no trial.
         self._joined = False
+        # Messages that have arrived and are not handled yet, with the slots they came from.
+        self._inbox: collections.deque[tuple[str, str, list[Any]]] = collections.deque()
+        self._memory_checked = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -152,10 +159,21 @@ class WorkerPool(Executor):
             while self._assigned and not self._ended and not self._joined:
                 self._supervise()
         except KeyboardInterrupt as error:
+            self._take_results()
             for slot in list(self._assigned):
                 self._interrupt(slot, error)
         ended, self._ended = self._ended, []
         return ended
+
+    def _take_results(self) -> None:
+        """Handle results that have arrived, and nothing else: the search ends."""
+        for slot in self._assigned:
+            with contextlib.suppress(EOFError):
+                self._receive(slot)
+        for slot, kind, content in self._inbox:
+            if kind == "outcome" and slot in self._assigned:
+                self._handle(slot, kind, content)
+        self._inbox.clear()
 
     def _interrupt(self, slot: str, error: BaseException) -> None:
         assignment = self._assigned.pop(slot)
@@ -170,16 +188,24 @@ class WorkerPool(Executor):
         for worker in self._factory.arrived(list(self._workers.values())):
             slot = slots[id(worker)]
             try:
-                messages = worker.messages()
+                self._receive(slot)
             except EOFError:
                 self._lost(slot, worker.stop())
-                continue
-            for kind, *content in messages:
-                self._handle(slot, kind, content)
+        while self._inbox:
+            self._handle(*self._inbox.popleft())
         self._check_timeouts()
         self._check_memory()
         self._send_again()
         self._move_waiting()
+
+    def _receive(self, slot: str) -> None:
+        """Put the messages of a worker that have arrived into the inbox.
+
+        Raises:
+            EOFError: None has, and none will.
+        """
+        for kind, *content in self._workers[slot].messages():
+            self._inbox.append((slot, kind, content))
 
     def _handle(self, slot: str, kind: str, content: list[Any]) -> None:
         trackers = self._context.trackers
@@ -255,10 +281,13 @@ class WorkerPool(Executor):
         self._fail(slot, f"The worker process {cause} while it trained the trial")
 
     def _check_memory(self) -> None:
-        limit = self._supervision.memory_limit
+        limit, now = self._supervision.memory_limit, time.monotonic()
+        if limit is None or now < self._memory_checked + _MEMORY_SECONDS:
+            return
+        self._memory_checked = now
         for slot, assignment in list(self._assigned.items()):
-            used = self._workers[slot].memory if limit and assignment.sent else None
-            if limit is None or used is None or used <= limit:
+            used = self._workers[slot].memory if assignment.sent else None
+            if used is None or used <= limit:
                 continue
             self._workers[slot].kill()
             self._start(slot)

@@ -179,7 +179,9 @@ def failures_are_results(executor: ExecutorSettings | None, folder: Path) -> Non
     assert sorted(records) == [0, 1, 2, 3], f"each trial must leave a record; got {records}"
     for number, message in enumerate(messages):
         record = records[number]
-        assert record.status == FAILED, f"a trial that {does[number]}s ended as {record.status}"
+        assert record.status == FAILED, (
+            f"a trial that was to {does[number]} must be {FAILED}; got {record.status}"
+        )
         assert message in (record.error or ""), f"its error must say why; got {record.error!r}"
         trial = tuner.oracle.trials[record.trial_id]
         assert trial.status == TrialStatus.FAILED, f"the oracle was told {trial.status}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import json
 
@@ -9,9 +11,10 @@ import keras_tuner
 import pytest
 
 from keras_nas_plugin import LocalExecutor, NASTuner
+from keras_nas_plugin.executors.in_process import InProcessExecutor
 from keras_nas_plugin.oracles import STRATEGIES
-from keras_nas_plugin.records.trial import FINISHED, load_records
-from keras_nas_plugin.testing import ExecutorContract
+from keras_nas_plugin.records.trial import FAILED, FINISHED, load_records
+from keras_nas_plugin.testing import ExecutorContract, check_executor
 from keras_nas_plugin.testing.driving import hashed_score
 from keras_nas_plugin.testing.spaces import wide_space
 
@@ -23,6 +26,47 @@ class TestThisProcess(ExecutorContract):
 @pytest.mark.usefixtures("forked_workers")
 class TestLocalExecutor(ExecutorContract):
     executor = LocalExecutor(workers=2)
+
+
+class Broken(InProcessExecutor):
+    """An executor of one slot with one fault; it is its own settings."""
+
+    started = 0
+
+    def __init__(self, fault):
+        self.fault = fault
+
+    def start(self, trainer, fit, context):
+        Broken.started += 1
+        slot = f"slot-{Broken.started if self.fault == 'renames slots' else 0}"
+        super().__init__(functools.partial(trainer.train, fit=fit), slot)
+        return self
+
+    def collect(self):
+        outcomes = super().collect()
+        for outcome in outcomes:
+            record = outcome.record
+            if self.fault == "changes results" and record.score is not None:
+                record = dataclasses.replace(record, score=0.5, metrics={"loss": 0.5})
+            if self.fault == "hides failures" and record.status == FAILED:
+                record = dataclasses.replace(record, status=FINISHED, score=0.5)
+                record = dataclasses.replace(record, metrics={"loss": 0.5}, error=None)
+            error = None if self.fault == "ignores Ctrl-C" else outcome.error
+            yield dataclasses.replace(outcome, record=record, error=error)
+
+
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [
+        ("changes results", "trials_run_once"),
+        ("hides failures", "failures_are_results"),
+        ("renames slots", "slots_keep_their_names"),
+        ("ignores Ctrl-C", "interrupts_kill_trials"),
+    ],
+)
+def test_the_suite_finds_what_is_wrong_with_an_executor(fault, broken):
+    with pytest.raises(AssertionError, match="must|were|did not"):
+        check_executor(Broken(fault), broken)
 
 
 class Hashing(NASTuner):

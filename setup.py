@@ -56,6 +56,8 @@ UI = [
     "pillow>=10.0",
     "playwright>=1.50",
 ]
+# Trials on a cluster. `default` has the agent that installs this package on nodes that lack it.
+RAY = ["ray[default]>=2.60"]
 # The driver with which SQLAlchemy 2.1 opens `postgresql://`; older ones as `postgresql+psycopg://`.
 POSTGRES = ["psycopg[binary]>=3.1"]
 # The documentation as a site.
@@ -66,6 +68,7 @@ DOCS = [
 TEST = [
     *BENCH,  # the fast slice of the benchmark is a test
     *POSTGRES,
+    *RAY,
     "autokeras>=3.0",  # its tuner is tracked as KerasTuner's own are
     "build>=1.0",  # tests/packaging builds the wheel with this, setuptools and wheel, offline
     "flask-wtf>=1.2",  # of MLflow's server with users and permissions: its extra `auth`
@@ -124,6 +127,7 @@ setup(
         "cpu": CPU,
         "gpu": GPU,
         "postgres": POSTGRES,
+        "ray": RAY,
         "test": TEST,
         "dev": TEST,
         "bench": BENCH,

@@ -23,6 +23,7 @@ _EXPORTS = {
     "ProgressDisplay": "keras_nas_plugin.tracking.progress",
     "PromotionError": "keras_nas_plugin.registry",
     "PromotionPolicy": "keras_nas_plugin.registry",
+    "RayExecutor": "keras_nas_plugin.executors.ray.executor",
     "RetrainConfig": "keras_nas_plugin.records.retraining",
     "Retraining": "keras_nas_plugin.records.retraining",
     "RetrainingError": "keras_nas_plugin.errors",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from keras_nas_plugin.evaluation.flops import count_parameters as count_parameters
     from keras_nas_plugin.evaluation.latency import measure_latency as measure_latency
     from keras_nas_plugin.executors.local import LocalExecutor as LocalExecutor
+    from keras_nas_plugin.executors.ray.executor import RayExecutor as RayExecutor
     from keras_nas_plugin.oracles import *  # noqa: F403
     from keras_nas_plugin.records.retraining import RetrainConfig as RetrainConfig
     from keras_nas_plugin.records.retraining import Retraining as Retraining

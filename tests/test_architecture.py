@@ -41,7 +41,6 @@ STEPS = {
     "executors": 8,
     "retraining": 8,
     "tuner": 9,
-    "distributed": 10,
     "cli": 11,
     "testing": 11,
 }
@@ -49,7 +48,7 @@ STEPS = {
 # The only packages that may import a library, and packages that must not.
 ONLY = {
     "mlflow": {"tracking", "registry"},
-    "ray": {"distributed"},
+    "ray": {"executors"},
     "click": {"cli"},
     "matplotlib": {"reports"},
     "jinja2": {"reports"},

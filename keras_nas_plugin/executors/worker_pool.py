@@ -195,8 +195,8 @@ class WorkerPool(Executor):
             self._handle(*self._inbox.popleft())
         self._check_timeouts()
         self._check_memory()
-        self._send_again()
         self._move_waiting()
+        self._send_again()
 
     def _receive(self, slot: str) -> None:
         """Put the messages of a worker that have arrived into the inbox.
@@ -319,17 +319,17 @@ class WorkerPool(Executor):
 
     def _move_waiting(self) -> None:
         """Move trials whose workers have no machine to run on to workers that are free."""
-        waiting = [slot for slot in self._assigned if self._workers[slot].unplaced]
-        for slot, free in zip(waiting, self.free_slots(), strict=False):
-            workers = self._workers
-            workers[slot], workers[free] = workers[free], workers[slot]
-            self._send(slot)
+        workers = self._workers
+        waiting = [slot for slot in self._assigned if workers[slot].unplaced]
+        free = [slot for slot in workers if slot not in self._assigned and workers[slot].ready]
+        for slot, other in zip(waiting, free, strict=False):
+            workers[slot], workers[other] = workers[other], workers[slot]
         deadline = self._context.budget.deadline
         if deadline is None or time.monotonic() < deadline:
             return
         error = BudgetExhaustedError("`budget` ended while a trial waited for a worker")
         for slot in waiting:
-            if self._workers[slot].unplaced:
+            if workers[slot].unplaced:
                 self._interrupt(slot, error)
 
     def _check_timeouts(self) -> None:

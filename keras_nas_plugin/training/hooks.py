@@ -23,6 +23,8 @@ class TunerHooks(Protocol):
     distribution_strategy: object
     executions_per_trial: int
     max_model_size: int | None
+    directory: str
+    project_name: str
 
     @property
     def project_dir(self) -> str:

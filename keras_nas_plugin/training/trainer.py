@@ -138,6 +138,14 @@ class TrialTrainer:
         # Hyperparameters of a resumed search whose ranges the program has not declared yet.
         self._unconfirmed: set[str] = set()
 
+    def move_project(self, folder: Path) -> None:
+        """Have trials write to another project folder, in a worker.
+
+        Args:
+            folder: The project folder.
+        """
+        self._hooks.directory, self._hooks.project_name = str(folder.parent), folder.name
+
     def prepare(self, fit: FitArguments, unconfirmed: set[str]) -> None:
         """Set the number of epochs of a full training before a search, as agreed with the oracle.
 

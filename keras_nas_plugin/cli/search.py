@@ -11,15 +11,14 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from keras_nas_plugin.cli.executors import ExecutorChoice, executor_options
 from keras_nas_plugin.cli.options import (
     DIRECTORY,
     Duration,
-    Size,
-    Workers,
     class_names_option,
     data_options,
     find_search,
@@ -48,7 +47,7 @@ from keras_nas_plugin.cli.strategy import (
     parse_objectives,
     strategy_options,
 )
-from keras_nas_plugin.errors import ArgumentError, TrackingError
+from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.files import json_value
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.program import RecipeReference, digest_of
@@ -59,7 +58,7 @@ from keras_nas_plugin.registry.names import check_alias, check_name
 from keras_nas_plugin.tracking.mlflow.client import public_uri
 
 if TYPE_CHECKING:
-    from keras_nas_plugin import LocalExecutor, MLflowTracker, NASTuner
+    from keras_nas_plugin import MLflowTracker, NASTuner
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -68,8 +67,6 @@ _STOP_REASONS = {
     "budget": ", the budget is used up",
     "infeasible": ", no further candidate satisfies the constraints",
 }
-# Fields of `LocalExecutor`, which are options of the same names.
-_WORKER_OPTIONS = ("threads_per_worker", "trial_timeout", "memory_per_worker", "gpus_per_worker")
 _PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16", "float16", "bfloat16")
 
 
@@ -100,11 +97,7 @@ class Settings(OracleSettings):
     as_json: bool
     on_change: str
     retry_failed: bool
-    workers: int | Literal["auto"] | None
-    threads_per_worker: int | None
-    trial_timeout: float | None
-    memory_per_worker: int | None
-    gpus_per_worker: float | None
+    executor_choice: ExecutorChoice
 
 
 @click.command()
@@ -142,34 +135,7 @@ class Settings(OracleSettings):
     help="Maximum number of trainable parameters; larger models fail.",
 )
 @click.option("--budget", type=Duration(), help="Wall-clock limit, for example 90s, 30m or 1h30m.")
-@click.option(
-    "--workers",
-    type=Workers(),
-    help="Train this many trials at once, each in a process of its own; `auto` for as many as the "
-    "machine can carry.",
-)
-@click.option(
-    "--threads-per-worker",
-    type=click.IntRange(min=1),
-    help="Threads of each process. [default: the cores divided by the workers]",
-)
-@click.option(
-    "--trial-timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    help="A trial that trains longer in its process has failed.",
-)
-@click.option(
-    "--memory-per-worker",
-    type=Size(),
-    help="A process that uses more memory, for example 2GB, is ended: its trial runs again alone.",
-)
-@click.option(
-    "--gpus-per-worker",
-    metavar="NUMBER",
-    type=click.FloatRange(min=0),
-    help="A share of a GPU, such as 0.5, or a number of GPUs for each process.",
-)
+@executor_options
 @click.option("--precision", type=click.Choice(_PRECISIONS), help="Keras dtype policy.")
 @click.option("--distribute", type=click.Choice(["mirrored"]), help="Use all GPUs for each trial.")
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of the proposals.")
@@ -216,7 +182,11 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
     Example: keras-nas search recipes/image_classification.py --max-trials 12 --epochs 3
     """
     default = context.get_parameter_source("max_trials") is click.core.ParameterSource.DEFAULT
-    settings = Settings(overwrite=not resume, max_trials_given=not default, **options)
+    fields = [field.name for field in dataclasses.fields(ExecutorChoice)]
+    choice = ExecutorChoice(**{name: options.pop(name) for name in fields})
+    settings = Settings(
+        overwrite=not resume, max_trials_given=not default, executor_choice=choice, **options
+    )
     if settings.register and not settings.tracking:
         raise click.UsageError(
             "`--register` must not be combined with `--no-tracking`, since it needs MLflow; "
@@ -227,12 +197,7 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
             "`--class-names` must be combined with `--register`, since they are stored with the "
             "registered model; got no `--register`"
         )
-    for option in _WORKER_OPTIONS:
-        if settings.workers is None and getattr(settings, option) is not None:
-            name = option.replace("_", "-")
-            raise click.UsageError(
-                f"`--{name}` must be combined with `--workers`; got no `--workers`"
-            )
+    settings.executor_choice.check()
     if settings.register is not None:
         with usage_errors(TrackingError):  # before anything is trained
             check_name(settings.register)
@@ -326,32 +291,20 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         overwrite=settings.overwrite,
         on_change=settings.on_change,
         retry_failed=settings.retry_failed,
-        executor=_executor(settings, recipe),
+        executor=settings.executor_choice.settings(),
     )
     if split is not None:
         tuner.data_settings = split.settings()
     reference = reference_to(recipe, distribute=settings.distribute, split_seed=split_seed)
     reference.save(tuner.project_dir)
-    if settings.workers is not None:
+    if settings.executor_choice.has_workers:
+        recipe.pickle_by_value()
         data = recipe.loaded_in_workers(data, split_seed)
     arguments = {"epochs": settings.epochs, "verbose": 0, **data}
     if settings.batch_size is not None:
         arguments["batch_size"] = settings.batch_size
     tuner.search(**arguments)
     return _result(settings, tuner, tracker, class_names)
-
-
-def _executor(settings: Settings, recipe: Recipe) -> LocalExecutor | None:
-    """Worker processes, if the user has asked for them."""
-    from keras_nas_plugin import LocalExecutor
-
-    if settings.workers is None:
-        return None
-    recipe.pickle_by_value()
-    with usage_errors(ArgumentError):
-        return LocalExecutor(
-            settings.workers, **{name: getattr(settings, name) for name in _WORKER_OPTIONS}
-        )
 
 
 def _resumed_split_seed(settings: Settings, recipe: Recipe, folder: Path) -> int | None:

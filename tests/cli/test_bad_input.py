@@ -72,6 +72,9 @@ def test_a_missing_file_is_wrong_usage(nas):
         (["--workers", "none"], "must be an integer of at least 1, or auto; got 'none'"),
         (["--workers", "1", "--memory-per-worker", "much"], "must be a number of bytes above 0"),
         (["--gpus-per-worker", "1"], "`--gpus-per-worker` must be combined with `--workers`"),
+        (["--address", "auto"], "`--address` must be combined with `--executor ray`"),
+        (["--workers", "1", "--gpus-per-trial", "1"], "`--executor ray`; got `--executor local`"),
+        (["--executor", "ray", "--threads-per-worker", "1"], "combined with `--executor local`"),
     ],
 )
 def test_bad_options_are_refused_before_training(write, tmp_path, monkeypatch, options, message):

@@ -140,6 +140,7 @@ def test_one_worker_without_the_project_folder_makes_the_same_search(
     def halving():
         return SuccessiveHalvingOracle("val_loss", max_trials=3, seed=0, factor=2)
 
+    handler = signal.getsignal(signal.SIGTERM)
     executor = RayExecutor(address=cluster.address, workers=1)
     alone = search(tmp_path / "alone", build, halving(), None, deterministic=True)
     remote = search(tmp_path / "remote", build, halving(), executor, deterministic=True)
@@ -147,6 +148,7 @@ def test_one_worker_without_the_project_folder_makes_the_same_search(
     assert any(first_epoch > 0 for _, _, first_epoch in results(remote.project_dir).values())
     assert remote.get_best_models(1)[0].predict(X[:2], verbose=0).shape == (2, 2)
     assert not ray.is_initialized()
+    assert signal.getsignal(signal.SIGTERM) is handler
     pids = {record.placement.pid for record in load_records(remote.project_dir)}
     assert len(pids) == 1
     wait_for(lambda: not any(runs(pid) for pid in pids))
@@ -229,63 +231,54 @@ def test_bad_arguments_are_named(options):
         RayExecutor(**options)
 
 
-PROGRAM = """
-import os, pathlib, signal, sys, time
-# Background jobs of a shell inherit that Ctrl-C is ignored.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+RECIPE = """
+import os, pathlib, time
 import keras, keras_tuner
 import numpy as np
-from keras_nas_plugin import NASTuner, RandomOracle, RayExecutor
 
-folder = pathlib.Path(sys.argv[1])
-
-class Slow(keras_tuner.HyperModel):
+class Endless(keras_tuner.HyperModel):
     def build(self, hp):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(hp.Int("units", 2, 9))])
         model.compile("sgd", "mse", run_eagerly=True)
         return model
 
     def fit(self, hp, model, *args, **kwargs):
-        pathlib.Path(folder, f"pid-{os.getpid()}").touch()
-        pathlib.Path(folder, f"pid-{os.getppid()}").touch()  # of the node
+        for pid in (os.getpid(), os.getppid()):  # of the worker and of its node
+            pathlib.Path("pids", str(pid)).touch()
         time.sleep(600)
 
-x = np.zeros((8, 4), "float32")
-tuner = NASTuner(
-    Slow(),
-    oracle=RandomOracle("val_loss", max_trials=4, seed=0),
-    directory=folder,
-    project_name="search",
-    executor=RayExecutor(workers=1),
-)
-tuner.search(x, x, verbose=0)
+def load_data():
+    x = np.zeros((8, 4), "float32")
+    return (x, x), (x + 1, x)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_a_cluster_that_was_started_ends_with_the_search_quietly(tmp_path):
-    script = tmp_path / "program.py"
-    script.write_text(PROGRAM)
-    environment = {name: os.environ[name] for name in os.environ if name != "RAY_ADDRESS"}
+def test_ctrl_c_ends_a_cluster_that_the_command_line_has_started(tmp_path):
+    (tmp_path / "recipe.py").write_text(RECIPE)
+    (tmp_path / "pids").mkdir()
+    words = "search recipe.py:Endless --executor ray --workers 1 --max-trials 2 --no-tracking"
     driver = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)],
-        env=environment,
+        [sys.executable, "-m", "keras_nas_plugin.cli.main", *words.split()],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
 
     def pids():
-        return [int(path.name.removeprefix("pid-")) for path in tmp_path.glob("pid-*")]
+        return [int(path.name) for path in (tmp_path / "pids").iterdir()]
 
     try:
         wait_for(lambda: len(pids()) == 2)
-        driver.send_signal(signal.SIGINT)
+        os.killpg(driver.pid, signal.SIGINT)  # as Ctrl-C on a terminal does
         output, _ = driver.communicate(timeout=60)
     finally:
         driver.kill()
     assert driver.returncode != 0
-    assert output.rstrip().endswith("KeyboardInterrupt")
-    assert "ray" not in output.lower().partition("traceback")[0]
+    assert "Interrupted. All finished trials are kept" in output
+    assert "raylet" not in output and "Traceback" not in output, output
     wait_for(lambda: not any(runs(pid) for pid in pids()))
-    assert not list(load_records(tmp_path / "search"))
+    assert not list(load_records(tmp_path / "searches" / "recipe"))

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import importlib.util
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from keras_nas_plugin.errors import ArgumentError
 from keras_nas_plugin.executors.base import Executor
@@ -46,8 +46,8 @@ class RayExecutor:
         address: ``"auto"`` or the address of a running cluster (``"10.0.0.1:6379"``) to join; None
             for the cluster that this process has joined or that ``RAY_ADDRESS`` names, or else a
             new one on this machine, which ends with the search.
-        workers: Number of trials at once; None for as many as the nodes have room for when the
-            search starts.
+        workers: Number of trials at once; ``"auto"`` for as many as the nodes have room for when
+            the search starts. Of a larger number, the others wait for nodes that join.
         cpus_per_trial: Processor cores that Ray reserves for each worker, which are also its
             threads.
         gpus_per_trial: GPUs that Ray reserves for each worker; may be a fraction.
@@ -65,7 +65,7 @@ class RayExecutor:
     """
 
     address: str | None = None
-    workers: int | None = None
+    workers: int | Literal["auto"] = "auto"
     cpus_per_trial: float = 1
     gpus_per_trial: float = 0
     trial_timeout: float | None = None
@@ -74,7 +74,7 @@ class RayExecutor:
     runtime_env: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.workers is not None:
+        if self.workers != "auto":
             _check_number("workers", self.workers, int, 1)
         _check_number("max_retries_per_trial", self.max_retries_per_trial, int, 0)
         for name in ("cpus_per_trial", "gpus_per_trial", "wait_for_nodes"):

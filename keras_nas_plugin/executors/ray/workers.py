@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import cloudpickle
 import numpy as np
@@ -187,7 +187,7 @@ class RayWorkers(WorkerFactory):
         cluster: The cluster.
         ship: Pickles what workers need; it is given a function that stores arrays.
         layout: The project folder.
-        workers: How many; None for as many as the cluster has room for.
+        workers: How many; ``"auto"`` for as many as the cluster has room for.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class RayWorkers(WorkerFactory):
         cluster: RayCluster,
         ship: Callable[[StoreArray], bytes],
         layout: ProjectLayout,
-        workers: int | None,
+        workers: int | Literal["auto"],
     ) -> None:
         super().__init__(())
         self._cluster = cluster
@@ -206,7 +206,8 @@ class RayWorkers(WorkerFactory):
 
     def open(self) -> None:
         self._cluster.connect()
-        self.slots = tuple(f"worker-{n}" for n in range(self._workers or self._cluster.room()))
+        count = self._cluster.room() if self._workers == "auto" else self._workers
+        self.slots = tuple(f"worker-{number}" for number in range(count))
         arrays: list[Any] = []
 
         def store(array: np.ndarray) -> Recipe:

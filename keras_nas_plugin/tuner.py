@@ -313,7 +313,7 @@ class NASTuner(ResumableTuner):
         )
         self.stopped_by = None
         self._trainer.prepare(fit, self.unconfirmed)
-        self._results.remember(given, sample)
+        self._results.remember(given, fit.x, sample)
         prepare_proxies(context, fit)
         if self._screen is not None:
             self._screen.sample = sample

@@ -93,7 +93,7 @@ def _register(
     class_names: tuple[str, ...] | None,
     tracking_uri: str | None,
 ) -> RegisteredModel:
-    from keras_nas_plugin.evaluation.datasets import sample_rows
+    from keras_nas_plugin.evaluation.datasets import example_rows, sample_rows
     from keras_nas_plugin.tracking.mlflow.client import connect
     from keras_nas_plugin.training.bookkeeping import Bookkeeping
     from keras_nas_plugin.training.fit_arguments import FitArguments
@@ -114,7 +114,7 @@ def _register(
         alias=alias,
         retrained=retrained,
         trial_id=trial_id,
-        sample=sample_rows(finished.data["x"]),
+        sample=example_rows(finished.data["x"], sample_rows(finished.data["x"])),
         input_example=input_example,
         class_names=class_names or finished.class_names,
         validation_data=None if validation is None else (validation.x, validation.y),

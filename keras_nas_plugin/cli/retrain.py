@@ -130,7 +130,9 @@ def _print(search: SearchInfo, result: Retraining) -> None:
     several = len(result.models) > 1
     seeds = f"{len(result.models)} seeds" if several else f"seed {result.kept.seed}"
     rows = f" on {result.rows:,} rows" if result.rows else ""
-    epochs = f" for {result.epochs} epochs" if result.epochs else ""
+    epochs = ""
+    if result.epochs:
+        epochs = f" for {result.epochs} epoch{'' if result.epochs == 1 else 's'}"
     click.echo(
         f"{search.name}: trial {result.trial_id} retrained{rows} (training and validation)"
         f"{epochs}, {seeds}"
@@ -146,6 +148,11 @@ def _print(search: SearchInfo, result: Retraining) -> None:
         click.echo(
             "There are no test data, and a score on training rows does not show how good a model "
             "is: return a third split from load_data(), or use --hold-out 0.2."
+        )
+    if result.searched_is_better:
+        click.echo(
+            "The searched model is better on these rows: `keras-nas register NAME`, without "
+            "--retrained, registers it."
         )
     if result.measured_on == HELD_OUT:
         click.echo(

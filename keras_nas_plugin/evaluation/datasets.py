@@ -235,6 +235,19 @@ def sample_rows(data: object, rows: int = 4) -> Any:
     return None
 
 
+def example_rows(data: object, sample: Any) -> Any:
+    """The first input rows of training data, to register a model with.
+
+    Args:
+        data: ``x`` as passed to `model.fit`.
+        sample: What `sample_rows` returned for it.
+
+    Returns:
+        ``sample``; rows of a DataFrame remain one, so that its columns are known by their names.
+    """
+    return data.iloc[: len(sample)] if _is_frame(data) and sample is not None else sample
+
+
 def sample_batch(x: object, y: object, rows: int) -> tuple[Any, Any] | None:
     """The first rows of training data with their labels.
 

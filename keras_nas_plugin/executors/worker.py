@@ -1,7 +1,7 @@
 """What a worker does: it trains the trials that its driver sends.
 
-The program of a worker process is
-`python -m keras_nas_plugin.executors.worker FILE_DESCRIPTOR PICKLE`.
+The arguments of a worker process are the descriptor of its pipe and the file that it loads: see
+`worker_process.py`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ def _train_next(link: DriverLink, content: dict[str, Any]) -> None:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The program of a worker process."""
     volunteer()
     serve(
         PipeLink(Connection(int(sys.argv[1])), Path(sys.argv[2]).parent),

@@ -219,6 +219,15 @@ class Retraining:
         """Standard deviation of `scores` over the seeds; None for fewer than two."""
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
+    @property
+    def searched_is_better(self) -> bool:
+        """Whether the searched model has a better objective on test rows than `kept`."""
+        objective = self.objective.removeprefix(_VALIDATION)
+        searched, kept = self.searched_scores.get(objective), self.kept.scores.get(objective)
+        if self.measured_on != TEST or searched is None or kept is None:
+            return False
+        return searched > kept if self.direction == "max" else searched < kept
+
     def summary(self) -> dict[str, Any]:
         """The searched and the retrained score side by side, as plain data.
 

@@ -100,7 +100,9 @@ def _heading(subject: Subject) -> str:
     if source is None:
         return f"{text}, with the weights of its best epoch, {subject.record.best_step + 1}."
     rows = f" ({source.rows:,} rows)" if source.rows else ""
-    epochs = f" for {source.epochs} epochs" if source.epochs else ""
+    epochs = ""
+    if source.epochs:
+        epochs = f" for {source.epochs} epoch{'' if source.epochs == 1 else 's'}"
     return (
         f"{text}, retrained from scratch on training and validation data together{rows}{epochs} "
         f"with seed {source.kept.seed}."

@@ -73,6 +73,8 @@ class Interface:
         from_sample: Whether the rows are those that were given, rather than zeros.
         finds_by_name: Whether the model finds its inputs by name, so that a dictionary of arrays
             can replace any structure.
+        table: The rows as a DataFrame, if the only input of the model is one; a request then has
+            its columns, in any order.
     """
 
     inputs: tuple[InputSpec, ...]
@@ -82,6 +84,7 @@ class Interface:
     classes: Classes | None = None
     from_sample: bool = True
     finds_by_name: bool = True
+    table: pd.DataFrame | None = None
 
     @property
     def packed(self) -> Any:
@@ -92,7 +95,8 @@ class Interface:
     def needs_server(self) -> bool:
         """Whether MLflow's own wrapper cannot predict rows: see `served_model`."""
         plain = all(spec.is_plain for spec in self.inputs)
-        return self.classes is not None or not plain or not self._takes_a_dictionary
+        by_name = self.table is not None
+        return self.classes is not None or not plain or by_name or not self._takes_a_dictionary
 
     @property
     def _takes_a_dictionary(self) -> bool:
@@ -131,11 +135,14 @@ class Interface:
         return {
             "inputs": [dataclasses.asdict(spec) for spec in self.inputs],
             "structure": self.structure,
+            "columns": None if self.table is None else list(self.table.columns),
             "classes": None if self.classes is None else dataclasses.asdict(self.classes),
         }
 
     def example(self) -> np.ndarray | dict[str, np.ndarray] | pd.DataFrame:
         """The rows in the form of a request: an array, arrays by name, or a table."""
+        if self.table is not None:
+            return self.table
         if all(spec.is_plain for spec in self.inputs):
             arrays = [_plain(tensor) for tensor in self.tensors]
             if self.structure == 0:
@@ -166,6 +173,9 @@ class Interface:
         from mlflow.types import ColSpec, Schema, TensorSpec
         from mlflow.types.schema import AnyType
 
+        if self.table is not None:
+            types = ((_COLUMNS[dtype.kind], name) for name, dtype in self.table.dtypes.items())
+            return Schema([ColSpec(kind, name) for kind, name in types])
         if all(spec.is_plain for spec in self.inputs):
             schema = infer_signature(self.example()).inputs
             return Schema(
@@ -257,6 +267,7 @@ def interface_of(
             classes=None if class_names is None else _classes(model, outputs, class_names),
             from_sample=rows is sample,
             finds_by_name=bool(getattr(model, "inputs", None)),
+            table=_table(rows),
         )
     logger.warning("The model is registered without a signature: %s", reason)
     if class_names is not None:
@@ -265,6 +276,17 @@ def interface_of(
             "`sample`, a few rows of its input"
         )
     return None
+
+
+def _table(rows: Any) -> pd.DataFrame | None:
+    """Rows that are a DataFrame of numbers whose columns have names of their own; else None."""
+    if not (hasattr(rows, "columns") and hasattr(rows, "iloc")):
+        return None
+    names = list(rows.columns)
+    if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+        return None
+    kinds = {getattr(dtype, "kind", "O") for dtype in rows.dtypes}
+    return rows.reset_index(drop=True) if kinds <= _COLUMNS.keys() - {"S"} else None
 
 
 def predict(model: keras.Model, inputs: Any) -> Any:

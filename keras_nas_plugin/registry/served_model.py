@@ -40,7 +40,8 @@ class ServedModel:
         model: The Keras model.
         description: ``inputs`` with a ``name``, a ``dtype``, the ``shape`` of a row and a
             ``ragged_rank`` (0 for a tensor that is not ragged) each; ``structure`` with their
-            numbers in place of tensors; ``classes`` with ``names``, ``kind`` (``"multiclass"``,
+            numbers in place of tensors; ``columns``, the names of the columns of the only input
+            where it is a table, or None; ``classes`` with ``names``, ``kind`` (``"multiclass"``,
             ``"binary"`` or ``"multilabel"``) and ``logits``, or None.
     """
 
@@ -48,6 +49,7 @@ class ServedModel:
         self.model = model
         self.inputs = description["inputs"]
         self.structure = description["structure"]
+        self.columns = description.get("columns")
         self.classes = description["classes"]
 
     def get_raw_model(self) -> Any:
@@ -58,8 +60,9 @@ class ServedModel:
         """Predict rows.
 
         Args:
-            data: A DataFrame or a dictionary with a column or an array for each input; for a
-                model with one input also an array or a list of its rows.
+            data: A DataFrame or a dictionary with a column or an array for each input, or for
+                each column of a table, in any order; for a model with one input also an array or
+                a list of its rows.
             params: Not used.
 
         Returns:
@@ -126,6 +129,8 @@ class ServedModel:
     def _values(self, data: Any, number: int) -> Any:
         """The rows of an input, one element each."""
         name = self.inputs[number]["name"]
+        if self.columns and hasattr(data, "keys") and set(self.columns) <= set(data.keys()):
+            return np.stack([np.asarray(data[column]) for column in self.columns], axis=-1)
         if hasattr(data, "columns") and hasattr(data, "iloc"):
             single = len(self.inputs) == 1 and name not in data.columns
             column = data.iloc[:, 0] if single else data[name]

@@ -11,6 +11,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import RetrainingError, StateError, TrackingError
+from keras_nas_plugin.evaluation.datasets import example_rows
 from keras_nas_plugin.records.retraining import RetrainConfig, Retraining
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import TrialRecord
@@ -47,14 +48,15 @@ class SearchResults:
         # A few input rows of the last search or retraining.
         self._sample: object = None
 
-    def remember(self, fit: FitArguments, sample: object) -> None:
+    def remember(self, fit: FitArguments, x: object, sample: object) -> None:
         """Store the arguments of a search, for retraining and registration.
 
         Args:
             fit: What `search` was called with.
-            sample: The first input rows of its data; None if they cannot be read.
+            x: Its inputs.
+            sample: The first rows of these; None if they cannot be read.
         """
-        self._searched_with, self._sample = fit, sample
+        self._searched_with, self._sample = fit, example_rows(x, sample)
 
     # ------------------------------------------------------------------ trials
 
@@ -122,11 +124,12 @@ class SearchResults:
             fit = self._searched_with.replace(**fit.values)
         fit = fit.made()
         trial = self.finished_trial(trial_id)
-        self._sample = Bookkeeping().value(
+        sample = Bookkeeping().value(
             "the first rows cannot be read, so that `register_best` needs `sample`",
             fit.sample,
             None,
         )
+        self._sample = example_rows(fit.x, sample)
         retraining = retrain(self._tuner, trial, config, fit, test_data)
         if self._tracker is None:
             return retraining

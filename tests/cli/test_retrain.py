@@ -140,6 +140,9 @@ def test_searched_and_retrained_scores_are_shown_side_by_side(original):
     assert "by which it was chosen: optimistic" in lines[1]
     assert lines[2].endswith("on 40 test rows") and lines[3].endswith("seed 0, kept")
     assert f"standard deviation {np.std(seeds, ddof=1):.2g}" in lines[5]
+    better = summary["searched_scores"]["accuracy"] > seeds[0]
+    advice = "The searched model is better on these rows: `keras-nas register NAME`, without"
+    assert (advice in original.results["retrain"].out) == better
     assert "loading" in original.results["retrain"].err
 
 

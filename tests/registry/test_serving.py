@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from mlflow import MlflowClient
@@ -24,6 +25,7 @@ from keras_nas_plugin.errors import TrackingError
 from keras_nas_plugin.registry import register_model
 from keras_nas_plugin.registry.gates import smoke
 from keras_nas_plugin.registry.gates.base import Candidate, Evidence
+from keras_nas_plugin.registry.interface import interface_of
 from keras_nas_plugin.registry.rows import as_arrays
 from tests.servers import model_server
 
@@ -275,12 +277,81 @@ def test_requests_of_every_form_are_answered(served, kind):
     assert len(example) == len(expected)
 
 
-@pytest.mark.parametrize("name", ["spam", "text", "ragged"])
+TABLE = pd.DataFrame({"income": [3.5, 1.0, 2.0, 0.5], "age": [20, 31, 42, 53]})
+
+
+@pytest.fixture(scope="module")
+def table(champion):
+    """A version of a model that was trained on a DataFrame."""
+    _, uri, _, _ = champion
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation="softmax")])
+    version = registered(uri, model, "table", TABLE, class_names=["no", "yes"])
+    with tracking(uri):
+        loaded = mlflow.pyfunc.load_model(version.model_uri)
+    return version, loaded, model.predict(TABLE.to_numpy(), verbose=0)
+
+
+RECORDS = TABLE.to_dict("records")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"dataframe_records": RECORDS},
+        {"dataframe_records": [dict(reversed(row.items())) for row in RECORDS]},
+        {
+            "dataframe_split": {
+                "columns": ["age", "income"],
+                "data": TABLE[["age", "income"]].values.tolist(),
+            }
+        },
+        {"inputs": {"age": TABLE["age"].tolist(), "income": TABLE["income"].tolist()}},
+        {"instances": RECORDS},
+    ],
+    ids=["records", "another order", "split", "columns", "instances"],
+)
+def test_the_columns_of_a_table_are_found_by_their_names(table, request_):
+    _, loaded, expected = table
+    predicted = [list(answer["probabilities"].values()) for answer in answers(loaded, request_)]
+    np.testing.assert_allclose(predicted, expected, rtol=1e-5)
+
+
+def test_a_table_without_a_column_is_refused(table):
+    _, loaded, expected = table
+    swapped = loaded.predict(TABLE[["age", "income"]])
+    assert [row["yes"] for row in swapped["probabilities"]] == pytest.approx(
+        expected[:, 1].tolist()
+    )
+    assert list(loaded.input_example.columns) == ["income", "age"]
+    with pytest.raises(mlflow.MlflowException, match=r"missing inputs \['age'\]"):
+        loaded.predict(TABLE[["income"]])
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        TABLE.to_numpy(),
+        TABLE.rename(columns={"income": 0}),
+        TABLE.rename(columns={"income": "age"}),
+    ],
+    ids=["an array", "a number as a name", "equal names"],
+)
+def test_rows_without_names_of_columns_are_an_array(rows):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    interface = interface_of(model, rows)
+    assert interface.table is None and not interface.needs_server
+    assert interface.signature().inputs.is_tensor_spec()
+
+
+@pytest.mark.parametrize("name", ["spam", "text", "ragged", "table"])
 def test_the_smoke_test_predicts_rows_that_are_not_numbers(
-    champion, spam, served, tmp_path, monkeypatch, name
+    champion, spam, table, served, tmp_path, monkeypatch, name
 ):
     _, uri, _, _ = champion
-    if name == "spam":
+    if name == "table":
+        (version, _, expected), rows = table, TABLE
+        source = MlflowClient(uri).get_model_version("table", version.version).source
+    elif name == "spam":
         version, rows, expected = spam
         source = MlflowClient(uri).get_model_version("spam", version.version).source
     else:

@@ -22,7 +22,7 @@ from keras_nas_plugin import (
 )
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.files import file_lock, read_json
-from keras_nas_plugin.records.retraining import Retraining
+from keras_nas_plugin.records.retraining import RetrainedModel, Retraining
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.retraining.read_only_oracle import ReadOnlyOracle
@@ -319,6 +319,36 @@ def test_the_number_of_epochs_is_that_of_the_best_result(record, search_info, ep
 )
 def test_scores_are_compared_by_an_objective_that_training_reports(objectives, expected):
     assert trained_objective(dataclasses.replace(INFO, objectives=objectives)) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, True),
+        ({"direction": "min"}, False),
+        ({"measured_on": "hold-out"}, False),
+        ({"searched_scores": {}}, False),
+        ({"objective": "val_f1"}, False),
+        ({"searched_scores": {"accuracy": 0.5}}, False),
+    ],
+)
+def test_the_searched_model_is_recommended_if_it_is_better_on_test_rows(change, expected):
+    fields = {
+        "objective": "val_accuracy",
+        "direction": "max",
+        "measured_on": "test",
+        "searched_scores": {"accuracy": 0.75},
+        "models": (RetrainedModel(seed=0, curve=(), weights="w", scores={"accuracy": 0.5}),),
+    }
+    unused = {
+        "search_id": "s",
+        "trial_id": "0",
+        "key": "k",
+        "epochs": 1,
+        "rows": 9,
+        "searched": {},
+    }
+    assert Retraining(**{**fields, **unused, **change}).searched_is_better == expected
 
 
 def test_a_promoted_trial_is_retrained_from_the_first_epoch(tuner, retrained):

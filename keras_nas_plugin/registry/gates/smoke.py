@@ -37,7 +37,11 @@ schema = model.metadata.get_input_schema()
 specs = list(schema.inputs) if schema is not None else []
 if kind == "list" and specs:
     arrays = {spec.name: arrays[str(i)] for i, spec in enumerate(specs)}
-if schema is not None and not schema.is_tensor_spec():
+if kind == "array" and len(specs) > 1:
+    import pandas as pd
+    types = {spec.name: spec.type.to_numpy() for spec in specs}
+    arrays = pd.DataFrame(arrays["rows"], columns=list(types)).astype(types)
+elif schema is not None and not schema.is_tensor_spec():
     import pandas as pd
     scalars = {spec.name or "rows" for spec in specs if hasattr(spec.type, "to_numpy")}
     if kind == "array" and specs[0].name:

@@ -2,13 +2,15 @@
 
     python benchmarks/kill_fuzz.py                # 60 kills and 6 freezes, about ten minutes
     python benchmarks/kill_fuzz.py --kills 12 --seed 3
+    python benchmarks/kill_fuzz.py --local-workers 20
 
 Searches of eight trials with four epochs each log to SQLite and to a real `mlflow server`. A
 search, one of two workers of KerasTuner's chief, or the server is killed with SIGKILL at a random
 time and restarted. A freeze stops the server (SIGSTOP) until requests time out, and then resumes
 it, so that it still executes these requests. When the searches have ended, every run and every
-metric value is compared with the records in the project folders. The exit code is 1 if there is
-any error.
+metric value is compared with the records in the project folders. With `--local-workers`, one of
+two workers of a `LocalExecutor`, or the process that searches, is killed instead; processes that
+are left behind are counted as well. The exit code is 1 if there is any error.
 """
 
 from __future__ import annotations
@@ -20,6 +22,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.integration.fuzzing import Tally
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -49,12 +55,18 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=60, help="total number of kills")
     parser.add_argument("--seed", type=int, default=0, help="seed of the times of the kills")
+    parser.add_argument(
+        "--local-workers", type=int, default=0, help="number of kills of local workers, instead"
+    )
     options = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         fuzz = Fuzz(fork_server(), Path(folder), seed=options.seed)
         total = Tally()
         print_row(["store", "killed", *(HEADINGS.get(name, name) for name in COLUMNS)])
+        if options.local_workers:
+            total += fuzz.local_workers(options.local_workers)
+            return finish(total, "local worker or search", started)
         with fuzz.server().running() as server:
             runners: dict[str, Callable[..., Tally]] = {
                 "search": fuzz.searches,
@@ -69,7 +81,12 @@ def main() -> int:
                 if victim == "server frozen":
                     tally.kills = 0
                 total += tally
-    print_row(["all", "", *(getattr(total, name) for name in COLUMNS)])
+    return finish(total, "", started)
+
+
+def finish(total: Tally, victim: str, started: float) -> int:
+    """Print the last row and what went wrong; returns the exit code."""
+    print_row(["all", victim, *(getattr(total, name) for name in COLUMNS)])
     faults = {name: count for name, count in total.faults.items() if count}
     print(f"\n{faults or 'no errors'}; {time.monotonic() - started:.0f} s")
     return 1 if faults else 0

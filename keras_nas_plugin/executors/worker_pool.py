@@ -33,7 +33,7 @@ _CALLS: Mapping[str, Callable[[Any], Any]] = {
     "update_trial": lambda trial: trial.get_state(),
     "get_best_trials": lambda trials: [trial.get_state() for trial in trials],
 }
-# Workers that end before they have loaded anything, after which no further one is started.
+# Workers of a slot that end before they have loaded anything, after which no further one starts.
 _MOST_FAILED_STARTS = 3
 # How often the memory of workers is looked at.
 _MEMORY_SECONDS = 0.5
@@ -75,8 +75,8 @@ class WorkerPool(Executor):
         self._workers: dict[str, Worker] = {}
         self._assigned: dict[str, Assignment] = {}
         self._ended: list[TrialOutcome] = []
-        self._failed_starts = 0
-        self._began = False
+        # By slot: how many of its workers in a row have died before they were ready.
+        self._failed_starts: collections.Counter[str] = collections.Counter()
         # Whether a worker has become ready that has no trial.
         self._joined = False
         # Messages that have arrived and are not handled yet, with the slots they came from.
@@ -93,7 +93,6 @@ class WorkerPool(Executor):
         except BaseException:
             self._stop()
             raise
-        self._began = True
         return self
 
     def _can_begin(self) -> bool:
@@ -211,7 +210,7 @@ class WorkerPool(Executor):
         trackers = self._context.trackers
         if kind == "ready":
             self._workers[slot].placement = content[0]
-            self._failed_starts = 0
+            self._failed_starts[slot] = 0
             self._joined |= slot not in self._assigned
         elif kind == "cannot_start":
             raise WorkerError(
@@ -258,8 +257,8 @@ class WorkerPool(Executor):
         worker = self._workers[slot]
         counts = not worker.displaced
         if counts and not worker.ready:
-            self._failed_starts += 1
-            if not self._began or self._failed_starts >= _MOST_FAILED_STARTS:
+            self._failed_starts[slot] += 1
+            if self._failed_starts[slot] >= _MOST_FAILED_STARTS:
                 raise WorkerError(
                     f"`executor` must be able to start its workers; {slot} {cause} before it had "
                     "loaded the hypermodel and the arguments of `search`"

@@ -9,6 +9,7 @@ import pytest
 from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin import RandomOracle, Tracker
+from keras_nas_plugin.errors import WorkerError
 from keras_nas_plugin.executors.worker_pool import Supervision, WorkerPool
 from keras_nas_plugin.executors.worker_types import Worker, WorkerFactory
 from keras_nas_plugin.project import ProjectLayout
@@ -17,6 +18,9 @@ from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, TrialRecord
 from keras_nas_plugin.tracking.composite import CompositeTracker
 from keras_nas_plugin.training.bookkeeping import Bookkeeping
 from keras_nas_plugin.training.budget import Budget
+
+# In place of a trial: the worker dies before it is ready.
+DEAD = [None]
 
 
 class Scripted(Worker):
@@ -32,6 +36,8 @@ class Scripted(Worker):
     def __init__(self, slot, script):
         super().__init__()
         self.slot, self.script, self.waiting = slot, script, [("ready", Placement(pid=1))]
+        if script[0] == DEAD:
+            self.waiting = script.pop(0)
 
     def send(self, *message):
         kind, state, *_ = message
@@ -142,3 +148,12 @@ def test_a_trial_whose_worker_died_is_sent_to_its_successor(make_pool, retries, 
     assert outcome.record.status == status
     if status == FAILED:
         assert "was ended by a test while it trained the trial" in outcome.record.error
+
+
+def test_workers_that_die_while_they_start_are_replaced_twice(make_pool):
+    with make_pool(worker_0=[[None], [None], ["started", "outcome"]]) as pool:
+        pool.submit(trial(0), "worker-0")
+        assert outcomes(pool)["0"].record.status == FINISHED
+    message = "worker-0 was ended by a test before it had loaded the hypermodel"
+    with pytest.raises(WorkerError, match=message):
+        make_pool(worker_0=[[None], [None], [None]]).__enter__()

@@ -11,7 +11,7 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_nas_plugin import MLflowTracker, NASTuner, RandomOracle
+from keras_nas_plugin import LocalExecutor, MLflowTracker, NASTuner, RandomOracle
 
 EXPERIMENT, PROJECT, DONE = "fuzz", "fuzzed", "done"
 
@@ -45,7 +45,15 @@ class Points(keras_tuner.HyperModel):
         return logs
 
 
-def search(*, store: str, max_trials: int, seed: int, epochs: int = 4, pace: float = 0.0) -> None:
+def search(
+    *,
+    store: str,
+    max_trials: int,
+    seed: int,
+    epochs: int = 4,
+    pace: float = 0.0,
+    workers: int = 0,
+) -> None:
     """Search in the working directory; creates the file `DONE` when it completes.
 
     Args:
@@ -54,6 +62,7 @@ def search(*, store: str, max_trials: int, seed: int, epochs: int = 4, pace: flo
         seed: Seed of the proposals.
         epochs: Epochs per trial.
         pace: Seconds per epoch.
+        workers: Local workers; 0 for trials in this process.
     """
     oracle = RandomOracle(
         keras_tuner.Objective("val_loss", "min"),
@@ -65,6 +74,8 @@ def search(*, store: str, max_trials: int, seed: int, epochs: int = 4, pace: flo
         Points(epochs, pace),
         oracle=oracle,
         tracker=MLflowTracker(EXPERIMENT, tracking_uri=store),
+        # As often as it is killed.
+        executor=LocalExecutor(workers, max_retries_per_trial=1_000) if workers else None,
         directory="searches",
         project_name=PROJECT,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import signal
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import load_records
@@ -20,11 +22,12 @@ from tests.servers import Server, free_port, mlflow_server
 
 TARGET = "tests.integration.fuzzed:search"
 COMMAND = "tests.integration.forkserver:command_line"
-FAULTS = ("duplicated", "lost", "repeated", "wrong", "running")
+FAULTS = ("duplicated", "lost", "repeated", "wrong", "running", "orphans")
 
 _KILLS_PER_SEARCH = 5
 _LIMIT = 180.0  # seconds after which a process counts as hanging
 _LEAVES_WITHIN = 15.0  # seconds in which a worker exits after its chief
+_ENDS_WITHIN = 60.0  # seconds in which a local worker exits, which first finishes its imports
 
 
 @dataclasses.dataclass
@@ -42,6 +45,7 @@ class Tally:
         repeated: Values that were logged twice or not expected.
         wrong: Runs whose status differs from how the trial or the search ended.
         running: Runs that are still RUNNING.
+        orphans: Local workers that did not end with the process that started them.
     """
 
     kills: int = 0
@@ -54,6 +58,7 @@ class Tally:
     repeated: int = 0
     wrong: int = 0
     running: int = 0
+    orphans: int = 0
 
     def __iadd__(self, tally: Tally) -> Tally:
         for field in dataclasses.fields(self):
@@ -183,6 +188,31 @@ class Fuzz:
             total += self._audit(folder, database)
         return total
 
+    def local_workers(self, kills: int) -> Tally:
+        """Kill one of two local workers, or the search, which is restarted each time."""
+        total = Tally()
+        while total.kills < kills:
+            folder, store, database = self._new_search_store(None)
+            seconds = self._lifetime(store, workers=2)
+            child = self._start(folder, store, workers=2)
+            for _ in range(_KILLS_PER_SEARCH):
+                time.sleep(self._rng.uniform(0, seconds))
+                if child.poll() is not None or total.kills == kills:
+                    break
+                workers = psutil.Process(child.pid).children()
+                victim = int(self._rng.integers(3))
+                if victim < len(workers):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        workers[victim].kill()
+                        total.kills += 1
+                elif _kill_process(child):
+                    total.kills += 1
+                    total.orphans += len(psutil.wait_procs(workers, _ENDS_WITHIN)[1])
+                    child = self._start(folder, store, workers=2)
+            _check(child, _exit_code(child))
+            total += self._audit(folder, database)
+        return total
+
     def servers(self, kills: int, server: Server) -> Tally:
         """Kill the server; it is restarted while the search runs, or after it."""
         return self._outages(kills, server, self._kill)
@@ -241,6 +271,7 @@ class Fuzz:
         store: str,
         environment: dict[str, str] | None = None,
         pace: float = 0.0,
+        workers: int = 0,
     ) -> Child:
         return self._forks.start(
             TARGET,
@@ -250,16 +281,18 @@ class Fuzz:
             max_trials=self._trials,
             seed=self._count,
             pace=pace,
+            workers=workers,
         )
 
-    def _lifetime(self, store: str) -> float:
+    def _lifetime(self, store: str, workers: int = 0) -> float:
         """Seconds that an uninterrupted search takes."""
-        kind = store.partition(":")[0]
+        kind = store.partition(":")[0] + (f", {workers} workers" if workers else "")
         if kind not in self._seconds:
-            folder = self.on_sqlite() if kind == "sqlite" else self._new_folder()
-            store_uri = f"sqlite:///{folder}/mlflow.db" if kind == "sqlite" else store
+            sqlite = kind.startswith("sqlite")
+            folder = self.on_sqlite() if sqlite else self._new_folder()
+            store_uri = f"sqlite:///{folder}/mlflow.db" if sqlite else store
             began = time.monotonic()
-            child = self._start(folder, store_uri)
+            child = self._start(folder, store_uri, workers=workers)
             _check(child, _exit_code(child))
             self._seconds[kind] = time.monotonic() - began
         return self._seconds[kind]

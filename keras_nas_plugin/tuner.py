@@ -254,7 +254,7 @@ class NASTuner(ResumableTuner):
         """Run trials until the oracle stops or the budget ends.
 
         Args:
-            *fit_args: Positional arguments of `model.fit`.
+            *fit_args: Positional arguments of `model.fit`; data may be a `DataFunction`.
             **fit_kwargs: Keyword arguments of `model.fit`.
 
         Raises:

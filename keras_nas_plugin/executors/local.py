@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 from typing import Literal
 
@@ -21,6 +22,8 @@ from keras_nas_plugin.executors.worker_pool import Supervision, WorkerPool
 from keras_nas_plugin.executors.worker_process import LocalWorkers
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
+
+logger = logging.getLogger("keras_nas_plugin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,7 @@ class LocalExecutor:
         workers = self.workers
         if workers == "auto":
             workers = automatic_workers(self.threads_per_worker, limit, self.gpus_per_worker)
+        logger.info("Starting %d worker processes.", workers)
         divided = environments(workers, self.threads_per_worker, self.gpus_per_worker)
         ship = functools.partial(pickled, trainer, fit, context, substitutes(context))
         return WorkerPool(

@@ -36,7 +36,8 @@ def test_every_tag_and_metric_is_documented(
         )
         for number in range(11)
     ]
-    track(database, [*records, make_record(11, status="FAILED")], search=search)
+    failure = make_record(11, status="FAILED", placement=records[0].placement)
+    track(database, [*records, failure], search=search)
     track(database, [], search=make_search(max_trials=99, objectives=objectives))
     read = store(database)
     runs = [read.parent(), *read.runs()]
@@ -46,6 +47,9 @@ def test_every_tag_and_metric_is_documented(
     assert placement.items() <= read.trial("03").data.tags.items()
     assert read.trial("03").data.tags["nas.device"] == "d"
     assert read.trial("03").data.metrics["time/worker_seconds"] == 6
+    failed = read.trial("11").data  # whose run continues if it is tried again: no metrics of ours
+    assert failed.tags["nas.worker"] == "worker-1"
+    assert not any(name.startswith("time/") for name in failed.metrics)
     assert read.points(read.parent(), "utilization") == [(step, 0.75) for step in range(1, 12)]
     assert {run.data.tags["nas.schema"] for run in runs} == {"2"}
     metrics = {key for run in runs for key in run.data.metrics}

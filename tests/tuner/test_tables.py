@@ -3,6 +3,7 @@
 import re
 
 import keras
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -126,7 +127,7 @@ def test_the_summary_of_a_search_in_which_all_trials_failed_says_why(tmp_path, c
 
     oracle = RandomOracle("val_loss", 3, seed=0, max_consecutive_failed_trials=9)
     tuner = NASTuner(broken, oracle, directory=tmp_path, project_name="p")
-    tuner.search([[1.0]], [0], epochs=1, verbose=0)
+    tuner.search(np.ones((1, 1)), np.zeros(1), epochs=1, verbose=0)
     capsys.readouterr()
     tuner.results_summary()
     text = capsys.readouterr().out

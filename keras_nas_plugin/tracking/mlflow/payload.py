@@ -20,7 +20,7 @@ from typing import Any
 from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.retraining import Retraining
 from keras_nas_plugin.records.search import SearchInfo
-from keras_nas_plugin.records.trial import TrialRecord
+from keras_nas_plugin.records.trial import FINISHED, TrialRecord
 from keras_nas_plugin.tracking.formatting import short_number, shorten, tensors_of, text_of
 from keras_nas_plugin.tracking.points import Point
 
@@ -163,9 +163,12 @@ def points_of(record: TrialRecord, search: SearchInfo) -> tuple[list[Point], str
 
 
 def _times(record: TrialRecord) -> dict[str, float]:
-    """How long a trial and its worker waited, and how long the worker was busy with it."""
+    """How long a trial and its worker waited, and how long the worker was busy with it.
+
+    Only for trials that finished: another attempt continues in a run that has no metrics.
+    """
     placement = record.placement
-    if placement is None:
+    if placement is None or record.status != FINISHED:
         return {}
     return {
         "queue_seconds": placement.queue_seconds,

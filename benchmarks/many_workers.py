@@ -1,0 +1,238 @@
+"""Oracles with many trials in flight: time per trial, and evaluations lost to late results.
+
+    python benchmarks/many_workers.py                     # both tables; about an hour
+    python benchmarks/many_workers.py --only time --strategies evolution,surrogate
+    python benchmarks/many_workers.py --only pending --reps 20
+
+Workers are simulated with a clock of their own: a trial takes a random time (lognormal, sigma .5),
+and when it ends, its worker asks for the next one. The oracle is called as a tuner calls it.
+
+Time: 1,000 workers, 10,000 trials, 20 hyperparameters, and a project folder on disk. The report
+lists the median CPU time of `create_trial`, `update_trial` and `end_trial` together over the first
+1,000 trials that ended, and over the last 1,000.
+
+Pending: NAS-Bench-201 with 1 (sequential), 4, 8 and 32 workers. The report lists how many more
+evaluations each strategy needs than with one worker to reach the mean accuracy that it has with
+one worker after 100 evaluations: see `benchmarks/nas_bench_201.py` for scores and the judgement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# One core per process; numpy reads these variables when it is imported.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from benchmarks import _driving, _peers
+from benchmarks._tables import Oven, Table, load
+
+#: Milliseconds of CPU time per trial.
+TIME_TARGETS = {"surrogate": 50.0}
+TIME_TARGET = 10.0
+#: More evaluations with four workers, as a share.
+PENDING_TARGET = 0.10
+WORKERS = (1, 4, 8, 32)
+GOAL_AT, EVALUATIONS = 100, 300
+_SIGMA = 0.5
+_HYPERPARAMETERS = 20
+_WINDOW = 1_000
+
+
+def main() -> None:
+    """Run the benchmark that the command line requests."""
+    names = list(_peers.ours())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["time", "pending"], action="append")
+    parser.add_argument("--strategies", type=_driving.list_of(names), default=names)
+    parser.add_argument("--workers", type=int, default=1_000, help="in the table of times")
+    parser.add_argument("--trials", type=int, default=10_000, help="in the table of times")
+    parser.add_argument("--datasets", default="cifar10,cifar100,imagenet16-120", metavar="LIST")
+    parser.add_argument("--reps", type=int, default=100, help="repetitions with pending trials")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    results: dict[str, Any] = {}
+    for kind in options.only or ["time", "pending"]:
+        if kind == "time":
+            results[kind] = {
+                name: _times(name, options.workers, options.trials) for name in options.strategies
+            }
+            text = _time_report(results[kind], options)
+        else:
+            results[kind] = _pending(options)
+            text = _pending_report(results[kind])
+        if not options.json:
+            print(text, flush=True)
+    if options.json:
+        print(json.dumps(results, indent=2))
+
+
+def simulate(
+    oracle: Any,
+    score: Callable[[Mapping[str, Any]], float],
+    metric: str,
+    workers: int,
+    seed: int,
+) -> Iterator[tuple[Mapping[str, Any], float, float]]:
+    """Run an oracle with simulated workers until it stops.
+
+    Args:
+        oracle: The oracle.
+        score: Returns the score of a configuration.
+        metric: Name of the objective.
+        workers: Number of workers.
+        seed: Seed of the durations.
+
+    Yields:
+        For each trial, in the order in which they end: its values, its score, and the seconds of
+        CPU time that the oracle took for it and the proposal after it.
+    """
+    rng = np.random.default_rng(seed)
+    running: list[tuple[float, int, Any]] = []
+    for worker in range(workers):
+        _start(oracle, worker, 0.0, rng, running)
+    while running:
+        now, worker, trial = heapq.heappop(running)
+        values = trial.hyperparameters.values
+        result = score(values)
+        before = time.process_time()
+        oracle.update_trial(trial.trial_id, {metric: result})
+        trial.status = "COMPLETED"
+        oracle.end_trial(trial)
+        _start(oracle, worker, now, rng, running)
+        yield values, result, time.process_time() - before
+
+
+def _start(oracle: Any, worker: int, now: float, rng: Any, running: list) -> None:
+    trial = oracle.create_trial(f"worker-{worker}")
+    if trial.status == "RUNNING":
+        heapq.heappush(running, (now + rng.lognormal(sigma=_SIGMA), worker, trial))
+    elif trial.status != "STOPPED":
+        raise RuntimeError(f"{type(oracle).__name__} waits: {trial.status}")
+
+
+# ------------------------------------------------------------------ time per trial
+
+
+def _times(name: str, workers: int, trials: int) -> dict[str, float]:
+    import keras_tuner
+
+    from keras_nas_plugin import oracles
+
+    space = keras_tuner.HyperParameters()
+    for number in range(_HYPERPARAMETERS):
+        space.Choice(f"h{number}", list(range(5)))
+    oracle = getattr(oracles, oracles.STRATEGIES[name])(
+        keras_tuner.Objective("score", "max"), max_trials=trials, seed=1, hyperparameters=space
+    )
+    oracle.verbose = 0
+
+    def score(values: Mapping[str, Any]) -> float:
+        return -sum((values[f"h{i}"] - i % 5) ** 2 for i in range(_HYPERPARAMETERS)) / 100
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.mkdir(Path(folder) / "search")
+        oracle._set_project_dir(folder, "search")  # as a tuner does
+        seconds = [taken for _, _, taken in simulate(oracle, score, "score", workers, 0)]
+    window = min(_WINDOW, len(seconds) // 2)
+    return {
+        "first": statistics.median(seconds[:window]) * 1e3,
+        "last": statistics.median(seconds[-window:]) * 1e3,
+    }
+
+
+def _time_report(results: Mapping[str, Mapping[str, float]], options: argparse.Namespace) -> str:
+    lines = [
+        f"{options.workers} workers, {options.trials} trials: CPU milliseconds of the oracle per "
+        "trial",
+        f"{'':16}{'first 1,000':>12}{'last 1,000':>12}",
+    ]
+    for name, row in results.items():
+        target = TIME_TARGETS.get(name, TIME_TARGET)
+        verdict = "PASS" if row["last"] <= target else "FAIL"
+        lines.append(
+            f"{name:16}{row['first']:12.1f}{row['last']:12.1f}  {verdict} (at most {target:.0f})"
+        )
+    return "\n".join(lines) + "\n"
+
+
+# ------------------------------------------------------------------ pending trials
+
+
+def _pending(options: argparse.Namespace) -> dict[str, dict[str, list[float | None]]]:
+    """By data set and strategy: the share of further evaluations for each number of workers."""
+    results: dict[str, dict[str, list[float | None]]] = {}
+    for table in load(options.datasets.split(",")):
+        rows = results[table.name] = {}
+        for name in options.strategies:
+            curves = [
+                np.mean([_truth(name, table, workers, rep) for rep in range(options.reps)], axis=0)
+                for workers in WORKERS
+            ]
+            rows[name] = _losses(curves, table.sign)
+            print(f"{table.name} {name} {rows[name]}", file=sys.stderr)
+    return results
+
+
+def _truth(name: str, table: Table, workers: int, repetition: int) -> np.ndarray:
+    """The judged score of the incumbent after each evaluation: see `_driving.drive`."""
+    job = _driving.Job(table.name, name, EVALUATIONS, repetition)
+    oracle = _peers.make(name, table, EVALUATIONS, job.seed).oracle
+    oven, best, incumbent = Oven(table, job.seed), -np.inf, 0
+    truth = []
+
+    def score(values: Mapping[str, Any]) -> float:
+        return oven.train(table.row(values))
+
+    for values, result, _ in simulate(oracle, score, table.metric, workers, job.seed):
+        if table.sign * result > best:
+            best, incumbent = table.sign * result, table.row(values)
+        truth.append(table.truth[incumbent])
+    return np.array(truth)
+
+
+def _losses(curves: Sequence[np.ndarray], sign: int) -> list[float | None]:
+    """For each number of workers, the share of further evaluations; None if never reached."""
+    goal = sign * curves[0][GOAL_AT - 1]
+    # The mean may have had this value before.
+    first = int(np.argmax(sign * curves[0] >= goal)) + 1
+    losses: list[float | None] = []
+    for curve in curves[1:]:
+        reached = sign * curve >= goal
+        losses.append(float((np.argmax(reached) + 1) / first - 1) if reached.any() else None)
+    return losses
+
+
+def _pending_report(results: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
+    lines = []
+    for dataset, rows in results.items():
+        titles = "".join(f"{f'{workers} workers':>12}" for workers in WORKERS[1:])
+        lines += [
+            f"{dataset}: more evaluations than with one worker, to its mean after {GOAL_AT}",
+            f"{'':16}{titles}",
+        ]
+        for name, losses in rows.items():
+            cells = "".join(
+                f"{'never':>12}" if loss is None else f"{loss:12.0%}" for loss in losses
+            )
+            passed = losses[0] is not None and losses[0] <= PENDING_TARGET
+            lines.append(f"{name:16}{cells}  {'PASS' if passed else 'FAIL'} (4: at most 10%)")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

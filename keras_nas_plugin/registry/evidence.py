@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_nas_plugin import quiet
 from keras_nas_plugin.errors import CostError
 from keras_nas_plugin.evaluation import names
 from keras_nas_plugin.registry.gates.base import Candidate, PromotionError
@@ -102,8 +100,6 @@ def examine(
 def _load(folder: Path, version: str) -> keras.Model:
     import mlflow.tensorflow
 
-    with quiet.tensorflow_start():
-        importlib.import_module("keras")
     try:
         model = mlflow.tensorflow.load_model(str(folder))
     except Exception as error:  # MLflow, Keras and pickle raise their own

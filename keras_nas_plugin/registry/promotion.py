@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import logging
 import tempfile
 from collections.abc import Callable, Collection
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_nas_plugin import quiet
 from keras_nas_plugin.evaluation.datasets import describe_data
 from keras_nas_plugin.registry import aliases, verdict
 from keras_nas_plugin.registry.aliases import CHALLENGER, Aliases
@@ -168,6 +170,8 @@ def _judge(
     batch_size: int | None,
 ) -> tuple[list[Finding], dict[str, dict[str, float]]]:
     """The findings of all gates, and the costs of both models by role."""
+    with quiet.tensorflow_start():  # which does nothing while downloads have threads
+        importlib.import_module("mlflow.tensorflow")
     x, y = data
     costs: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:

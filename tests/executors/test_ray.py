@@ -141,7 +141,10 @@ def test_one_worker_without_the_project_folder_makes_the_same_search(
         return SuccessiveHalvingOracle("val_loss", max_trials=3, seed=0, factor=2)
 
     handler = signal.getsignal(signal.SIGTERM)
-    executor = RayExecutor(address=cluster.address, workers=1)
+    temporary = tmp_path / "node"
+    temporary.mkdir()
+    variables = {"env_vars": {"TMPDIR": str(temporary)}}
+    executor = RayExecutor(address=cluster.address, workers=1, runtime_env=variables)
     alone = search(tmp_path / "alone", build, halving(), None, deterministic=True)
     remote = search(tmp_path / "remote", build, halving(), executor, deterministic=True)
     assert results(remote.project_dir) == results(alone.project_dir)
@@ -149,6 +152,7 @@ def test_one_worker_without_the_project_folder_makes_the_same_search(
     assert remote.get_best_models(1)[0].predict(X[:2], verbose=0).shape == (2, 2)
     assert not ray.is_initialized()
     assert signal.getsignal(signal.SIGTERM) is handler
+    assert not list(temporary.iterdir())
     pids = {record.placement.pid for record in load_records(remote.project_dir)}
     assert len(pids) == 1
     wait_for(lambda: not any(runs(pid) for pid in pids))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -57,20 +58,22 @@ class ActorLink(DriverLink):
 
     def _delivered(self, pickled: bytes) -> None:
         message = pickle.loads(pickled)
-        if message[0] == "files" and self.project is not None:
+        if self.project is None or message[0] not in ("files", "leave"):
+            self.received(message)
+        elif message[0] == "files":
             write_files(self.project, message[1])
         else:
-            self.received(message)
+            shutil.rmtree(self.project.folder.parent, ignore_errors=True)
 
 
-def _load(link: ActorLink, shipment: Shipment, folder: Path) -> dict[str, Any]:
+def _load(link: ActorLink, shipment: Shipment) -> dict[str, Any]:
     project = Path(shipment.project)
     shared = (project / shipment.marker).exists()
     if shared:
         with contextlib.suppress(OSError):
             os.chdir(shipment.directory)  # relative paths are those of the driver
     else:
-        project = folder / project.name
+        project = Path(tempfile.mkdtemp(prefix="keras-nas-")) / project.name
         link.project = ProjectLayout.of(project)
     sys.path.extend(path for path in shipment.paths if path not in sys.path)
     _arrays[:] = ray.get(list(shipment.arrays))
@@ -88,5 +91,4 @@ def train(mailbox: Mailbox, shipment: Shipment) -> None:
         shipment: What the driver has made ready.
     """
     link = ActorLink(mailbox)
-    with tempfile.TemporaryDirectory(prefix="keras-nas-") as folder:
-        serve(link, lambda: _load(link, shipment, Path(folder)))
+    serve(link, lambda: _load(link, shipment))

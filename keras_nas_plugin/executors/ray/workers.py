@@ -37,6 +37,8 @@ _THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS
 _GROUPS = {"messages": 2}
 # In Ray's message about a worker that it has ended because its node had no memory left.
 _OUT_OF_MEMORY = "node running low on memory"
+# Seconds that an actor may take to delete its files.
+_LEAVE_SECONDS = 1.0
 # Pause between two calls to an actor that cannot be reached.
 _UNREACHABLE_SECONDS = 0.2
 
@@ -159,6 +161,10 @@ class RayWorker(Worker):
         return self.kill()
 
     def kill(self) -> str:
+        """End the actor at once, after it has deleted its files."""
+        if not self._shares_folder:
+            self._deliver("leave")
+            ray.wait(self._deliveries, num_returns=len(self._deliveries), timeout=_LEAVE_SECONDS)
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(self._actor, no_restart=True)
         return self._cause

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray.exceptions
 
 import keras_nas_plugin
 from keras_nas_plugin.errors import WorkerError
@@ -159,7 +160,7 @@ class RayCluster:
                     log_to_driver=False,
                     **({} if joins else {"include_dashboard": False}),
                 )
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             if joins:
                 raise WorkerError(

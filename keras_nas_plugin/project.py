@@ -209,6 +209,11 @@ class ProjectLayout:
         """Held by the process that retrains."""
         return self.folder / ".retrained.lock"
 
+    @property
+    def registration_lock(self) -> Path:
+        """Held by the process that registers a model of the search."""
+        return self.folder / ".registered.lock"
+
     def trial(self, trial_id: str) -> TrialLayout:
         """The files of a trial, which need not exist."""
         return TrialLayout(self.folder / f"{_TRIAL_PREFIX}{trial_id}")

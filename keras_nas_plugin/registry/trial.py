@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.files import file_lock
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.class_scores import ClassScores
 from keras_nas_plugin.records.retraining import RETRAINED, Retraining
@@ -97,43 +99,57 @@ def register_trial(
             "`register_best` must be called with a tracker: pass `tracker=MLflowTracker(...)`; "
             "got None"
         )
-    registry = tracker.model_registry()
-    run_id = _run_id(tracker, search, record, retraining if retrained else None)
-    kind = RETRAINED if retrained else _TRIAL
-    before = _version_with_alias(registry, name, alias)
-    registered = _existing_version(registry, name, run_id, kind, alias)
-    if registered is None:
-        content = _VersionContent(name, alias, search, record, retraining, retrained, names)
-        model = load_model()
-        files, description = content.files(
-            model,
-            example=sample is not None and input_example,
-            class_scores=content.class_scores(model, validation),
-            pages=_pages(registry, run_id),
+    with _exclusive_registration(search.directory):
+        registry = tracker.model_registry()
+        run_id = _run_id(tracker, search, record, retraining if retrained else None)
+        kind = RETRAINED if retrained else _TRIAL
+        before = _version_with_alias(registry, name, alias)
+        registered = _existing_version(registry, name, run_id, kind, alias)
+        if registered is None:
+            content = _VersionContent(name, alias, search, record, retraining, retrained, names)
+            model = load_model()
+            files, description = content.files(
+                model,
+                example=sample is not None and input_example,
+                class_scores=content.class_scores(model, validation),
+                pages=_pages(registry, run_id),
+            )
+            metrics, dataset = content.metrics()
+            registered = add_version(
+                registry,
+                model,
+                name=name,
+                run_id=run_id,
+                alias=alias,
+                tags={**content.tags(), VERSION_KIND: kind, **(tags or {})},
+                sample=sample,
+                metrics=metrics,
+                dataset=dataset,
+                input_example=input_example,
+                files=files,
+                description=description,
+                class_names=names,
+            )
+        if isinstance(registry, MLflowModelRegistry) and before not in (None, registered.version):
+            update_cards(registry.client(), name, (before, registered.version))
+        save_registration(
+            search.directory,
+            {**dataclasses.asdict(registered), "trial_id": record.trial_id, "kind": kind},
         )
-        metrics, dataset = content.metrics()
-        registered = add_version(
-            registry,
-            model,
-            name=name,
-            run_id=run_id,
-            alias=alias,
-            tags={**content.tags(), VERSION_KIND: kind, **(tags or {})},
-            sample=sample,
-            metrics=metrics,
-            dataset=dataset,
-            input_example=input_example,
-            files=files,
-            description=description,
-            class_names=names,
-        )
-    if isinstance(registry, MLflowModelRegistry) and before not in (None, registered.version):
-        update_cards(registry.client(), name, (before, registered.version))
-    save_registration(
-        search.directory,
-        {**dataclasses.asdict(registered), "trial_id": record.trial_id, "kind": kind},
-    )
-    return registered
+        return registered
+
+
+@contextlib.contextmanager
+def _exclusive_registration(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Exclude other processes that register a model of the search, for example its workers.
+
+    Each of them looks for a version of its model before it creates one.
+    """
+    with contextlib.ExitStack() as stack:
+        # A folder that cannot be written to is registered from without a lock.
+        with contextlib.suppress(OSError):
+            stack.enter_context(file_lock(ProjectLayout.of(folder).registration_lock))
+        yield
 
 
 def _version_with_alias(registry: ModelRegistry, name: str, alias: str | None) -> str | None:

@@ -54,4 +54,7 @@ def main(folder: str, store: str | None = None) -> int:
         return 1
     best = tuner.oracle.get_best_trials(4)
     print("best", *(trial.trial_id for trial in best), len(tuner.get_best_models(1)))
+    if store:
+        registered = tuner.register_best("service", input_example=False)
+        print("version", registered.version, tuner.tracker.view_url)
     return 0

@@ -26,15 +26,15 @@ class ForkedPopen:
         start_new_session: bool,
         **streams: Any,
     ) -> None:
-        python, option, module, descriptor, payload = command
-        assert (python, option, start_new_session) == (sys.executable, "-m", True)
+        python, option, program, descriptor, payload = command
+        assert (python, option, start_new_session) == (sys.executable, "-c", True)
         assert [int(descriptor)] == list(pass_fds)
         self._child = forkserver.fork_server().start(
-            "tests.integration.forkserver:run_module",
+            "tests.integration.forkserver:run_program",
             cwd=Path(payload).parent,
             environment={**env, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"},
             descriptor=int(descriptor),
-            module=module,
+            program=program,
             arguments=[descriptor, payload],
         )
         while self.poll() is None and os.getpgid(self.pid) != self.pid:

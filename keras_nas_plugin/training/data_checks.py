@@ -11,6 +11,7 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import keras
 import keras_tuner
@@ -140,8 +141,9 @@ def _missing_texts(data: Checked) -> Iterator[Finding]:
                 where = f"column {missing.column!r} of `{name}`" if missing.column else f"`{name}`"
                 yield Finding(
                     f"{where} must have a text in each row; got {missing.count:,} "
-                    f"{_plural(missing.count, 'row')} with {missing.example!r}, first row "
-                    f"{missing.rows[0]:,}. Replace it (`fillna('')`), or remove the rows.",
+                    f"{_plural(missing.count, 'row')} with {missing.example!r}, first in "
+                    f"{_row(array, missing.rows[0])}. Replace it (`fillna('')`), or remove the "
+                    "rows.",
                     data.sample.built is not None,
                 )
 
@@ -223,10 +225,12 @@ def _finite(data: Checked) -> Iterator[Finding]:
             for name, array in part.arrays(which):
                 bad = quality.non_finite(array)
                 if bad is not None:
-                    yield from _non_finite(data, part, name, bad)
+                    yield from _non_finite(data, part, name, bad, _row(array, bad.rows[0]))
 
 
-def _non_finite(data: Checked, part: Part, name: str, bad: quality.NonFinite) -> Iterator[Finding]:
+def _non_finite(
+    data: Checked, part: Part, name: str, bad: quality.NonFinite, first: str
+) -> Iterator[Finding]:
     batch = batch_with(part, bad.rows)
     loss = data.sample.loss_of(batch)
     if loss is not None and math.isfinite(loss):
@@ -237,7 +241,7 @@ def _non_finite(data: Checked, part: Part, name: str, bad: quality.NonFinite) ->
     where = f" in {_plural(len(bad.columns), 'column')} {', '.join(columns)}{more}"
     text = (
         f"`{name}` must be finite numbers within the range of float32; got {bad.values:,} that "
-        f"are not{where if columns else ''}, first in row {bad.rows[0]:,}. "
+        f"are not{where if columns else ''}, first in {first}. "
     )
     certain = loss is not None and (part.name == "x" or data.objective == "val_loss")
     effect = "Most models have no finite loss on such rows"
@@ -248,6 +252,13 @@ def _non_finite(data: Checked, part: Part, name: str, bad: quality.NonFinite) ->
     yield Finding(
         f"{text}{effect}: replace these values, or remove the rows.", certain or error is not None
     )
+
+
+def _row(array: Any, number: int) -> str:
+    """A row, by its label in a pandas object whose rows are others than at first."""
+    if not hasattr(array, "iloc") or array.index[number] == number:
+        return f"row {number:,}"
+    return f"the row with index {array.index[number]}"
 
 
 def _plural(count: int, noun: str) -> str:

@@ -104,6 +104,12 @@ CANNOT_TRAIN = {
         {},
         r"got 3 that are not in column 'c' \(3\), first in row 40. The loss of the model is NaN",
     ),
+    "NaN in a shuffled frame": (
+        frame(c=with_value(X[:, 2], np.nan, 40))[::-1],
+        Y,
+        {},
+        "first in the row with index 40",
+    ),
     "infinite": (with_value(X, -np.inf, 0, 0), Y, {}, "`x` must be finite numbers"),
     "infinite in float32": (with_value(X.astype(float), 1e39, 5, 1), Y, {}, "range of float32"),
     "NaN label": (
@@ -218,7 +224,9 @@ def test_texts_that_are_missing_in_some_rows_are_one_error(look, row, value):
     x = {"word": words, "number": X[:, 0]}
     assert look(x, Y, validation_split=0.2, builder=reading_texts) == []
     x["word"] = with_value(words, value, row)
-    message = rf"`x.*\['word'\]` must have a text in each row; got 1 row with {value}, first row "
+    message = (
+        rf"`x.*\['word'\]` must have a text in each row; got 1 row with {value}, first in row "
+    )
     with pytest.raises(FitArgumentsError, match=message):
         look(x, Y, validation_split=0.2, builder=reading_texts)
 

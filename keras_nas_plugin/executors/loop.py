@@ -12,7 +12,8 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import BudgetExhaustedError
 from keras_nas_plugin.executors.base import Executor
-from keras_nas_plugin.records.trial import FAILED, FINISHED, TrialRecord
+from keras_nas_plugin.executors.unfinished import unfinished_record
+from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, TrialRecord
 from keras_nas_plugin.training.checks import is_result_of
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.costing import reported_metrics, save_infeasible_summary
@@ -76,8 +77,9 @@ class SearchLoop:
             with self._executor:
                 self._run()
         finally:
-            for record in self._times.killed():
-                self._context.trackers.trial_ended(record)
+            for trial, submitted_ms in self._times.unfinished():
+                record = unfinished_record(self._context, trial, KILLED, started_ms=submitted_ms)
+                self._context.trackers.trial_ended(self._times.placed(record))
 
     def _run(self) -> None:
         while (self._proposing or self._executor.in_flight) and not self._executor.finished:

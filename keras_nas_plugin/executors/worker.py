@@ -1,30 +1,16 @@
-"""What a worker does: it trains the trials that its driver sends.
-
-The arguments of a worker process are the descriptor of its pipe and the file that it loads: see
-`worker_process.py`.
-"""
+"""What a worker does: it trains the trials that its driver sends."""
 
 from __future__ import annotations
 
-import functools
 import logging
-import pickle
-import sys
 import time
 from collections.abc import Callable, Mapping
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from keras_tuner.engine.trial import Trial
 
-from keras_nas_plugin.executors.memory import volunteer
-from keras_nas_plugin.executors.worker_link import (
-    DriverLink,
-    PipeLink,
-    connect,
-    sendable,
-)
+from keras_nas_plugin.executors.driver_link import DriverLink
+from keras_nas_plugin.executors.worker_link import connect, sendable
 from keras_nas_plugin.tracking.mlflow.autolog import autolog_disabled
 from keras_nas_plugin.training import memory, runtime
 from keras_nas_plugin.training.bookkeeping import error_line
@@ -37,13 +23,6 @@ def _prepare(content: Mapping[str, Any]) -> None:
     logging.disable(logging.NOTSET)
     if content["deterministic"]:
         runtime.make_deterministic()
-
-
-def _load(path: str) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        sys.path[:] = pickle.load(file)
-        content: dict[str, Any] = pickle.load(file)
-    return content
 
 
 def serve(link: DriverLink, load: Callable[[], dict[str, Any]]) -> None:
@@ -83,13 +62,4 @@ def _train_next(link: DriverLink, content: dict[str, Any]) -> None:
     error = None if outcome.error is None else sendable(outcome.error)
     link.send(
         "outcome", outcome.record, error, outcome.reported, trial.status, trial.message, config
-    )
-
-
-def main() -> None:
-    """The program of a worker process."""
-    volunteer()
-    serve(
-        PipeLink(Connection(int(sys.argv[1])), Path(sys.argv[2]).parent),
-        functools.partial(_load, sys.argv[2]),
     )

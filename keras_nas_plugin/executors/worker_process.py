@@ -22,10 +22,6 @@ from keras_nas_plugin.executors.memory import kernel_kills, used_bytes
 from keras_nas_plugin.executors.shipping import Recipe, StoreArray
 from keras_nas_plugin.executors.worker_types import Worker, WorkerFactory
 
-# Imports the worker as a module, so that TensorFlow's notes are dropped while it is loaded.
-_PROGRAM = (
-    "from keras_nas_plugin.lazy import load; load('keras_nas_plugin.executors.worker', 'main')()"
-)
 # Standard output is for the result of the program that searches, for example its JSON.
 _STANDARD_ERROR = 2
 
@@ -53,7 +49,7 @@ class WorkerProcess(Worker):
         self.connection, theirs = multiprocessing.Pipe()
         package_root = str(Path(__file__).resolve().parents[2])
         paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        command = [sys.executable, "-c", _PROGRAM]
+        command = [sys.executable, "-m", "keras_nas_plugin.executors.worker_start"]
         try:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(payload)],

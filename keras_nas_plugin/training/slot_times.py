@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
 
 from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.records.placement import Placement
-from keras_nas_plugin.records.trial import KILLED, TrialRecord
-from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.records.trial import TrialRecord
 
 
 def _now_ms() -> int:
@@ -34,19 +32,9 @@ class SlotTimes:
         """A trial that was submitted continues in another process."""
         self._submitted.pop(trial_id, None)
 
-    def killed(self) -> Iterator[TrialRecord]:
-        """Records of the trials that have not ended, which the end of the search stops."""
-        for trial, _, submitted_ms in list(self._submitted.values()):
-            hyperparameters = trial.hyperparameters
-            yield self.placed(
-                TrialRecord(
-                    trial_id=trial.trial_id,
-                    values=spec_of(hyperparameters).restrict(hyperparameters.values),
-                    status=KILLED,
-                    started_ms=submitted_ms,
-                    ended_ms=_now_ms(),
-                )
-            )
+    def unfinished(self) -> list[tuple[Trial, int]]:
+        """The trials that were submitted and have not ended, and when (ms) they were submitted."""
+        return [(trial, submitted_ms) for trial, _, submitted_ms in self._submitted.values()]
 
     def placed(self, record: TrialRecord) -> TrialRecord:
         """The record of a trial that has ended; one submitted here gets its waiting times."""

@@ -26,15 +26,15 @@ class ForkedPopen:
         start_new_session: bool,
         **streams: Any,
     ) -> None:
-        python, option, program, descriptor, payload = command
-        assert (python, option, start_new_session) == (sys.executable, "-c", True)
+        python, option, module, descriptor, payload = command
+        assert (python, option, start_new_session) == (sys.executable, "-m", True)
         assert [int(descriptor)] == list(pass_fds)
         self._child = forkserver.fork_server().start(
-            "tests.integration.forkserver:run_program",
+            "tests.integration.forkserver:run_module",
             cwd=Path(payload).parent,
             environment={**env, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"},
             descriptor=int(descriptor),
-            program=program,
+            module=module,
             arguments=[descriptor, payload],
         )
         while self.poll() is None and os.getpgid(self.pid) != self.pid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import signal
+import subprocess
 import sys
 import time
 
@@ -36,6 +37,14 @@ def test_one_worker_makes_the_same_proposals_with_the_same_scores(tmp_path):
         assert all(each.device.startswith(("CPU", "GPU", "NVIDIA")) for each in placements)
     best = worker.get_best_models(1)[0]
     assert best.predict(X[:2], verbose=0).shape == (2, 2)
+
+
+def test_a_worker_listens_to_its_driver_before_it_imports_tensorflow():
+    program = "import keras_nas_plugin.executors.worker_start, sys; print(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "keras_nas_plugin.executors.driver_link" in modules
+    assert not {"tensorflow", "keras", "keras_tuner", "numpy"} & set(modules)
 
 
 PROGRAM = """

@@ -211,12 +211,6 @@ def run_module(module: str, arguments: list[str]) -> None:
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def run_program(program: str, arguments: list[str]) -> None:
-    """``python -c program arguments``."""
-    sys.argv = ["-c", *arguments]
-    exec(program, {"__name__": "__main__"})
-
-
 def run_script(
     file: str, arguments: Sequence[str] = (), path: Sequence[str] = (), without_us: bool = False
 ) -> None:

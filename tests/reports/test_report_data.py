@@ -9,6 +9,7 @@ import pytest
 
 from keras_nas_plugin.errors import SearchSpaceError, StateError
 from keras_nas_plugin.records.exclusions import Exclusions
+from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.search import InfeasibleSummary
 from keras_nas_plugin.records.trial import KILLED, load_records
 from keras_nas_plugin.reports import report_data
@@ -55,6 +56,23 @@ def test_the_best_trial_and_the_counts(data, evolved):
     failures = len(records) - len(finished)
     assert data["counts"] == {"finished": len(finished), "failed": failures, "killed": 0}
     assert failures > 0
+
+
+def test_workers_and_their_utilization(tmp_path, data):
+    assert data["utilization"] is None and data["trials"]["worker"] == [None] * 60
+    search = search_info(tmp_path)
+    placement = Placement(worker="worker-1", node="n", device="d", idle_seconds=2.0)
+    records = [
+        record_of(0, WIDTH, 0.5, started_ms=0, ended_ms=4_000, placement=placement),
+        record_of(1, WIDTH, 0.6, started_ms=6_000, ended_ms=8_000),  # of an earlier version
+        record_of(2, WIDTH, 0.7, started_ms=6_000, ended_ms=8_000, placement=placement),
+    ]
+    folder = save(search, records)
+    parallel = report_data(folder)
+    assert parallel["utilization"] == 0.6  # 6 seconds of 10
+    assert parallel["trials"]["worker"] == ["worker-1", None, "worker-1"]
+    assert parallel["trials"]["idle_seconds"] == [2.0, None, 2.0]
+    assert ", 60% of the workers" in page(parallel)
 
 
 def test_failures_that_differ_only_in_numbers_are_grouped(tmp_path):

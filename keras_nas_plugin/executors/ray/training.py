@@ -15,10 +15,10 @@ import cloudpickle
 import numpy as np
 import ray
 
+from keras_nas_plugin.executors.driver_link import DriverLink
 from keras_nas_plugin.executors.ray.actor import Mailbox, Shipment
 from keras_nas_plugin.executors.ray.project_files import read_trial, write_files
 from keras_nas_plugin.executors.worker import serve
-from keras_nas_plugin.executors.worker_link import DriverLink
 from keras_nas_plugin.project import ProjectLayout
 
 # The arrays of the search that this process trains for.

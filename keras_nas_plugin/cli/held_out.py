@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_nas_plugin.cli.recipe import Recipe, load_arrays, split_arguments
 from keras_nas_plugin.errors import RecipeError
+
+logger = logging.getLogger("keras_nas_plugin")
 
 if TYPE_CHECKING:
     from keras_nas_plugin.registry.search_data import SearchData
@@ -56,6 +59,12 @@ def held_out_data(
             raise RecipeError(
                 f"`--split` must be test for version {search.version}, which was retrained on "
                 "training and validation rows together; got validation"
+            )
+        if search.retrained_champion is not None:
+            logger.warning(
+                "The champion, version %s, was retrained on the training and validation rows of "
+                "its search: if these rows are among them, the comparison favours it.",
+                search.retrained_champion,
             )
         part = _drawn_again(loaded, path, search) if part is None else part
     if part is None:

@@ -14,6 +14,7 @@ from keras_nas_plugin.tracking.mlflow.tags import PARENT
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 #: Tag of a version: whether it has the searched or the retrained model of its trial.
 VERSION_KIND = "nas.kind"
@@ -32,12 +33,15 @@ class SearchData:
         digests: Digests by context (``"training"``, ``"validation"``); several if the data were
             changed while the search was interrupted.
         retrained: Whether the version was trained on the validation rows as well.
+        retrained_champion: The champion's version, if it was trained on the validation rows of
+            its search; None otherwise.
     """
 
     version: str
     split_seed: int | None = None
     digests: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)
     retrained: bool = False
+    retrained_champion: str | None = None
 
 
 def data_of_challenger(
@@ -60,15 +64,25 @@ def data_of_challenger(
     tracking_uri = resolve_uri(tracking_uri)
     client = connect(tracking_uri, registry_uri)
     with tracking_errors(f"reading the search of `{name}`", tracking_uri), bounded_requests():
-        version = challenger_of(name, read_aliases(client, name))
+        current = read_aliases(client, name)
+        version, champion = challenger_of(name, current), current.champion
         stored = client.get_model_version(name, version)
-        run_id, retrained = stored.run_id, stored.tags.get(VERSION_KIND) == RETRAINED
-        search_run_id = client.get_run(run_id).data.tags.get(PARENT) if run_id else None
+        if champion is not None and not _is_retrained(client.get_model_version(name, champion)):
+            champion = None
+        data = SearchData(version, retrained=_is_retrained(stored), retrained_champion=champion)
+        run = client.get_run(stored.run_id) if stored.run_id else None
+        search_run_id = run.data.tags.get(PARENT) if run else None
         if search_run_id is None:
-            return SearchData(version, retrained=retrained)
+            return data
         run = client.get_run(search_run_id)
     seed = run.data.params.get(SPLIT_SEED_SETTING)
-    return SearchData(version, None if seed is None else int(seed), _digests(run), retrained)
+    return dataclasses.replace(
+        data, split_seed=None if seed is None else int(seed), digests=_digests(run)
+    )
+
+
+def _is_retrained(version: ModelVersion) -> bool:
+    return version.tags.get(VERSION_KIND) == RETRAINED
 
 
 def _digests(run: Run) -> dict[str, frozenset[str]]:

@@ -172,6 +172,15 @@ def test_validation_rows_that_cannot_be_drawn_again_are_refused(tmp_path, search
         validation_of(tmp_path / "rows.npz", search_data)
 
 
+def test_a_champion_that_was_trained_on_the_rows_is_a_warning(tmp_path, caplog):
+    np.savez(tmp_path / "rows.npz", x=X, y=SORTED, x_val=X[:9], y_val=SORTED[:9])
+    validation_of(tmp_path / "rows.npz", SearchData("3"))
+    assert not caplog.messages
+    validation_of(tmp_path / "rows.npz", SearchData("3", retrained_champion="2"))
+    (message,) = caplog.messages
+    assert message.startswith("The champion, version 2, was retrained on the training and")
+
+
 def test_the_last_rows_are_used_for_a_search_that_drew_none(tmp_path):
     """Earlier versions, and data functions that return `validation_split`."""
     np.savez(tmp_path / "rows.npz", x=X, y=SORTED)

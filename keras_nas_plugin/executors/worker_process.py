@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -22,11 +23,8 @@ from keras_nas_plugin.executors.memory import kernel_kills, used_bytes
 from keras_nas_plugin.executors.shipping import Recipe, StoreArray
 from keras_nas_plugin.executors.worker_types import Worker, WorkerFactory
 
-# Standard output is for the result of the program that searches, for example its JSON.
-_STANDARD_ERROR = 2
-
-# Seconds that a process whose pipe has ended may take to exit.
-_EXIT_SECONDS = 5.0
+# Seconds that a process whose pipe has ended may take to exit, and its last lines to be copied.
+_EXIT_SECONDS, _OUTPUT_SECONDS = 5.0, 1.0
 
 
 def open_array(path: str) -> np.ndarray:
@@ -38,13 +36,15 @@ class WorkerProcess(Worker):
     """A worker process that has been started.
 
     The process has a session of its own, so that Ctrl-C on a terminal reaches the driver alone.
+    What it prints is copied to `sys.stderr`, line by line, so that a progress display stays whole.
 
     Args:
+        name: What its lines begin with.
         payload: What the driver has written for its workers.
         environment: Environment variables that differ from the driver's.
     """
 
-    def __init__(self, payload: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, name: str, payload: Path, environment: Mapping[str, str]) -> None:
         super().__init__()
         self.connection, theirs = multiprocessing.Pipe()
         package_root = str(Path(__file__).resolve().parents[2])
@@ -53,15 +53,30 @@ class WorkerProcess(Worker):
         try:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno()), str(payload)],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(paths),
+                    "PYTHONUNBUFFERED": "1",
+                    **environment,
+                },
                 stdin=subprocess.DEVNULL,
-                stdout=_STANDARD_ERROR,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
         finally:
             theirs.close()
         self._kernel_kills = kernel_kills()
+        self._output = threading.Thread(target=self._copy_output, args=(name,), daemon=True)
+        self._output.start()
+
+    def _copy_output(self, name: str) -> None:
+        for line in self._process.stdout or ():
+            with contextlib.suppress(ValueError):  # closed at the end of the program
+                sys.stderr.write(f"{name}: {line}")
 
     @property
     def pid(self) -> int:
@@ -108,6 +123,7 @@ class WorkerProcess(Worker):
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
         self.connection.close()
+        self._output.join(_OUTPUT_SECONDS)
         if code >= 0:
             return f"ended with exit code {code}"
         try:
@@ -147,7 +163,7 @@ class LocalWorkers(WorkerFactory):
         self._payload.write_bytes(cloudpickle.dumps(list(sys.path)) + pickled)
 
     def start(self, slot: str) -> WorkerProcess:
-        return WorkerProcess(self._payload, self._environments[slot])
+        return WorkerProcess(slot, self._payload, self._environments[slot])
 
     def arrived(self, workers: Sequence[Worker]) -> Sequence[Worker]:
         processes = [worker for worker in workers if isinstance(worker, WorkerProcess)]

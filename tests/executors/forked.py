@@ -37,6 +37,7 @@ class ForkedPopen:
             module=module,
             arguments=[descriptor, payload],
         )
+        self.stdout = None  # goes to a file in the folder of the payload
         while self.poll() is None and os.getpgid(self.pid) != self.pid:
             time.sleep(0.001)  # until it has a process group, which can be killed
 

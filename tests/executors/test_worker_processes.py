@@ -13,16 +13,21 @@ import pytest
 
 from keras_nas_plugin import LocalExecutor
 from keras_nas_plugin.records.trial import FINISHED, load_records
-from tests.executors.searches import FIT, Events, X, Y, results, tuner_of
+from tests.executors.searches import FIT, Events, X, Y, build, results, tuner_of
 from tests.integration import forkserver
 
 
-def test_one_worker_makes_the_same_proposals_with_the_same_scores(tmp_path):
+def build_aloud(hp):
+    print("a model is built")
+    return build(hp)
+
+
+def test_one_worker_makes_the_same_proposals_with_the_same_scores(tmp_path, capsys):
     tracker = Events()
     alone = tuner_of(tmp_path / "alone", deterministic=True)
     alone.search(X, Y, **FIT)
     options = {"executor": LocalExecutor(workers=1), "listeners": [tracker]}
-    worker = tuner_of(tmp_path / "worker", deterministic=True, **options)
+    worker = tuner_of(tmp_path / "worker", build_aloud, deterministic=True, **options)
     worker.search(X, Y, **FIT)
     assert len(results(alone.project_dir)) == 3
     assert results(worker.project_dir) == results(alone.project_dir)
@@ -35,6 +40,7 @@ def test_one_worker_makes_the_same_proposals_with_the_same_scores(tmp_path):
         assert {each.node for each in placements} == {platform.node()}
         assert {each.pid == os.getpid() for each in placements} == {tuner is alone}
         assert all(each.device.startswith(("CPU", "GPU", "NVIDIA")) for each in placements)
+    assert capsys.readouterr().err.count("worker-0: a model is built\n") == 3
     best = worker.get_best_models(1)[0]
     assert best.predict(X[:2], verbose=0).shape == (2, 2)
 

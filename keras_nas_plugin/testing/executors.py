@@ -89,7 +89,8 @@ class _Events(Tracker):
     """Records what a tracker is told, and interrupts the search on request.
 
     Args:
-        interrupt_at: How many trials have started when the user presses Ctrl-C; None for never.
+        interrupt_at: The user presses Ctrl-C when that many trials have started, and one has
+            ended; None for never.
     """
 
     def __init__(self, interrupt_at: int | None = None) -> None:
@@ -100,12 +101,17 @@ class _Events(Tracker):
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """See `Tracker.trial_started`."""
         self.started.append(trial_id)
-        if len(self.started) == self._interrupt_at:
-            raise KeyboardInterrupt
+        self._interrupt()
 
     def trial_ended(self, record: TrialRecord) -> None:
         """See `Tracker.trial_ended`."""
         self.ended.append(record)
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if len(self.started) == self._interrupt_at and self.ended:
+            self._interrupt_at = None
+            raise KeyboardInterrupt
 
     def statuses(self) -> dict[str, str]:
         """How each trial ended; it must have ended once."""
@@ -298,7 +304,7 @@ class ExecutorContract:
     Trials train nothing, so the suite takes seconds beside the time to start workers.
 
     Attributes:
-        executor: What `NASTuner` takes as ``executor``.
+        executor: What `NASTuner` takes as ``executor``, with at most four slots.
     """
 
     executor: ExecutorSettings | None

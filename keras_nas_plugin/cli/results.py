@@ -27,6 +27,7 @@ def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
         "seconds": record.seconds,
         "error": record.error,
         **({"location": dataclasses.asdict(record.location)} if record.location else {}),
+        **({"placement": dataclasses.asdict(record.placement)} if record.placement else {}),
         "run_id": load_run_id(folder),
         **_excluded(search.exclusions.reasons.get(record.trial_id)),
     }

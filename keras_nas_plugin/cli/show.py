@@ -58,6 +58,8 @@ def _print_record(search: SearchInfo, record: TrialRecord) -> None:
     score = "" if record.score is None else f", {search.objective} {number_text(record.score)}"
     click.echo(f"{search.name}: trial {record.trial_id}, {record.status.lower()}{score}")
     click.echo(f"started: {_time(record.started_ms)}, {record.seconds:.1f} seconds")
+    if record.placement is not None:
+        click.echo(f"worker: {record.placement}")
     if record.parents:
         click.echo(f"parents: {', '.join(record.parents)}")
     for title, values in (

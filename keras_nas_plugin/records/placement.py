@@ -27,3 +27,13 @@ class Placement:
     device: str | None = None
     queue_seconds: float = 0.0
     idle_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        """The process and its machine.
+
+        >>> print(Placement(worker="worker-0", pid=31657, node="gpu-3", device="NVIDIA H200"))
+        worker-0 (process 31657) on gpu-3, NVIDIA H200
+        """
+        process = f" (process {self.pid})" if self.pid is not None else ""
+        machine = ", ".join(part for part in (self.node, self.device) if part)
+        return f"{self.worker}{process} on {machine}" if machine else f"{self.worker}{process}"

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from keras_nas_plugin.cli.main import cli
+from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.trial import Location
 from tests.reports.conftest import failed, record_of, save, search_info
 
@@ -23,7 +24,9 @@ def searches(tmp_path_factory):
         record_of(0, VALUES, 0.75, curves=CURVES, first_epoch=2),
         failed(7, {"width": 16, "depth": 2}, "ValueError: no way"),
     ]
+    placement = Placement(worker="worker-1", pid=7, node="gpu-3", queue_seconds=0.5)
     error = {**vars(records[1]), "location": Location("model.py", 12, "return Dense(-1)")}
+    error["placement"] = placement
     records[1] = type(records[1])(**error)
     save(search, records)
     (folder / "digits" / "trial_0000" / "model_summary.txt").write_text("Dense (8)\n")
@@ -71,7 +74,9 @@ def test_show_prints_where_and_why_a_trial_failed(searches):
     assert "error: ValueError: no way" in result.stdout
     assert "at model.py:12: return Dense(-1)" in result.stdout
     assert "Traceback: all of it" in result.stdout
+    assert "worker: worker-1 (process 7) on gpu-3\n" in result.stdout
     data = json.loads(run(searches, "show", "7", "--project-name", "digits", "--json").stdout)
+    assert data["placement"]["queue_seconds"] == 0.5
     assert data["status"] == "FAILED" and data["traceback"] == "Traceback: all of it"
     assert data["location"]["line"] == 12
 

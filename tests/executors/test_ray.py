@@ -225,6 +225,7 @@ def test_an_address_without_a_cluster_is_named(tmp_path):
         {"workers": 0},
         {"cpus_per_trial": -1},
         {"gpus_per_trial": "1"},
+        {"gpus_per_trial": 1.5},
         {"trial_timeout": 0},
         {"max_retries_per_trial": 0.5},
         {"address": "ray://head:10001"},

@@ -142,6 +142,10 @@ class RayCluster:
             self._init()
         if self._wait_for_nodes == 0:
             self._check_nodes()
+        if self.request.gpus == 0 and any(node.get("GPU") for node in self._resources()):
+            logger.warning(
+                "The cluster has GPUs, and `gpus_per_trial` is 0: trials run on its CPUs."
+            )
 
     def _init(self) -> None:
         address = self._address or os.environ.get("RAY_ADDRESS")
@@ -233,7 +237,9 @@ class RayCluster:
         if any(self.request.fits(each) for each in resources):
             self._sufficed = True
             return
-        largest = Request(*(max(each.get(n, 0.0) for each in resources) for n in ("CPU", "GPU")))
+        largest = Request(
+            *(max((r.get(n, 0.0) for r in resources), default=0.0) for n in ("CPU", "GPU"))
+        )
         raise WorkerError(
             "`cpus_per_trial` and `gpus_per_trial` must be what one node of the cluster has; got "
             f"{self.request}, and the most that any of {len(resources)} nodes has are {largest}"

@@ -50,7 +50,8 @@ class RayExecutor:
             the search starts. Of a larger number, the others wait for nodes that join.
         cpus_per_trial: Processor cores that Ray reserves for each worker, which are also its
             threads.
-        gpus_per_trial: GPUs that Ray reserves for each worker; may be a fraction.
+        gpus_per_trial: GPUs that Ray reserves for each worker: a share such as 0.5, or a whole
+            number. 0 hides the GPUs.
         trial_timeout: Seconds that a trial may train. Its worker is then ended, and the trial has
             failed. None for no limit.
         max_retries_per_trial: How often a trial is run again whose worker died while it trained,
@@ -58,7 +59,8 @@ class RayExecutor:
         wait_for_nodes: Seconds to wait for a node that is large enough, where no node is: for
             clusters that grow on demand. 0 raises at once.
         runtime_env: Ray's runtime environment of the workers, for clusters that are joined. By
-            default it has this package and the modules next to the program in ``"py_modules"``.
+            default it has this package and the modules next to the program in ``"py_modules"``;
+            other entries are added. Without effect where the program has called `ray.init`.
 
     Raises:
         ArgumentError: An argument is out of range, or Ray is not installed.
@@ -79,6 +81,11 @@ class RayExecutor:
         _check_number("max_retries_per_trial", self.max_retries_per_trial, int, 0)
         for name in ("cpus_per_trial", "gpus_per_trial", "wait_for_nodes"):
             _check_number(name, getattr(self, name), (int, float), 0)
+        if self.gpus_per_trial > 1 and self.gpus_per_trial % 1:
+            raise ArgumentError(
+                "`gpus_per_trial` must be at most 1, or a whole number; got "
+                f"{self.gpus_per_trial!r}"
+            )
         if self.trial_timeout is not None and not self.trial_timeout > 0:
             raise ArgumentError(
                 f"`trial_timeout` must be a number of seconds above 0, or None; got "

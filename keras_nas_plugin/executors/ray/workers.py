@@ -250,7 +250,9 @@ class RayWorkers(WorkerFactory):
     def _variables(self) -> dict[str, str]:
         threads = str(max(int(self._cluster.request.cpus), 1))
         passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        return passed_on | dict.fromkeys(_THREADS, threads)
+        # Ray hides GPUs of others only from workers that have one.
+        hidden = {} if self._cluster.request.gpus else {"CUDA_VISIBLE_DEVICES": ""}
+        return passed_on | dict.fromkeys(_THREADS, threads) | hidden
 
     def arrived(self, workers: Sequence[Worker]) -> Sequence[Worker]:
         actors = [worker for worker in workers if isinstance(worker, RayWorker)]

@@ -197,6 +197,16 @@ def test_workers_need_no_store_that_answers(tmp_path):
     assert sorted(path.stem for path in waiting) == ["0", "1"]
 
 
+def test_scores_do_not_depend_on_the_number_of_workers(tmp_path):
+    searches = []
+    for workers in (1, 2):
+        executor = LocalExecutor(workers)
+        tuner = tuner_of(tmp_path / str(workers), executor=executor, deterministic=True, trials=2)
+        tuner.search(X, Y, **FIT)
+        searches.append(results(tuner.project_dir))
+    assert len(searches[0]) == 2 and searches[0] == searches[1]
+
+
 def test_what_cannot_be_pickled_is_refused_before_the_first_trial(tmp_path):
     lock = (value for value in [1])
 

@@ -25,6 +25,8 @@ logger = logging.getLogger("keras_nas_plugin")
 
 # A cluster that this process starts reports no usage statistics, and does not say so.
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
+# Modules that are pickled by value, or sent in any case.
+_NOT_SENT = ("__main__", "__mp_main__", "keras_nas_plugin")
 # Seconds in which a cluster must accept a connection.
 _REACHABLE_SECONDS = 10.0
 # Seconds between two looks at the nodes, while no worker has one.
@@ -75,7 +77,7 @@ def _user_modules() -> list[str]:
     paths = set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if "." in name or name in ("__main__", "keras_nas_plugin") or not file:
+        if "." in name or name in _NOT_SENT or not file:
             continue
         path = Path(file).resolve()
         path = path.parent if path.name == "__init__.py" else path

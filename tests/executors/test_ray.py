@@ -35,17 +35,27 @@ def cluster():
         "num_cpus": 0,
         "object_store_memory": STORE_BYTES,
         "include_dashboard": False,
-        "_system_config": {"local_fs_capacity_threshold": 0.0001},
+        "_system_config": {"local_fs_capacity_threshold": 0.0001, "worker_niceness": 0},
     }
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
+    cluster = patiently(cluster_utils.Cluster, initialize_head=True, head_node_args=head)
     add_node(cluster)
     yield cluster
     ray.shutdown()
     cluster.shutdown()
 
 
+def patiently(start, attempts=3, **options):
+    """Start a node; Ray gives up after 30 seconds, which a busy machine may need."""
+    try:
+        return start(**options)
+    except Exception:
+        if attempts == 1:
+            raise
+        return patiently(start, attempts - 1, **options)
+
+
 def add_node(cluster):
-    return cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    return patiently(cluster.add_node, num_cpus=1, object_store_memory=STORE_BYTES)
 
 
 class UnpicklableError(Exception):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray.exceptions
 
 import keras_nas_plugin
 from keras_nas_plugin.errors import WorkerError
@@ -23,8 +22,9 @@ from keras_nas_plugin.executors.ray.environment import defaults_of_environment
 
 logger = logging.getLogger("keras_nas_plugin")
 
-# A cluster that this process starts reports no usage statistics, and does not say so.
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
+# A cluster that this process starts reports no usage statistics, and does not say so. Its workers
+# have the priority of other processes; Ray's default is the lowest but four.
+_STARTED = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 # Modules that are pickled by value, or sent in any case.
 _NOT_SENT = ("__main__", "__mp_main__", "keras_nas_plugin")
 # Seconds in which a cluster must accept a connection.
@@ -158,7 +158,7 @@ class RayCluster:
             each.setLevel(logging.ERROR)
         try:
             _check_reachable(address)
-            with _kept_signal_handlers(), defaults_of_environment(_QUIET):
+            with _kept_signal_handlers(), defaults_of_environment(_STARTED):
                 ray.init(
                     address or "local",
                     runtime_env=self._environment() if joins else self._runtime_env,
@@ -166,7 +166,7 @@ class RayCluster:
                     log_to_driver=False,
                     **({} if joins else {"include_dashboard": False}),
                 )
-        except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # Ray raises that class itself, too
             reason = f"{type(error).__name__}: {str(error).splitlines()[0]}"
             if joins:
                 raise WorkerError(

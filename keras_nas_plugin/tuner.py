@@ -15,7 +15,7 @@ from keras_nas_plugin import project
 from keras_nas_plugin.errors import RetrainingError, unknown_argument
 from keras_nas_plugin.executors.base import ExecutorSettings
 from keras_nas_plugin.executors.loop import SearchLoop
-from keras_nas_plugin.executors.select import select_executor
+from keras_nas_plugin.executors.select import joins_chief, leave_chief, select_executor
 from keras_nas_plugin.oracles.stock import make_resumable
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.dataframe import trials_dataframe
@@ -270,10 +270,12 @@ class NASTuner(ResumableTuner):
         given = FitArguments.bind(fit_args, fit_kwargs, self.hypermodel)
         fit = given.made()
         self._local_oracle.verbose = fit_kwargs.get("verbose", self._local_oracle.verbose)
-        if not self._searches_while_training:
-            warn_if_constant(self.oracle.get_space())
         context = self._context()
         self._prepare(context, given)
+        if not joins_chief(self.oracle):
+            return None
+        if not self._searches_while_training:
+            warn_if_constant(self.oracle.get_space())
         try:
             with (
                 runtime.precision(self.precision),
@@ -299,6 +301,8 @@ class NASTuner(ResumableTuner):
         except ChangedRangeError as change:
             self.continue_in_range(change)
             return self.search(*fit_args, **fit_kwargs)
+        finally:
+            leave_chief(self.oracle)
         if self._role.owns_search and self._searches_while_training:
             warn_if_constant(self.oracle.get_space())
 

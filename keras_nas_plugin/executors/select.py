@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
+import keras_tuner
+
 from keras_nas_plugin.executors.base import Executor, ExecutorSettings
 from keras_nas_plugin.executors.in_process import InProcessExecutor
 from keras_nas_plugin.roles import Role
@@ -13,8 +15,6 @@ from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.trainer import TrialTrainer
 
 if TYPE_CHECKING:
-    import keras_tuner
-
     from keras_nas_plugin.executors.service.client import ChiefClient
 
 
@@ -49,3 +49,24 @@ def select_executor(
     from keras_nas_plugin.executors.service import executors
 
     return executors.executor_of(context, oracle, train)
+
+
+def joins_chief(oracle: keras_tuner.Oracle | ChiefClient) -> bool:
+    """Wait for the chief if this process is a worker.
+
+    Args:
+        oracle: The tuner's oracle.
+
+    Returns:
+        False if the search is complete, so that this worker has nothing to do.
+
+    Raises:
+        WorkerError: The chief does not answer.
+    """
+    return isinstance(oracle, keras_tuner.Oracle) or oracle.join()
+
+
+def leave_chief(oracle: keras_tuner.Oracle | ChiefClient) -> None:
+    """End this worker's lease, if it has one."""
+    if not isinstance(oracle, keras_tuner.Oracle):
+        oracle.close()

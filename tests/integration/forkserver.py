@@ -84,7 +84,11 @@ class ForkServer:
 
     def __init__(self) -> None:
         environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("NAS_")},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("NAS_", "KERASTUNER_", "KERAS_NAS_"))
+            },
             "PYTHONHASHSEED": HASH_SEED,
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "MLFLOW_DISABLE_TELEMETRY": "1",

@@ -78,6 +78,7 @@ class Lease:
 
     def start(self) -> None:
         """Begin to renew the lease; the chief must have answered."""
+        self.chief_lost.clear()
         if self._thread is None:
             self._stopped.clear()
             with contextlib.suppress(grpc.RpcError):
@@ -216,6 +217,24 @@ class ChiefClient(OracleClient):
 
     def __deepcopy__(self, memo: object) -> ChiefClient:
         return self
+
+    def join(self) -> bool:
+        """Wait for the chief, and hold a lease until `close` is called.
+
+        Returns:
+            False if the search is complete, and its chief has ended.
+
+        Raises:
+            ChiefLostError: The chief did not start in time.
+        """
+        if self._closed:
+            self._patience, self._silent_since = _START_SECONDS, None
+            self._closed = self._noticed = False
+        self.get_space()
+        if not self._closed:
+            self.lease.start()
+            self.get_space()  # the chief may have ended before it knew of the lease
+        return not self._closed
 
     def close(self) -> None:
         """End the lease; results are read from the project folder if the chief has gone."""

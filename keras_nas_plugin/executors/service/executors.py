@@ -109,18 +109,6 @@ class LeasedExecutor(InProcessExecutor):
         self._context = context
         self._trial: Trial | None = None
 
-    def __enter__(self) -> Self:
-        self._client.lease.start()
-        return self
-
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._client.close()
-
     def submit(self, trial: Trial, slot: str) -> None:
         self._trial = trial
         super().submit(trial, slot)

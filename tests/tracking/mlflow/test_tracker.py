@@ -213,7 +213,7 @@ def test_the_users_active_run_and_tracking_uri_are_not_changed(
 
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'own.db'}")
     try:
-        with mlflow.start_run() as active_run:
+        with mlflow.start_run(experiment_id="0") as active_run:
             track(database, [make_record(0)])
             assert mlflow.active_run().info.run_id == active_run.info.run_id
             assert mlflow.get_tracking_uri() == f"sqlite:///{tmp_path / 'own.db'}"

@@ -14,7 +14,7 @@ from keras_nas_plugin.errors import NASError
 
 
 class WaitForFile(keras.callbacks.Callback):
-    """Says that training has begun, and goes on once a file exists."""
+    """Signals that training has begun, and continues once a file exists."""
 
     def __init__(self, folder: str, tuner_id: str) -> None:
         super().__init__()

@@ -188,6 +188,52 @@ def test_a_trial_that_loses_two_workers_fails(server, connect, oracle):
     assert dict(oracle.ongoing_trials) == {}
 
 
+def test_a_worker_that_is_restarted_has_lost_its_trial(server, connect, oracle, caplog):
+    crashed = connect("tuner0")
+    trial = crashed.create_trial("tuner0")
+    restarted = connect("tuner0")
+    assert f"tuner0 has started again; trial {trial.trial_id} is assigned" in caplog.text
+    assert restarted.create_trial("tuner0").trial_id == trial.trial_id
+    assert server._chief.supervise() == []
+    connect("tuner0")
+    (lost,) = server._chief.supervise()
+    assert lost.trial.trial_id == trial.trial_id and lost.worker == "tuner0"
+    assert lost.trial.message == "tuner0 has started again while it trained the trial"
+    # Until the chief has ended it, the trial is nobody's: not its last worker's either.
+    assert not restarted.lease.confirm(trial.trial_id)
+    finish(restarted, trial)
+    assert oracle.trials[trial.trial_id].status == TrialStatus.FAILED
+    oracle.end_trial(lost.trial)
+    assert dict(oracle.ongoing_trials) == {} and list(oracle.end_order) == [trial.trial_id]
+
+
+@pytest.mark.parametrize("expired", [False, True])
+def test_a_process_that_another_replaced_cannot_report(server, connect, oracle, expired):
+    frozen = connect("tuner0")
+    trial = frozen.create_trial("tuner0")
+    if expired:
+        expire(server, "tuner0")
+    restarted = connect("tuner0")
+    again = restarted.create_trial("tuner0")
+    assert again.trial_id == trial.trial_id
+    assert not frozen.lease.confirm(trial.trial_id)
+    finish(frozen, trial, loss=0.25)
+    assert oracle.trials[trial.trial_id].status == TrialStatus.RUNNING
+    assert frozen.create_trial("tuner0").status == TrialStatus.STOPPED
+    frozen.close()  # ends no lease but its own
+    assert restarted.lease.confirm(again.trial_id)
+    finish(restarted, again, loss=0.5)
+    assert oracle.trials[trial.trial_id].score == 0.5
+
+
+def test_a_worker_that_leaves_and_starts_again_has_lost_nothing(server, connect, caplog):
+    first = connect("tuner0")
+    trial = first.create_trial("tuner0")
+    first.close()
+    assert connect("tuner0").create_trial("tuner0").trial_id == trial.trial_id
+    assert "has started again" not in caplog.text
+
+
 def test_a_worker_waits_while_another_trains_the_last_trial(server, connect):
     first, second = connect("tuner0"), connect("tuner1")
     finish(first, first.create_trial("tuner0"))

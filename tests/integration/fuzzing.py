@@ -26,7 +26,6 @@ FAULTS = ("duplicated", "lost", "repeated", "wrong", "running", "orphans")
 
 _KILLS_PER_SEARCH = 5
 _LIMIT = 180.0  # seconds after which a process counts as hanging
-_LEAVES_WITHIN = 15.0  # seconds in which a worker exits after its chief
 _ENDS_WITHIN = 60.0  # seconds in which a local worker exits, which first finishes its imports
 
 
@@ -184,7 +183,7 @@ class Fuzz:
             chief = processes.pop("chief")
             _check(chief, _exit_code(chief))
             for child in processes.values():
-                _wait_for_worker(child)
+                _check(child, _exit_code(child))
             total += self._audit(folder, database)
         return total
 
@@ -309,21 +308,6 @@ def _kill_process(child: Child) -> bool:
         return False
     child.signal(signal.SIGKILL)
     return child.wait() == -signal.SIGKILL
-
-
-def _wait_for_worker(worker: Child) -> None:
-    """Wait for a worker whose chief has ended.
-
-    A worker that restarts after the chief has exited waits for it forever (KerasTuner 1.4.8) and
-    is killed: it has nothing left to do, since the chief stays while a registered worker trains.
-    """
-    end = time.monotonic() + _LEAVES_WITHIN
-    while worker.poll() is None and time.monotonic() < end:
-        time.sleep(0.05)
-    if worker.poll() is None:
-        _kill_process(worker)
-    else:
-        _check(worker, worker.returncode)
 
 
 def _exit_code(child: Child) -> int:

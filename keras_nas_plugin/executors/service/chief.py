@@ -22,6 +22,7 @@ from keras_nas_plugin.executors.service.wire import (
     LEASE_SERVICE,
     LOST,
     RENEW,
+    SESSION_KEY,
     WORKER_KEY,
     Renewal,
     chief_address,
@@ -37,6 +38,8 @@ _POLL_SECONDS = 0.2
 _STOP_SECONDS = 2.0
 # How often a trial runs again whose worker was lost.
 _MOST_LOSSES = 1
+# Holds the trials that have failed because their workers were lost.
+_NOBODY = "nobody"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +60,9 @@ class LostTrial:
 class Chief(OracleServicer):
     """Serves an oracle to workers, one call at a time.
 
-    A trial whose worker no longer renews its lease is assigned once to the next worker that asks;
-    if that worker is lost as well, the trial has failed. Results of a worker whose trial belongs
-    to another are refused.
+    A trial whose worker no longer renews its lease, or has started again, is assigned once to the
+    next worker that asks; if that worker is lost as well, the trial has failed. Results of a
+    worker whose trial belongs to another are refused.
 
     Args:
         oracle: The oracle.
@@ -71,6 +74,10 @@ class Chief(OracleServicer):
         self._leases = leases
         self._lock = threading.Lock()
         self._losses: dict[str, int] = {}
+        self._failed: list[LostTrial] = []
+        # The process of each worker, and the processes that these have replaced.
+        self._sessions: dict[str, str] = {}
+        self._replaced: set[str] = set()
         # The worker that renewed a lease last, and when there was a worker.
         self._latest: str | None = None
         self._last_seen = time.monotonic()
@@ -108,6 +115,9 @@ class Chief(OracleServicer):
         """
         worker = request.tuner_id
         with self._lock:
+            if self._is_replaced(context):
+                stopped = Trial(self.oracle.get_space(), status=TrialStatus.STOPPED)
+                return protos.get_service().CreateTrialResponse(trial=stopped.to_proto())
             trial = self._next_trial(worker)
             if trial.status == TrialStatus.STOPPED:
                 waits = worker in self._leases.workers and self.oracle.ongoing_trials
@@ -155,15 +165,34 @@ class Chief(OracleServicer):
             `HELD` if the trial that the worker trains is its own, else `LOST`.
         """
         renewal = Renewal.from_bytes(message)
-        self._latest = renewal.worker
+        worker, session = renewal.worker, renewal.session
+        if session in self._replaced:
+            return LOST
+        self._latest = worker
         if renewal.leaves:
-            self._leases.end(renewal.worker)
+            self._leases.end(worker)
             with self._lock:
-                requeue(self.oracle, renewal.worker)
+                self._sessions.pop(worker, None)
+                requeue(self.oracle, worker)
             return HELD
-        self._leases.renew(renewal.worker)
-        held = renewal.trial_id is None or self._holds(renewal.worker, renewal.trial_id)
+        self._leases.renew(worker)
+        if self._sessions.get(worker) != session:
+            with self._lock:
+                self._enter(worker, session)
+        held = renewal.trial_id is None or self._holds(worker, renewal.trial_id)
         return HELD if held else LOST
+
+    def _enter(self, worker: str, session: str) -> None:
+        """Register the process of a worker; a process that it replaces has lost its trial."""
+        previous = self._sessions.get(worker)
+        self._sessions[worker] = session
+        if previous is not None and previous != session:
+            self._replaced.add(previous)
+            self._lose(worker, f"{worker} has started again")
+
+    def _is_replaced(self, context: grpc.ServicerContext) -> bool:
+        """Whether a call comes from a process that another has replaced under the same id."""
+        return dict(context.invocation_metadata()).get(SESSION_KEY) in self._replaced
 
     def _holds(self, worker: str, trial_id: str) -> bool:
         """Whether a trial is a worker's; one that waits for a retry becomes the worker's again."""
@@ -177,6 +206,8 @@ class Chief(OracleServicer):
     def _check_holder(self, trial_id: str, context: grpc.ServicerContext) -> None:
         """Refuse a call about a trial that is another worker's."""
         worker = dict(context.invocation_metadata()).get(WORKER_KEY)
+        if self._is_replaced(context):
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{worker} has started again")
         assigned = holder(self.oracle, trial_id)
         if worker is not None and assigned is not None and assigned != worker:
             context.abort(
@@ -206,9 +237,11 @@ class Chief(OracleServicer):
         Raises:
             WorkerError: No worker is left, and the search has not ended.
         """
-        lost = self._leases.take_expired()
+        expired = self._leases.take_expired()
         with self._lock:
-            failed = [trial for worker in lost for trial in self._lose(worker)]
+            for worker in expired:
+                self._lose(worker, f"{worker} was not heard from for {self._leases.seconds:g} s")
+            failed, self._failed = self._failed, []
         now = time.monotonic()
         if self._latest is None or self._leases.workers or self.stop_triggered:
             self._last_seen = now
@@ -219,21 +252,22 @@ class Chief(OracleServicer):
             )
         return failed
 
-    def _lose(self, worker: str) -> list[LostTrial]:
-        silent = f"{worker} was not heard from for {self._leases.seconds:g} s"
+    def _lose(self, worker: str, reason: str) -> None:
+        """Take the trial of a worker that does not train it any more, for the next that asks."""
         trial = requeue(self.oracle, worker)
         if trial is None:
-            logger.warning("%s.", silent)
-            return []
+            logger.warning("%s.", reason)
+            return
         trial_id = trial.trial_id
         self._losses[trial_id] = self._losses.get(trial_id, 0) + 1
         if self._losses[trial_id] <= _MOST_LOSSES:
-            logger.warning("%s; trial %s is assigned to another worker.", silent, trial_id)
-            return []
-        # The trial stays the lost worker's until it has ended.
-        assign(self.oracle, trial_id, worker)
-        trial.status, trial.message = TrialStatus.FAILED, f"{silent} while it trained the trial"
-        return [LostTrial(trial, worker, self._started_ms.get(trial_id, _now_ms()))]
+            logger.warning("%s; trial %s is assigned to the next worker.", reason, trial_id)
+            return
+        # Nobody's trial until it has ended: a worker would train it, or report on it.
+        assign(self.oracle, trial_id, _NOBODY)
+        trial.status, trial.message = TrialStatus.FAILED, f"{reason} while it trained the trial"
+        started_ms = self._started_ms.get(trial_id, _now_ms())
+        self._failed.append(LostTrial(trial, worker, started_ms))
 
 
 def _now_ms() -> int:

@@ -7,6 +7,7 @@ import ctypes
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from keras_nas_plugin.executors.service.wire import (
     LEASE_SERVICE,
     LOST,
     RENEW,
+    SESSION_KEY,
     WORKER_KEY,
     Renewal,
     chief_address,
@@ -65,6 +67,8 @@ class Lease:
     def __init__(self, channel: grpc.Channel, worker: str, seconds: float) -> None:
         self._renew: Callable[..., bytes] = channel.unary_unary(f"/{LEASE_SERVICE}/{RENEW}")
         self._worker = worker
+        #: Identifies this process to the chief.
+        self.session = uuid.uuid4().hex
         self._seconds = seconds
         self._lock = threading.Lock()
         self._trial_id: str | None = None
@@ -82,7 +86,7 @@ class Lease:
         if self._thread is None:
             self._stopped.clear()
             with contextlib.suppress(grpc.RpcError):
-                self._send(Renewal(self._worker))
+                self._send()
             self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
             self._thread.start()
 
@@ -95,13 +99,13 @@ class Lease:
         thread.join()
         if not self.chief_lost.is_set():
             with contextlib.suppress(grpc.RpcError):
-                self._send(Renewal(self._worker, leaves=True))
+                self._send(leaves=True)
 
     def confirm(self, trial_id: str) -> bool:
         """Whether a trial that has been trained is still this worker's, or the chief is gone."""
         if not self.lost and not self.chief_lost.is_set():
             with contextlib.suppress(grpc.RpcError):
-                self.lost = self._send(Renewal(self._worker, trial_id)) == LOST
+                self.lost = self._send(trial_id) == LOST
         return not self.lost
 
     @contextlib.contextmanager
@@ -120,7 +124,8 @@ class Lease:
             with self._lock:
                 self._trial_id = None
 
-    def _send(self, renewal: Renewal) -> bytes:
+    def _send(self, trial_id: str | None = None, *, leaves: bool = False) -> bytes:
+        renewal = Renewal(self._worker, self.session, trial_id, leaves)
         return self._renew(renewal.to_bytes(), timeout=self._seconds / 2)
 
     def _run(self) -> None:
@@ -128,7 +133,7 @@ class Lease:
         while not self._stopped.wait(self._seconds / RENEWALS):
             trial_id = self._trial_id
             try:
-                answer = self._send(Renewal(self._worker, trial_id))
+                answer = self._send(trial_id)
             except grpc.RpcError as error:
                 refusals += error.code() == grpc.StatusCode.UNAVAILABLE
                 if refusals >= _MOST_REFUSALS or time.monotonic() - heard > self._seconds:
@@ -152,18 +157,23 @@ class Lease:
 
 
 class _Calls(grpc.UnaryUnaryClientInterceptor):
-    """Gives calls a deadline, states the worker's id, and repeats them while the chief lives.
+    """Gives calls a deadline, states who calls, and repeats them while the chief lives.
 
     Args:
         worker: The worker's id.
+        session: Identifies its process.
         gives_up: Called after each attempt that was not answered; raises to give up.
         answered: Called after each attempt that was answered.
     """
 
     def __init__(
-        self, worker: str, gives_up: Callable[[], None], answered: Callable[[], None]
+        self,
+        worker: str,
+        session: str,
+        gives_up: Callable[[], None],
+        answered: Callable[[], None],
     ) -> None:
-        self._worker = worker
+        self._caller = ((WORKER_KEY, worker), (SESSION_KEY, session))
         self._gives_up = gives_up
         self._answered = answered
 
@@ -174,7 +184,7 @@ class _Calls(grpc.UnaryUnaryClientInterceptor):
         details = client_call_details._replace(
             timeout=_CALL_SECONDS,
             wait_for_ready=False,
-            metadata=[*(client_call_details.metadata or ()), (WORKER_KEY, self._worker)],
+            metadata=[*(client_call_details.metadata or ()), *self._caller],
         )
         while True:
             call = continuation(details, request)
@@ -212,7 +222,7 @@ class ChiefClient(OracleClient):
         self._silent_since: float | None = None
         self._noticed = False
         self._closed = False
-        calls = _Calls(self.tuner_id, self._unanswered, self._heard)
+        calls = _Calls(self.tuner_id, self.lease.session, self._unanswered, self._heard)
         self.stub = protos.get_service_grpc().OracleStub(grpc.intercept_channel(channel, calls))
 
     def __deepcopy__(self, memo: object) -> ChiefClient:

@@ -8,8 +8,8 @@ import os
 
 #: The service of leases, and its only method.
 LEASE_SERVICE, RENEW = "keras_nas_plugin.Leases", "Renew"
-#: Key of the metadata in which a worker states its id in each call.
-WORKER_KEY = "keras-nas-worker"
+#: Keys of the metadata in which a worker states its id and its process in each call.
+WORKER_KEY, SESSION_KEY = "keras-nas-worker", "keras-nas-session"
 #: Answers to a renewal: the trial is the worker's own, or is not any more.
 HELD, LOST = b"held", b"lost"
 
@@ -25,11 +25,13 @@ class Renewal:
 
     Attributes:
         worker: Its id.
+        session: Identifies its process; a worker that was restarted has another.
         trial_id: The trial that it trains; None between trials.
         leaves: Whether the worker ends, and its lease with it.
     """
 
     worker: str
+    session: str
     trial_id: str | None = None
     leaves: bool = False
 

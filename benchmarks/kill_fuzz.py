@@ -2,15 +2,17 @@
 
     python benchmarks/kill_fuzz.py                # 60 kills and 6 freezes, about ten minutes
     python benchmarks/kill_fuzz.py --kills 12 --seed 3
-    python benchmarks/kill_fuzz.py --local-workers 20
+    python benchmarks/kill_fuzz.py --local-workers 50
+    python benchmarks/kill_fuzz.py --ray-workers 50
 
 Searches of eight trials with four epochs each log to SQLite and to a real `mlflow server`. A
 search, one of two workers of KerasTuner's chief, or the server is killed with SIGKILL at a random
 time and restarted. A freeze stops the server (SIGSTOP) until requests time out, and then resumes
 it, so that it still executes these requests. When the searches have ended, every run and every
-metric value is compared with the records in the project folders. With `--local-workers`, one of
-two workers of a `LocalExecutor`, or the process that searches, is killed instead; processes that
-are left behind are counted as well. The exit code is 1 if there is any error.
+metric value is compared with the records in the project folders. With `--local-workers` or
+`--ray-workers`, one of two workers of a `LocalExecutor` or of a local Ray cluster, or the
+process that searches, is killed instead; processes that are left behind are counted as well. The
+exit code is 1 if there is any error.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.integration.fuzzing import Tally
+    from tests.integration.fuzzing import Fuzz, Tally
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -58,6 +60,9 @@ def main() -> int:
     parser.add_argument(
         "--local-workers", type=int, default=0, help="number of kills of local workers, instead"
     )
+    parser.add_argument(
+        "--ray-workers", type=int, default=0, help="number of kills of Ray's workers, instead"
+    )
     options = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -67,6 +72,9 @@ def main() -> int:
         if options.local_workers:
             total += fuzz.local_workers(options.local_workers)
             return finish(total, "local worker or search", started)
+        if options.ray_workers:
+            total += on_ray(fuzz, options.ray_workers)
+            return finish(total, "Ray worker or search", started)
         with fuzz.server().running() as server:
             runners: dict[str, Callable[..., Tally]] = {
                 "search": fuzz.searches,
@@ -82,6 +90,20 @@ def main() -> int:
                     tally.kills = 0
                 total += tally
     return finish(total, "", started)
+
+
+def on_ray(fuzz: Fuzz, kills: int) -> Tally:
+    """Kill workers of a Ray cluster, which is started and stopped here."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 2, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        return fuzz.ray_workers(kills, cluster)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def finish(total: Tally, victim: str, started: float) -> int:

@@ -11,7 +11,8 @@ import keras
 import keras_tuner
 import numpy as np
 
-from keras_nas_plugin import LocalExecutor, MLflowTracker, NASTuner, RandomOracle
+from keras_nas_plugin import LocalExecutor, MLflowTracker, NASTuner, RandomOracle, RayExecutor
+from keras_nas_plugin.executors.base import Executor
 
 EXPERIMENT, PROJECT, DONE = "fuzz", "fuzzed", "done"
 
@@ -53,6 +54,7 @@ def search(
     epochs: int = 4,
     pace: float = 0.0,
     workers: int = 0,
+    address: str = "",
 ) -> None:
     """Search in the working directory; creates the file `DONE` when it completes.
 
@@ -62,7 +64,8 @@ def search(
         seed: Seed of the proposals.
         epochs: Epochs per trial.
         pace: Seconds per epoch.
-        workers: Local workers; 0 for trials in this process.
+        workers: Number of workers; 0 for trials in this process.
+        address: Of the Ray cluster that has the workers; "" for workers on this machine.
     """
     oracle = RandomOracle(
         keras_tuner.Objective("val_loss", "min"),
@@ -74,8 +77,7 @@ def search(
         Points(epochs, pace),
         oracle=oracle,
         tracker=MLflowTracker(EXPERIMENT, tracking_uri=store),
-        # As often as it is killed.
-        executor=LocalExecutor(workers, max_retries_per_trial=1_000) if workers else None,
+        executor=_executor(workers, address),
         directory="searches",
         project_name=PROJECT,
     )
@@ -83,3 +85,10 @@ def search(
     tuner.search(x, x[:, :1], verbose=0)
     if os.environ.get("KERASTUNER_TUNER_ID", "chief") == "chief":
         Path(DONE).touch()
+
+
+def _executor(workers: int, address: str) -> Executor | None:
+    retries = 1_000  # a trial runs again as often as its worker is killed
+    if address:
+        return RayExecutor(workers=workers, address=address, max_retries_per_trial=retries)
+    return LocalExecutor(workers, max_retries_per_trial=retries) if workers else None

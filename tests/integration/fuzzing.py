@@ -9,16 +9,21 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 
+from keras_nas_plugin.executors.ray.actor import TrialActor
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import load_records
 from keras_nas_plugin.tracking.mlflow.payload import points_of
 from tests.integration.forkserver import Child, ForkServer, new_store
 from tests.integration.fuzzed import DONE, EXPERIMENT, PROJECT
 from tests.servers import Server, free_port, mlflow_server
+
+if TYPE_CHECKING:
+    from ray.cluster_utils import Cluster
 
 TARGET = "tests.integration.fuzzed:search"
 COMMAND = "tests.integration.forkserver:command_line"
@@ -44,7 +49,7 @@ class Tally:
         repeated: Values that were logged twice or not expected.
         wrong: Runs whose status differs from how the trial or the search ended.
         running: Runs that are still RUNNING.
-        orphans: Local workers that did not end with the process that started them.
+        orphans: Workers that did not end with the process that started them.
     """
 
     kills: int = 0
@@ -189,26 +194,46 @@ class Fuzz:
 
     def local_workers(self, kills: int) -> Tally:
         """Kill one of two local workers, or the search, which is restarted each time."""
+        return self._pools(kills, lambda search: psutil.Process(search.pid).children())
+
+    def ray_workers(self, kills: int, cluster: Cluster) -> Tally:
+        """Kill one of two workers on a Ray cluster, or the search, which is restarted each time.
+
+        Args:
+            kills: How many processes to kill.
+            cluster: A cluster of one node, on this machine.
+        """
+        raylets = cluster.head_node.all_processes["raylet"]
+        node = psutil.Process(raylets[0].process.pid)
+
+        def actors(_: Child) -> list[psutil.Process]:
+            return [child for child in node.children() if _is_actor(child)]
+
+        return self._pools(kills, actors, cluster.address)
+
+    def _pools(
+        self, kills: int, workers_of: Callable[[Child], list[psutil.Process]], address: str = ""
+    ) -> Tally:
         total = Tally()
         while total.kills < kills:
             folder, store, database = self._new_search_store(None)
-            seconds = self._lifetime(store, workers=2)
-            child = self._start(folder, store, workers=2)
+            seconds = self._lifetime(store, workers=2, address=address)
+            search = self._start(folder, store, workers=2, address=address)
             for _ in range(_KILLS_PER_SEARCH):
                 time.sleep(self._rng.uniform(0, seconds))
-                if child.poll() is not None or total.kills == kills:
+                if search.poll() is not None or total.kills == kills:
                     break
-                workers = psutil.Process(child.pid).children()
+                workers = workers_of(search)
                 victim = int(self._rng.integers(3))
                 if victim < len(workers):
                     with contextlib.suppress(psutil.NoSuchProcess):
                         workers[victim].kill()
                         total.kills += 1
-                elif _kill_process(child):
+                elif _kill_process(search):
                     total.kills += 1
                     total.orphans += len(psutil.wait_procs(workers, _ENDS_WITHIN)[1])
-                    child = self._start(folder, store, workers=2)
-            _check(child, _exit_code(child))
+                    search = self._start(folder, store, workers=2, address=address)
+            _check(search, _exit_code(search))
             total += self._audit(folder, database)
         return total
 
@@ -271,6 +296,7 @@ class Fuzz:
         environment: dict[str, str] | None = None,
         pace: float = 0.0,
         workers: int = 0,
+        address: str = "",
     ) -> Child:
         return self._forks.start(
             TARGET,
@@ -281,9 +307,10 @@ class Fuzz:
             seed=self._count,
             pace=pace,
             workers=workers,
+            address=address,
         )
 
-    def _lifetime(self, store: str, workers: int = 0) -> float:
+    def _lifetime(self, store: str, workers: int = 0, address: str = "") -> float:
         """Seconds that an uninterrupted search takes."""
         kind = store.partition(":")[0] + (f", {workers} workers" if workers else "")
         if kind not in self._seconds:
@@ -291,7 +318,7 @@ class Fuzz:
             folder = self.on_sqlite() if sqlite else self._new_folder()
             store_uri = f"sqlite:///{folder}/mlflow.db" if sqlite else store
             began = time.monotonic()
-            child = self._start(folder, store_uri, workers=workers)
+            child = self._start(folder, store_uri, workers=workers, address=address)
             _check(child, _exit_code(child))
             self._seconds[kind] = time.monotonic() - began
         return self._seconds[kind]
@@ -310,10 +337,19 @@ def _kill_process(child: Child) -> bool:
     return child.wait() == -signal.SIGKILL
 
 
+def _is_actor(process: psutil.Process) -> bool:
+    """Whether a process of a Ray node is a worker of a search, by the name that Ray gives it."""
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return f"ray::{TrialActor.__name__}" in " ".join(process.cmdline())
+    return False
+
+
 def _exit_code(child: Child) -> int:
     return child.wait(_LIMIT)
 
 
 def _check(child: Child, code: int) -> None:
     if code:
-        raise AssertionError(f"a process ended with {code}:\n{child.err[-4000:]}")
+        raise AssertionError(
+            f"a process ended with {code}:\n{child.out[-2000:]}\n{child.err[-4000:]}"
+        )

@@ -9,11 +9,16 @@ which a fresh process may not be able to import.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.metadata
+import json
 import logging
 import os
 import sys
 import sysconfig
 import types
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -123,13 +128,52 @@ def is_installed(module_name: str, distributions: Mapping[str, list[str]]) -> bo
         False for a file that only this process finds, such as one beside a script.
     """
     package = module_name.partition(".")[0]
-    if package in distributions or package in sys.stdlib_module_names:
+    if package in sys.stdlib_module_names or distributions_of(module_name, distributions):
         return True
-    file = getattr(sys.modules.get(package), "__file__", None)
-    if file is None:
-        return False
+    file = _location(package)
     folders = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
-    return any(Path(file).is_relative_to(folder) for folder in folders if folder)
+    return file is not None and any(file.is_relative_to(folder) for folder in folders if folder)
+
+
+def distributions_of(module_name: str, distributions: Mapping[str, list[str]]) -> list[str]:
+    """The distributions that have installed a module.
+
+    A distribution may have a package of the same name as one of the user's, such as ``tests`` or
+    ``utils``, that is not the one that was imported.
+
+    Args:
+        module_name: Dotted name.
+        distributions: `importlib.metadata.packages_distributions()`.
+
+    Returns:
+        Names of distributions.
+    """
+    package = module_name.partition(".")[0]
+    names, location = distributions.get(package, ()), _location(package)
+    if location is None:
+        return list(names)
+    return [
+        name for name in names if any(location.is_relative_to(folder) for folder in _folders(name))
+    ]
+
+
+def _location(package: str) -> Path | None:
+    """The file of an imported package; its folder, if it is a namespace."""
+    module = sys.modules.get(package)
+    paths = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+    return next((Path(path) for path in paths if path), None)
+
+
+@functools.cache
+def _folders(distribution: str) -> tuple[Path, ...]:
+    """The folders that have a distribution's modules: its checkout, if it is editable."""
+    installed = importlib.metadata.distribution(distribution)
+    folders = [Path(str(installed.locate_file("")))]
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    if origin.get("dir_info", {}).get("editable"):
+        path = urllib.parse.urlparse(origin["url"]).path
+        folders.append(Path(urllib.request.url2pathname(path)))
+    return tuple(folders)
 
 
 @contextlib.contextmanager

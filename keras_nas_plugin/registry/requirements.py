@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterable, Mapping
 
-from keras_nas_plugin.registry.custom_objects import CustomObject
+from keras_nas_plugin.registry.custom_objects import CustomObject, distributions_of
 
 # TensorFlow is distributed under several names: the one that is installed is pinned.
 _TENSORFLOW = (
@@ -37,7 +37,7 @@ def pinned_requirements(
     if objects:
         names.add("cloudpickle")
     for item in objects:
-        names.update(distributions.get((item.__module__ or "").partition(".")[0], ())[:1])
+        names.update(distributions_of(item.__module__ or "", distributions)[:1])
     return sorted(f"{name}=={_version(name)}" for name in names)
 
 

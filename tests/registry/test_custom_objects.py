@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
 import sys
 import types
@@ -208,6 +209,27 @@ def test_modules_that_the_user_registered_stay_registered(module):
 )
 def test_installed_modules_are_recognised(module, name, installed):
     assert is_installed(name, importlib.metadata.packages_distributions()) is installed
+
+
+def test_a_users_module_with_the_name_of_an_installed_package_is_the_users(module):
+    """As `tests`, which some distributions install beside their package."""
+    distributions = {**importlib.metadata.packages_distributions(), "users_file": ["numpy"]}
+    assert not is_installed("users_file.part", distributions)
+    module.use.__module__ = "users_file"
+    requirements = pinned_requirements([module.use], {**distributions, "users_file": ["pandas"]})
+    assert not any(requirement.startswith("pandas") for requirement in requirements)
+    with pickled_by_value([module.use], distributions):
+        assert b"helper" in cloudpickle.dumps(module.use)
+
+
+def test_the_modules_of_an_editable_distribution_are_installed(module, tmp_path, monkeypatch):
+    information = tmp_path / "site" / "users_distribution-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Name: users-distribution\nVersion: 1.0\n")
+    origin = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+    (information / "direct_url.json").write_text(json.dumps(origin))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert is_installed("users_file", {"users_file": ["users-distribution"]})
 
 
 def test_the_custom_objects_of_keras_are_empty_inside_the_block_and_restored_after_it():

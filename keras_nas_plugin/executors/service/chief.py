@@ -207,7 +207,9 @@ class Chief(OracleServicer):
         """Refuse a call about a trial that is another worker's."""
         worker = dict(context.invocation_metadata()).get(WORKER_KEY)
         if self._is_replaced(context):
-            context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{worker} has started again")
+            context.abort(
+                grpc.StatusCode.FAILED_PRECONDITION, "its worker's process was started again"
+            )
         assigned = holder(self.oracle, trial_id)
         if worker is not None and assigned is not None and assigned != worker:
             context.abort(

@@ -73,6 +73,10 @@ class RecipeError(NASError, ValueError):
     """A recipe file does not define what a search needs."""
 
 
+class SourceError(RecipeError):
+    """No recipe can be written for the given data."""
+
+
 class HyperModelError(NASError, TypeError):
     """A hypermodel returned an object that a tuner cannot use."""
 

@@ -40,6 +40,7 @@ STEPS = {
     "training": 7,
     "executors": 8,
     "retraining": 8,
+    "starters": 9,
     "tuner": 9,
     "cli": 11,
     "testing": 11,
@@ -60,6 +61,7 @@ ONLY = {
         "training",
         "retraining",
         "export",
+        "starters",
     },
 }
 NEVER = {

@@ -9,6 +9,7 @@ import click
 import keras_nas_plugin
 from keras_nas_plugin.cli.best import best
 from keras_nas_plugin.cli.compare import compare
+from keras_nas_plugin.cli.init import init
 from keras_nas_plugin.cli.list import list_searches
 from keras_nas_plugin.cli.promote import promote
 from keras_nas_plugin.cli.register import register
@@ -42,7 +43,7 @@ def cli() -> None:
 
 
 for command in (
-    *(search, list_searches, trials, best, show, report, compare),
+    *(init, search, list_searches, trials, best, show, report, compare),
     *(sync, retrain, register, promote, rollback),
 ):
     cli.add_command(command)

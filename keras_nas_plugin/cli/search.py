@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keras_nas_plugin.cli.executors import ExecutorChoice, executor_options
+from keras_nas_plugin.cli.init import searched_file, source_options
 from keras_nas_plugin.cli.options import (
     DIRECTORY,
     Duration,
@@ -102,6 +103,7 @@ class Settings(OracleSettings):
 
 @click.command()
 @click.argument("file", metavar="FILE[:NAME]")
+@source_options
 @data_options(default="FILE")
 @strategy_options
 @click.option(
@@ -177,13 +179,15 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
     """Search the architectures of FILE, a Python file with build_model(hp) and load_data().
 
     FILE:NAME uses another function, or a HyperModel, instead of build_model. FILE may also be the
-    name of a recipe of this package.
+    name of a recipe of this package, or data as for `keras-nas init`: their recipe is written
+    first.
 
     Example: keras-nas search recipes/image_classification.py --max-trials 12 --epochs 3
     """
     default = context.get_parameter_source("max_trials") is click.core.ParameterSource.DEFAULT
     fields = [field.name for field in dataclasses.fields(ExecutorChoice)]
     choice = ExecutorChoice(**{name: options.pop(name) for name in fields})
+    source = {name: options.pop(name) for name in ("target", "task", "horizon")}
     settings = Settings(
         overwrite=not resume, max_trials_given=not default, executor_choice=choice, **options
     )
@@ -198,6 +202,7 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
             "registered model; got no `--register`"
         )
     settings.executor_choice.check()
+    settings = dataclasses.replace(settings, file=searched_file(settings.file, **source))
     if settings.register is not None:
         with usage_errors(TrackingError):  # before anything is trained
             check_name(settings.register)

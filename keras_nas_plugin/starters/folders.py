@@ -1,0 +1,118 @@
+"""Folders with a folder of files for each class."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_nas_plugin.errors import SourceError
+from keras_nas_plugin.starters.base import listed
+
+_SPLITS = {"train", "training", "test", "val", "valid", "validation"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassFolders:
+    """The files of a folder with a folder for each class.
+
+    Attributes:
+        files: By class, in ascending order.
+        findings: What was noticed, a sentence each.
+    """
+
+    files: dict[str, list[Path]]
+    findings: list[str]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of files by class."""
+        return {name: len(files) for name, files in self.files.items()}
+
+
+def class_folders(folder: Path, suffixes: Sequence[str], kind: str) -> ClassFolders:
+    """List the files of each class.
+
+    Args:
+        folder: The folder.
+        suffixes: Endings of the files' names, in lower case.
+        kind: What a file is called, in the plural.
+
+    Raises:
+        SourceError: There are no class folders, or they have no such files.
+    """
+    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p))
+    lower = {path.name.lower() for path in subfolders}
+    if subfolders and lower <= _SPLITS:
+        raise SourceError(
+            f"`{folder}` must have a folder of {kind} for each class; got "
+            f"{listed([path.name for path in subfolders])}. Give the one with all {kind}, for "
+            f"example {subfolders[0]}: the recipe splits them"
+        )
+    files: dict[str, list[Path]] = {}
+    ignored, hidden, nested, empty = [], 0, 0, []
+    for subfolder in subfolders:
+        found = []
+        for path in sorted(subfolder.rglob("*")):
+            if not path.is_file():
+                continue
+            if any(part.startswith(".") for part in path.relative_to(folder).parts):
+                hidden += 1
+            elif path.suffix.lower() not in suffixes:
+                ignored.append(path.relative_to(folder))
+            else:
+                nested += path.parent != subfolder
+                found.append(path)
+        if found:
+            files[subfolder.name] = found
+        else:
+            empty.append(subfolder.name)
+    if not files:
+        loose = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
+        hint = f"{len(loose)} {kind} without a class" if loose else "none"
+        raise SourceError(f"`{folder}` must have a folder of {kind} for each class; got {hint}")
+    findings = []
+    if hidden:
+        findings.append(f"{hidden:,} hidden files are ignored.")
+    if ignored:
+        findings.append(f"{len(ignored):,} files are no {kind} and ignored ({ignored[0]}).")
+    if nested:
+        findings.append(f"{nested:,} {kind} are in folders within those of the classes.")
+    if empty:
+        findings.append(f"Class folders without {kind} are ignored: {listed(empty)}.")
+    return ClassFolders(files, findings)
+
+
+def files_of(
+    folder: str | Path, class_names: Sequence[str], suffixes: Sequence[str]
+) -> tuple[list[Path], list[int]]:
+    """All files with the indices of their classes, class by class.
+
+    Args:
+        folder: A folder with a folder for each class.
+        class_names: Names of those to read.
+        suffixes: Endings of the files' names, in lower case.
+
+    Raises:
+        SourceError: A class has no file.
+    """
+    files = class_folders(Path(folder), suffixes, "files").files
+    missing = [name for name in class_names if name not in files]
+    if missing:
+        raise SourceError(f"`{folder}` must have files of each class; got none of {missing[0]!r}")
+    listing = [(path, index) for index, name in enumerate(class_names) for path in files[name]]
+    return [path for path, _ in listing], [index for _, index in listing]
+
+
+def has_files(folder: Path, suffixes: Sequence[str]) -> bool:
+    """Whether most files of a folder, and of the folders in it, end like this."""
+    if not folder.is_dir():
+        return False
+    endings = [
+        path.suffix.lower() for path in folder.rglob("*") if path.is_file() and not _hidden(path)
+    ]
+    return 2 * sum(ending in suffixes for ending in endings) > len(endings)
+
+
+def _hidden(path: Path) -> bool:
+    return path.name.startswith((".", "__MACOSX"))

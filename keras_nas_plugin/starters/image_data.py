@@ -1,0 +1,101 @@
+"""Images in class folders."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_nas_plugin.errors import SourceError
+from keras_nas_plugin.starters.folders import files_of
+from keras_nas_plugin.starters.splits import stratified
+
+#: Names of the files that are read.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+def read_image(path: Path, size: tuple[int, int] | None = None, channels: int = 3) -> np.ndarray:
+    """An image as uint8 of shape (height, width, channels).
+
+    Args:
+        path: The file.
+        size: Height and width that it is resized to; None for its own.
+        channels: 3 for colours, 1 for grey.
+
+    Raises:
+        SourceError: The file is no image that can be read.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as opened:
+                image = opened.convert("L" if channels == 1 else "RGB")
+                if size is not None and image.size != size[::-1]:
+                    image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+                pixels = np.asarray(image, "uint8")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SourceError(f"`{path}` must be an image; {error}") from error
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def image_splits(
+    folder: str | Path,
+    class_names: Sequence[str],
+    *,
+    size: tuple[int, int],
+    channels: int = 3,
+    seed: int = 0,
+    streamed: bool = False,
+    batch_size: int = 32,
+) -> tuple[Any, Any, Any]:
+    """Training, validation and test images, 60, 20 and 20 percent of each class.
+
+    Args:
+        folder: A folder with a folder of images for each class.
+        class_names: Names of those to read; their indices are the labels.
+        size: Height and width that all images are resized to.
+        channels: 3 for colours, 1 for grey.
+        seed: Seed of the split.
+        streamed: Whether the images are read while models are trained, for those that do not fit
+            into memory.
+        batch_size: Images of a batch, where they are read while models are trained.
+
+    Returns:
+        Three pairs of images, uint8 of shape (n, height, width, channels), and labels, or three
+        `tf.data.Dataset` of batches of these.
+    """
+    files, classes = files_of(folder, class_names, SUFFIXES)
+    labels = np.array(classes)
+
+    def loaded(rows: np.ndarray) -> Iterator[np.ndarray]:
+        return (read_image(files[row], size, channels) for row in rows)
+
+    parts = stratified(labels, seed=seed)
+    if not streamed:
+        training, validation, test = (
+            (np.stack(list(loaded(rows))), labels[rows]) for rows in parts
+        )
+        return training, validation, test
+    import tensorflow as tf
+
+    shape = (*size, channels)
+
+    def decode(row: Any, label: Any) -> tuple[Any, Any]:
+        pixels = tf.numpy_function(
+            lambda number: read_image(files[int(number)], size, channels), [row], tf.uint8
+        )
+        return tf.ensure_shape(pixels, shape), label
+
+    def dataset(number: int) -> Any:
+        rows = parts[number]
+        data = tf.data.Dataset.from_tensor_slices((rows, labels[rows]))
+        if number == 0:
+            data = data.shuffle(len(rows), seed=seed)
+        return data.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
+
+    return dataset(0), dataset(1), dataset(2)

@@ -1,0 +1,76 @@
+"""All starters, and the one for given data."""
+
+from __future__ import annotations
+
+from keras_nas_plugin.errors import SourceError
+from keras_nas_plugin.starters.audio import AudioStarter
+from keras_nas_plugin.starters.base import TASKS, Draft, Request, Starter, close_name, listed
+from keras_nas_plugin.starters.forecast import ForecastStarter
+from keras_nas_plugin.starters.images import ImageStarter
+from keras_nas_plugin.starters.series import SeriesStarter
+from keras_nas_plugin.starters.table import TableStarter
+from keras_nas_plugin.starters.texts import TextStarter
+
+#: In the order in which they are asked whether they recognise data.
+STARTERS: tuple[Starter, ...] = (
+    SeriesStarter(),
+    TableStarter(),
+    ForecastStarter(),
+    AudioStarter(),
+    ImageStarter(),
+    TextStarter(),
+)
+# What to start from for tasks that no starter writes recipes for.
+_PRESETS = {
+    "segmentation": "a file of your own with the preset `unet` (docs/presets.md)",
+    "detection": "a file of your own with the preset `residual_cnn` (docs/presets.md)",
+    "translation": "a file of your own with the preset `seq2seq` (docs/presets.md)",
+    "generation": "a file of your own with the preset `unet` (docs/presets.md)",
+}
+
+
+def draft_recipe(request: Request) -> Draft:
+    """Write a recipe for data.
+
+    Args:
+        request: The data, and what is asked for.
+
+    Returns:
+        The recipe, and what was noticed in the data.
+
+    Raises:
+        SourceError: No recipe can be written for these data; the message says why.
+    """
+    source = request.source
+    if not source.exists():
+        folder = source.parent
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        hint = close_name(source.name, names)
+        hint = f". {hint}" if hint.startswith("Did") else ""
+        raise SourceError(
+            f"`SOURCE` must be an existing file or folder; got {str(source)!r}{hint}"
+        )
+    if source.is_dir() and not any(source.iterdir()):
+        raise SourceError(f"`SOURCE` must have files; the folder {str(source)!r} is empty")
+    if request.task in _PRESETS:
+        raise SourceError(
+            f"`--task` must be one that a recipe can be written for; for {request.task}, start "
+            f"from {_PRESETS[request.task]}"
+        )
+    if request.task is not None and request.task not in TASKS:
+        raise SourceError(f"`--task` must be one of {', '.join(TASKS)}; got {request.task!r}")
+    recognising = [starter for starter in STARTERS if starter.recognises(source)]
+    for starter in recognising:
+        if request.task is None or request.task in starter.tasks:
+            return starter.draft(request)
+    if recognising:
+        tasks = [task for starter in recognising for task in starter.tasks]
+        raise SourceError(
+            f"`--task` must be {' or '.join(tasks)} for {recognising[0].kind}; got {request.task}"
+        )
+    suffixes = sorted({path.suffix for path in source.rglob("*") if path.is_file()})
+    got = f"files {listed(suffixes)}" if source.is_dir() else repr(source.name)
+    raise SourceError(
+        "`SOURCE` must be a table (.csv, .tsv, .parquet), series (.ts, .npz, .parquet), or a "
+        f"folder with a folder of images, .txt or .wav files for each class; got {got}"
+    )

@@ -23,7 +23,9 @@ def source_options(function: _Command) -> _Command:
     for option in (
         click.option("--horizon", type=click.IntRange(min=1), help="Steps to forecast."),
         click.option(
-            "--task", type=click.Choice(TASKS), help="What to learn. [default: guessed from SOURCE]"
+            "--task",
+            type=click.Choice(TASKS),
+            help="What to learn. [default: guessed from SOURCE]",
         ),
         click.option("--target", metavar="COLUMN", help="Column of a table to predict."),
     ):
@@ -99,7 +101,8 @@ def write_recipe(request: Request, *, replace: bool) -> Draft:
 
     if not replace:
         raise SourceError(
-            f"`--output` must be a new file; {str(request.output)!r} exists. --overwrite replaces it"
+            f"`--output` must be a new file; {str(request.output)!r} exists. "
+            "--overwrite replaces it"
         )
     if request.output.suffix != ".py":
         raise SourceError(
@@ -128,9 +131,7 @@ def report(draft: Draft, *, err: bool) -> None:
         click.echo(f"  {sentence}", err=err)
 
 
-def searched_file(
-    file: str, *, target: str | None, task: str | None, horizon: int | None
-) -> str:
+def searched_file(file: str, *, target: str | None, task: str | None, horizon: int | None) -> str:
     """The recipe to search: a Python file itself, or the recipe of other data, which is written.
 
     A recipe that exists is used as it is, so that a search can be resumed, and edited.
@@ -161,6 +162,8 @@ def searched_file(
             err=True,
         )
     else:
-        report(write_recipe(Request(source, target, task, horizon, output), replace=True), err=True)
+        report(
+            write_recipe(Request(source, target, task, horizon, output), replace=True), err=True
+        )
         click.echo(f"Recipe: {output}", err=True)
     return os.fspath(output)

@@ -45,6 +45,11 @@ class InputSpec:
         return self.ragged_rank == 0 and self.shape in ((), (1,))
 
     @property
+    def is_text(self) -> bool:
+        """Whether a row is a single text."""
+        return self.is_scalar and self.dtype == "string"
+
+    @property
     def is_plain(self) -> bool:
         """Whether NumPy's arrays can hold it, so that MLflow's own wrapper can predict it."""
         return self.ragged_rank == 0 and self.dtype != "string"
@@ -190,12 +195,10 @@ class Interface:
             )
         if len(self.inputs) == 1 and self.inputs[0].is_scalar:
             return Schema([ColSpec("string")])  # also accepts a list of strings
-        # Lists of numbers have no type: MLflow's arrays refuse integers among real numbers.
+        # Numbers have no type: MLflow refuses integers, and missing values among integers, where
+        # real numbers are expected, and a table in a file has them from row to row.
         return Schema(
-            [
-                ColSpec(_COLUMNS[_kind(spec.dtype)] if spec.is_scalar else AnyType(), spec.name)
-                for spec in self.inputs
-            ]
+            [ColSpec("string" if spec.is_text else AnyType(), spec.name) for spec in self.inputs]
         )
 
     def _output_schema(self) -> Schema:
@@ -217,10 +220,6 @@ class Interface:
 
 
 _COLUMNS = {"S": "string", "f": "double", "i": "long", "u": "long", "b": "boolean"}
-
-
-def _kind(dtype: str) -> str:
-    return "S" if dtype == "string" else np.dtype(dtype).kind
 
 
 def interface_of(

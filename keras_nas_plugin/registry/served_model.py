@@ -59,6 +59,8 @@ class ServedModel:
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
         """Predict rows.
 
+        Missing values (None, NaN) are NaN, -1 or an empty text, by the type of their input.
+
         Args:
             data: A DataFrame or a dictionary with a column or an array for each input, or for
                 each column of a table, in any order; for a model with one input also an array or
@@ -115,8 +117,12 @@ class ServedModel:
         if spec["dtype"] == "string":
             import tensorflow as tf
 
-            return tf.reshape(tf.constant([_plain(row) for row in rows]), self._shape(rows, spec))
-        values = rows if isinstance(rows, np.ndarray) else np.asarray([_plain(r) for r in rows])
+            texts = ["" if _is_missing(row) else _plain(row) for row in rows]
+            return tf.reshape(tf.constant(texts), self._shape(rows, spec))
+        if not isinstance(rows, np.ndarray):
+            missing = -1 if np.dtype(spec["dtype"]).kind in "iu" else np.nan
+            rows = [missing if _is_missing(row) else _plain(row) for row in rows]
+        values = np.asarray(rows)
         return values.astype(spec["dtype"]).reshape(self._shape(rows, spec))
 
     def _shape(self, rows: Sequence[Any], spec: dict[str, Any]) -> list[int]:
@@ -150,6 +156,11 @@ def _only(data: dict[str, Any], inputs: Sequence[dict[str, Any]]) -> Any:
         f"rows must have the inputs {', '.join(spec['name'] for spec in inputs)}; "
         f"got {', '.join(map(str, data))}"
     )
+
+
+def _is_missing(row: Any) -> bool:
+    """Whether a single value is missing: None, NaN, or what pandas has for it."""
+    return row is None or type(row).__name__ == "NAType" or (np.isscalar(row) and row != row)
 
 
 def _plain(row: Any) -> Any:

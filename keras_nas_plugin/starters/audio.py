@@ -145,7 +145,7 @@ def build_model(hp):
     inputs = keras.Input((LENGTH,), name="samples")
     mean, variance = statistics()
     x = keras.layers.Normalization(mean=mean, variance=variance)(log_mel(inputs))
-    output = NETWORK.build(hp)(x)
+    output = NETWORK.connect(hp, x)
     model = keras.Model(inputs, output)
     rate = hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3)
     loss = "sparse_categorical_crossentropy"

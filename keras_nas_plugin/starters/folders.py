@@ -41,7 +41,7 @@ def class_folders(folder: Path, suffixes: Sequence[str], kind: str) -> ClassFold
     Raises:
         SourceError: There are no class folders, or they have no such files.
     """
-    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p))
+    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _in_hidden(Path(p.name)))
     lower = {path.name.lower() for path in subfolders}
     if subfolders and lower <= _SPLITS:
         raise SourceError(
@@ -50,27 +50,21 @@ def class_folders(folder: Path, suffixes: Sequence[str], kind: str) -> ClassFold
             f"example {subfolders[0]}: the recipe splits them"
         )
     files: dict[str, list[Path]] = {}
-    ignored, hidden, nested, empty = [], 0, 0, []
+    ignored, hidden, nested = [], 0, 0
     for subfolder in subfolders:
-        found = []
-        for path in sorted(subfolder.rglob("*")):
-            if not path.is_file():
-                continue
-            if any(part.startswith(".") for part in path.relative_to(folder).parts):
-                hidden += 1
-            elif path.suffix.lower() not in suffixes:
-                ignored.append(path.relative_to(folder))
-            else:
-                nested += path.parent != subfolder
-                found.append(path)
-        if found:
-            files[subfolder.name] = found
-        else:
-            empty.append(subfolder.name)
+        paths = [path for path in sorted(subfolder.rglob("*")) if path.is_file()]
+        shown = [path for path in paths if not _in_hidden(path.relative_to(folder))]
+        usable = [path for path in shown if path.suffix.lower() in suffixes]
+        hidden += len(paths) - len(shown)
+        ignored += [p.relative_to(folder) for p in shown if p.suffix.lower() not in suffixes]
+        nested += sum(path.parent != subfolder for path in usable)
+        if usable:
+            files[subfolder.name] = usable
     if not files:
         loose = [path for path in folder.iterdir() if path.suffix.lower() in suffixes]
         hint = f"{len(loose)} {kind} without a class" if loose else "none"
         raise SourceError(f"`{folder}` must have a folder of {kind} for each class; got {hint}")
+    empty = [path.name for path in subfolders if path.name not in files]
     findings = []
     if hidden:
         findings.append(f"{hidden:,} hidden files are ignored.")
@@ -109,10 +103,12 @@ def has_files(folder: Path, suffixes: Sequence[str]) -> bool:
     if not folder.is_dir():
         return False
     endings = [
-        path.suffix.lower() for path in folder.rglob("*") if path.is_file() and not _hidden(path)
+        path.suffix.lower()
+        for path in folder.rglob("*")
+        if path.is_file() and not _in_hidden(Path(path.name))
     ]
     return 2 * sum(ending in suffixes for ending in endings) > len(endings)
 
 
-def _hidden(path: Path) -> bool:
-    return path.name.startswith((".", "__MACOSX"))
+def _in_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)

@@ -79,12 +79,12 @@ def _of_table(request: Request) -> tuple[list[str], str | None, list[str], int, 
             f"to be forecast; {request.available / 1e6:,.0f} MB are available"
         )
     table, findings = inspected.table, []
-    described = [describe_column(name, table[name]) for name in table]
+    described = [describe_column(name, table[name]) for name in table.columns]
     time = _time_column(described, table)
     if time is None:
         findings.append("No column has times: the rows are taken in the order of the file.")
     else:
-        order = time_order(table[time])
+        order = time_order(list(table[time]))
         if (np.diff(order) < 0).any():
             findings.append(f"The rows are not in the order of `{time}`: they are sorted by it.")
         if table[time].duplicated().any():
@@ -149,7 +149,7 @@ def build_model(hp):
     x = keras.layers.Normalization(mean=mean, variance=variance)(inputs)
     forecast = [COLUMNS.index(name) for name in TARGETS]
     last = keras.ops.take(x[:, -1:, :], forecast, axis=-1)
-    changed = NETWORK.build(hp)(x) + last
+    changed = NETWORK.connect(hp, x) + last
     scale = keras.layers.Normalization(
         mean=mean[forecast], variance=variance[forecast], invert=True
     )

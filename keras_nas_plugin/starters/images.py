@@ -142,7 +142,7 @@ def build_model(hp):
     if hp.Boolean("augmentation", default=False):  # applies in training only
         x = keras.layers.RandomFlip("horizontal")(x)
         x = keras.layers.RandomTranslation(0.1, 0.1)(x)
-    output = NETWORK.build(hp)(x)
+    output = NETWORK.connect(hp, x)
     model = keras.Model(inputs, output)
     rate = hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3)
     loss = "sparse_categorical_crossentropy"

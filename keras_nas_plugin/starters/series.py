@@ -17,7 +17,7 @@ from keras_nas_plugin.starters.base import (
     Starter,
     checked_classes,
 )
-from keras_nas_plugin.starters.series_data import list_columns, read_series
+from keras_nas_plugin.starters.series_data import Series, list_columns, read_series
 from keras_nas_plugin.starters.writing import constant, imported, module
 
 # Bytes in memory for each byte of a file.
@@ -49,46 +49,61 @@ class SeriesStarter(Starter):
                 f"{request.available / 1e6:,.0f} MB are available. Store fewer steps or series"
             )
         series = read_series(path, request.target)
-        findings = []
-        task, guesses = request.task, []
-        if task is None:
-            numbers = _numbers(series.y)
-            is_class = numbers is None or (not (numbers % 1).any() and len(set(series.y)) <= 50)
-            task = CLASSIFICATION if is_class else REGRESSION
-            other = REGRESSION if is_class else CLASSIFICATION
-            guesses.append(
-                f"Task: {task}, since there are {len(set(series.y)):,} different labels; "
-                f"`--task {other}` decides otherwise."
-            )
-        classes = None
+        task, guesses = _task(request, series)
+        findings, classes = [], None
         if task == CLASSIFICATION:
             own = series.y[: len(series.y) - series.tests]
             classes = checked_classes(dict(Counter(own)), f"`{path}`", "series")
             findings += classes.findings
         elif _numbers(series.y) is None:
             raise SourceError(f"labels in `{path}` must be numbers for --task regression")
-        channels = {values.shape[1] for values in series.x}
-        if len(channels) > 1:
-            raise SourceError(
-                f"`{path}` must have as many channels in each series; got {sorted(channels)}"
-            )
-        lengths = [len(values) for values in series.x]
-        length = max(lengths)
-        if min(lengths) == 0:
-            raise SourceError(f"`{path}` must have series of at least one step; one is empty")
-        if min(lengths) < length:
-            findings.append(
-                f"Series have {min(lengths)} to {length} steps: the last step of shorter ones is "
-                "repeated, and so must be that of those that are predicted."
-            )
-        missing = sum(bool(np.isnan(values).any()) for values in series.x)
-        if missing:
-            findings.append(f"{missing:,} series have missing values: the mean replaces them.")
+        length, channels = _shape(path, series, findings)
         if series.tests:
             findings.append(f"The {series.tests:,} series of the official test set are the test.")
-        recipe = _recipe(request, findings, classes, length, channels.pop(), len(series.x))
+        recipe = _recipe(request, findings, classes, length, channels, len(series.x))
         summary = f"{len(series.x):,} series of {length} steps"
         return Draft(recipe, task, summary, findings, guesses)
+
+
+def _task(request: Request, series: Series) -> tuple[str, list[str]]:
+    """The task, and how it was guessed."""
+    if request.task is not None:
+        return request.task, []
+    numbers = _numbers(series.y)
+    is_class = numbers is None or (not (numbers % 1).any() and len(set(series.y)) <= 50)
+    task, other = CLASSIFICATION, REGRESSION
+    if not is_class:
+        task, other = other, task
+    return task, [
+        f"Task: {task}, since there are {len(set(series.y)):,} different labels; "
+        f"`--task {other}` decides otherwise."
+    ]
+
+
+def _shape(path: Path, series: Series, findings: list[str]) -> tuple[int, int]:
+    """Steps and channels of the series; what is noticed is added to ``findings``.
+
+    Raises:
+        SourceError: They have no steps, or not the same channels.
+    """
+    channels = {values.shape[1] for values in series.x}
+    if len(channels) > 1:
+        raise SourceError(
+            f"`{path}` must have as many channels in each series; got {sorted(channels)}"
+        )
+    lengths = [len(values) for values in series.x]
+    length = max(lengths)
+    if min(lengths) == 0:
+        raise SourceError(f"`{path}` must have series of at least one step; one is empty")
+    if min(lengths) < length:
+        findings.append(
+            f"Series have {min(lengths)} to {length} steps: the last step of shorter ones is "
+            "repeated, and so must be that of those that are predicted."
+        )
+    missing = sum(bool(np.isnan(values).any()) for values in series.x)
+    if missing:
+        findings.append(f"{missing:,} series have missing values: the mean replaces them.")
+    return length, channels.pop()
 
 
 def _numbers(labels: list[str]) -> np.ndarray | None:
@@ -126,17 +141,16 @@ def load_data():
     }}
 '''
     if classes is None:
-        head, output = (
-            "outputs=1",
-            (
-                'y = load_data()["y"]\n'
-                "    scale = keras.layers.Normalization(mean=y.mean(), variance=y.var(), invert=True)\n"
-                "    output = scale(NETWORK.build(hp)(x))"
-            ),
+        head = "outputs=1"
+        output = (
+            'y = load_data()["y"]\n'
+            "    scale = keras.layers.Normalization(\n"
+            "        mean=y.mean(), variance=y.var(), invert=True\n    )\n"
+            "    output = scale(NETWORK.connect(hp, x))"
         )
         loss, metric = "mean_squared_error", "mean_absolute_error"
     else:
-        head, output = "classes=len(CLASS_NAMES)", "output = NETWORK.build(hp)(x)"
+        head, output = "classes=len(CLASS_NAMES)", "output = NETWORK.connect(hp, x)"
         loss, metric = "sparse_categorical_crossentropy", "accuracy"
     model = f'''
 def build_model(hp):
@@ -154,6 +168,7 @@ def build_model(hp):
     return model
 '''
     task = REGRESSION if classes is None else CLASSIFICATION
+    rows = round(0.6 * count)
     constants = [f"DATA = {request.path_code}"]
     constants += [constant("TARGET", request.target)] if request.target else []
     constants += [] if classes is None else [constant("CLASS_NAMES", classes.names)]
@@ -176,7 +191,7 @@ def build_model(hp):
             constant("SEED", 0, "of the split"),
             constant("LENGTH", length, "steps of a series"),
             constant("CHANNELS", channels),
-            f"NETWORK = sequence_1d(\n    (LENGTH, CHANNELS), {head}, rows={round(0.6 * count)}\n)",
+            f"NETWORK = sequence_1d(\n    (LENGTH, CHANNELS), {head}, rows={rows}\n)",
         ],
         functions=[data, model],
     )

@@ -229,10 +229,7 @@ def series_splits(
     else:
         labels = labels_of(series.y, class_names)
     x = series.stacked(length)
-    if class_names is None:
-        usable = np.arange(len(x))
-    else:
-        usable = np.flatnonzero(labels >= 0)
+    usable = np.arange(len(x)) if class_names is None else np.flatnonzero(labels >= 0)
     own = usable[usable < len(x) - series.tests]
     parts = at_random(len(own), seed=seed)
     if class_names is not None:
@@ -306,7 +303,7 @@ def read_long_series(
         return pd.DataFrame(values).ffill().bfill().to_numpy("float32")
     table = read_table(path, numbers=columns, decimal=decimal)
     if time is not None:
-        table = table.iloc[time_order(table[time])]
+        table = table.iloc[time_order(list(table[time]))]
     return table[list(columns)].ffill().bfill().to_numpy("float32")
 
 

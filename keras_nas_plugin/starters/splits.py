@@ -17,7 +17,7 @@ _Returned = TypeVar("_Returned")
 Indices = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-class cached(Generic[_Returned]):  # noqa: N801 - a decorator
+class cached(Generic[_Returned]):
     """A function without arguments that is called once in each process.
 
     Recipes decorate `load_data` with it, since `build_model` needs the training rows as well.

@@ -22,7 +22,7 @@ from keras_nas_plugin.starters.base import (
     listed,
 )
 from keras_nas_plugin.starters.table_columns import Column, describe_column, determines
-from keras_nas_plugin.starters.table_data import SUFFIXES, as_numbers, chunks
+from keras_nas_plugin.starters.table_data import SUFFIXES, as_numbers, check_fields, chunks
 from keras_nas_plugin.starters.texts import text_draft
 from keras_nas_plugin.starters.writing import constant, imported, module
 
@@ -76,13 +76,15 @@ class Inspected:
         else:
             import pandas as pd
 
+            check_fields(path)
             self.table = pd.concat(list(parts), ignore_index=True)
         self.findings: list[str] = []
         if self.streamed:
             self.findings.append(
                 f"The table would take about {_gigabytes(self.size)} of memory, of which "
                 f"{_gigabytes(request.available)} are available: it is read in parts, and only "
-                f"its first {len(self.table):,} rows were looked at. Shuffle a file that is sorted."
+                f"its first {len(self.table):,} rows were looked at. Shuffle a file that is "
+                "sorted."
             )
         self._clean()
 
@@ -161,7 +163,7 @@ class TableStarter(Starter):
         else:
             numbers = as_numbers(table[target], described.decimal or ".")
             table = table[~np.isnan(numbers)]
-        columns = [describe_column(name, table[name]) for name in table if name != target]
+        columns = [describe_column(name, table[name]) for name in table.columns if name != target]
         used = [column for column in columns if column.kind != kinds.IGNORED]
         findings += _column_findings(columns)
         if not used:
@@ -174,14 +176,14 @@ class TableStarter(Starter):
             if determines(table[column.name], table[target], column, classes=classes is not None)
         ]
         findings += [
-            f"WARNING: column `{name}` alone determines `{target}`. If it is known only afterwards "
-            "(leakage), remove it from the recipe."
+            f"WARNING: column `{name}` alone determines `{target}`. If it is known only "
+            "afterwards (leakage), remove it from the recipe."
             for name in leaks
         ]
-        if classes is not None and [column.kind for column in used] == [kinds.TEXT]:
-            if not inspected.streamed:
-                texts, names = list(table[used[0].name]), (used[0].name, target)
-                return text_draft(request, texts, classes, findings, guesses, column=names)
+        only_text = [column.kind for column in used] == [kinds.TEXT]
+        if classes is not None and only_text and not inspected.streamed:
+            texts, names = list(table[used[0].name]), (used[0].name, target)
+            return text_draft(request, texts, classes, findings, guesses, column=names)
         recipe = _Recipe(request, target, classes, used, described, len(table), inspected.streamed)
         summary = f"{len(table):,} rows, {len(used)} of {len(columns)} columns are used"
         return Draft(recipe.text(findings), task, summary, findings, guesses)
@@ -457,11 +459,11 @@ def training_rows():
             after = """
     # The network predicts with mean 0 and standard deviation 1; the last layer scales it back.
     scale = keras.layers.Normalization(mean=labels.mean(), variance=labels.var(), invert=True)
-    output = scale(network.build(hp)(x))"""
+    output = scale(network.connect(hp, x))"""
             compiled = '"mean_squared_error"', '"mean_absolute_error"'
         else:
             head = "classes=len(CLASS_NAMES)"
-            after = "\n    output = network.build(hp)(x)"
+            after = "\n    output = network.connect(hp, x)"
             compiled = '"sparse_categorical_crossentropy"', '"accuracy"'
         labels = "labels" if self.classes is None else "_"
         return f'''

@@ -126,7 +126,7 @@ def _number(name: str, present: pd.Series) -> Column | None:
             f"numbers stored as text, {len(unreadable):,} of which are no numbers and count as "
             f"missing ({shown})"
         )
-    if thousands.any() and not decimal == ",":
+    if thousands.any() and decimal != ",":
         findings.append(f"numbers with separators of thousands ({present[thousands].iloc[0]!r})")
     return Column(name, NUMBER, tuple(findings), decimal=decimal)
 
@@ -172,7 +172,7 @@ def _date(name: str, present: pd.Series) -> Column | None:
 
 def _texts(name: str, present: pd.Series, rows: int, findings: Sequence[str]) -> Column:
     counts = present.value_counts()
-    words = present.str.split().str.len().mean()
+    words = present.map(lambda text: len(text.split())).mean()
     if words >= _TEXT_WORDS and len(counts) > max(20, 0.2 * len(present)):
         return Column(name, TEXT, (*findings, f"texts of {words:.0f} words on average"))
     if len(counts) > 20 and len(counts) > 0.9 * len(present):

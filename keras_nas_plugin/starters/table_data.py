@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import itertools
 import re
 import warnings
@@ -162,12 +163,10 @@ def _text_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
                 chunksize=rows,
                 skip_blank_lines=True,
             )
-            empty, start = True, 0
+            empty = True
             with reader:
                 for table in reader:
-                    _check_ragged(path, table, len(header))
                     empty = empty and not len(table)
-                    start += len(table)
                     for name in table.columns:
                         texts = table[name].astype(object).str.strip()
                         table[name] = texts.where(~texts.isin(MISSING), "")
@@ -219,8 +218,6 @@ def read_header(path: str | Path) -> tuple[str, list[str]]:
 
 
 def _first_lines(path: Path, most: int = 50) -> list[str]:
-    import gzip
-
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         start = file.read(1 << 16)
     if b"\0" in start or start.startswith(b"PK\x03\x04"):
@@ -255,15 +252,30 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _check_ragged(path: Path, table: pd.DataFrame, fields: int) -> None:
-    missing = table.isna().any(axis=1).to_numpy()
-    if missing.any():
-        row = int(np.flatnonzero(missing)[0])
-        count = int(table.iloc[row].notna().sum())
-        raise SourceError(
-            f"`{path}` must have as many fields in each line as in the first; row "
-            f"{int(table.index[row]) + 1} has {count} fields instead of {fields}"
-        )
+def check_fields(path: str | Path) -> None:
+    """Check that all lines of a text file have as many fields; a Parquet file has no lines.
+
+    Raises:
+        SourceError: A line has more or fewer than the first.
+    """
+    path = Path(path)
+    if path.suffix == ".parquet":
+        return
+    delimiter, names = read_header(path)
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+            for row in reader:
+                if len(row) not in (0, len(names)):
+                    raise SourceError(
+                        f"`{path}` must have as many fields in each line as in the first; line "
+                        f"{reader.line_num} has {len(row)} instead of {len(names)}"
+                    )
+    except UnicodeDecodeError as error:
+        raise _encoding_error(path, error) from error
+    except csv.Error as error:
+        raise SourceError(f"`{path}` must be a table; line {reader.line_num}: {error}") from error
 
 
 def arrays(table: pd.DataFrame, columns: Sequence[str]) -> dict[str, np.ndarray]:

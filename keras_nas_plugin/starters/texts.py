@@ -153,7 +153,7 @@ def build_model(hp):
     x = keras.layers.TextVectorization(
         vocabulary=vocabulary(), output_sequence_length=LENGTH{split}
     )(inputs)
-    output = NETWORK.build(hp)(x)
+    output = NETWORK.connect(hp, x)
     model = keras.Model(inputs, output)
     rate = hp.Float("learning_rate", 2e-4, 5e-3, sampling="log", default=1e-3)
     loss = "sparse_categorical_crossentropy"

@@ -31,7 +31,7 @@ def literal(value: Any) -> str:
     ["a", 'b"']
     """
     line = _code(value)
-    if len(line) <= _WIDTH - 24:
+    if len(line) <= _WIDTH - 24 or not isinstance(value, Mapping | list | tuple):
         return line
     if isinstance(value, Mapping):
         entries = [

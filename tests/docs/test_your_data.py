@@ -11,7 +11,6 @@ from click.testing import CliRunner
 from mlflow.pyfunc import scoring_server
 
 from keras_nas_plugin.cli.main import cli
-from keras_nas_plugin.errors import RecipeError
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your-data.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -78,10 +77,10 @@ def test_the_request_is_answered_as_shown(journey, monkeypatch):
     assert answer["class"] in expected["probabilities"]
 
 
-def test_a_csv_file_is_no_recipe(journey, monkeypatch):
+def test_the_recipe_of_the_page_can_be_written(journey, monkeypatch):
     folder, _ = journey
     monkeypatch.chdir(folder)
-    result = CliRunner().invoke(cli, ["search", "customers.csv", "--no-tracking"])
-    message = "`FILE` must be a Python file ending in .py; got 'customers.csv'"
-    assert isinstance(result.exception, RecipeError)
-    assert str(result.exception) == message
+    words = shlex.split(re.search(r"`keras-nas (init .*?)`", PAGE)[1])
+    result = CliRunner().invoke(cli, [*words, "-o", "written.py"])
+    assert result.exit_code == 0, result.output
+    assert 'TARGET = "left"' in Path("written.py").read_text()

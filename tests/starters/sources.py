@@ -19,7 +19,7 @@ def penguins(path, rows=120):
         for _ in range(rows // 3):
             number += 1
             island = random.choice([["Torgersen", "Biscoe"], ["Dream"], ["Biscoe"]][index])
-            bill = "NA" if random.random() < 0.1 else f"{38 + 5 * index + random.normal():.1f}"
+            bill = "NA" if random.random() < 0.1 else f"{38 + 5 * index + 4 * random.normal():.1f}"
             sex = random.choice(["male", "female", ""], p=[0.45, 0.45, 0.1])
             mass = int(3500 + 700 * index + 300 * random.normal())
             year = 2007 + number % 3
@@ -45,7 +45,7 @@ def messages(path, count=40):
     random = np.random.default_rng(0)
     lines = ["label\ttext"]
     for number in range(2 * count):
-        label = "spam" if number < count // 2 else "ham"
+        label = "spam" if number < count // 3 else "ham"
         lines.append(f"{label}\t{' '.join(random.choice(WORDS[label].split(), 7))}")
     path.write_text("\n".join(lines) + "\n")
     return path

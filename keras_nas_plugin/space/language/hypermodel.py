@@ -129,6 +129,25 @@ class SpaceHyperModel(keras_tuner.HyperModel):
             self.compile(hp, model)
         return model
 
+    def connect(self, hp: keras_tuner.HyperParameters, *tensors: Any) -> keras.KerasTensor:
+        """Continue a model of your own, for example after layers that prepare its inputs.
+
+        ```python
+        inputs = keras.Input((28, 28, 1))
+        x = keras.layers.Rescaling(1 / 255)(inputs)
+        model = keras.Model(inputs, residual_cnn((28, 28, 1), classes=10).connect(hp, x))
+        ```
+
+        Args:
+            hp: Every decision of the space is declared in it.
+            tensors: What takes the place of the inputs, in their order.
+
+        Returns:
+            The output of the space.
+        """
+        self.declare_hyperparameters(hp)
+        return KerasBuilder(hp.values).part(self.space, "", list(tensors))
+
     def build_values(self, values: Mapping[str, Any]) -> keras.Model:
         """Build the model of one configuration, without compiling it.
 

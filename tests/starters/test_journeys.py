@@ -1,0 +1,93 @@
+"""From data to a registered model that takes raw input, in two commands."""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from mlflow.pyfunc import scoring_server
+
+from keras_nas_plugin.cli.main import cli
+from keras_nas_plugin.starters import read_clip, read_image, read_series
+from tests.starters import sources
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder to work in, with a store."""
+    folder = tmp_path_factory.mktemp("journeys")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{folder}/mlflow.db")
+        yield folder
+
+
+def keras_nas(*words):
+    result = CliRunner().invoke(cli, list(map(str, words)))
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.output
+
+
+def search(source, *words):
+    name = source.name.partition(".")[0]
+    recipe = f"{name}.py" if (source.parent / f"{name}.py").exists() else source.name
+    options = ["--max-trials", 1, "--epochs", 1, "--seed", 0, "--register", name]
+    keras_nas("search", recipe, *words, *options)
+    return mlflow.pyfunc.load_model(f"models:/{name}@challenger")
+
+
+def test_a_table_in_one_command(folder):
+    source = sources.penguins(folder / "penguins.csv")
+    model = search(source, "--target", "species")
+    raw = pd.read_csv(source)
+    answers = model.predict(raw)  # integers, real numbers, texts; values of each are missing
+    assert set(answers["class"]) <= {"Adelie", "Chinstrap", "Gentoo"}
+    assert np.allclose([sum(row.values()) for row in answers["probabilities"]], 1, atol=1e-5)
+    record = json.loads(raw.drop(columns="species").tail(1).to_json(orient="records"))
+    record[0]["bill_mm"] = None
+    request = json.dumps({"dataframe_records": record})
+    schema = model.metadata.get_input_schema()
+    response = scoring_server.invocations(request, "application/json", model, schema)
+    assert response.status == 200, response.response
+    assert "class" in json.loads(response.response)["predictions"][0]
+    # The second time, the recipe is used as it is.
+    assert "is used as it is" in keras_nas("search", source, "--max-trials", 1, "--no-tracking")
+
+
+def test_images(folder):
+    source = sources.photos(folder / "photos")
+    assert "Classification: 24 images of 2 classes, 16x16" in keras_nas("init", source)
+    model = search(source)
+    images = np.stack([read_image(path) for path in sorted(source.rglob("*.png"))])
+    assert set(model.predict(images)["class"]) <= {"day", "night"}
+
+
+def test_texts(folder):
+    source = sources.messages(folder / "messages.tsv")
+    assert "imbalanced" in keras_nas("init", source)
+    model = search(source)
+    answers = model.predict(pd.DataFrame({"text": ["win a free prize", "see you later"]}))
+    assert set(answers["class"]) <= {"ham", "spam"}
+
+
+def test_sound_clips(folder):
+    source = sources.clips(folder / "clips")
+    keras_nas("init", source)
+    model = search(source)
+    samples = np.stack([read_clip(path)[0] for path in sorted(source.rglob("*.wav"))])
+    answers = model.predict(samples)
+    assert set(answers["class"]) <= {"high", "low"}
+    # What is predicted for a clip does not depend on the others of a batch.
+    alone = model.predict(samples[:1])
+    assert alone["probability"][0] == pytest.approx(answers["probability"][0], abs=1e-5)
+
+
+def test_series(folder):
+    source = sources.motions(folder / "motions.ts")
+    keras_nas("init", source)
+    model = search(source)
+    series = read_series(source).stacked(20)
+    assert set(model.predict(series)["class"]) <= {"up", "down"}

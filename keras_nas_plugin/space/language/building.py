@@ -23,9 +23,32 @@ class KerasBuilder(Builder["keras.KerasTensor"]):
         inputs: Sequence[keras.KerasTensor],
     ) -> keras.KerasTensor:
         """See `Builder.layer`; several inputs are passed as a list, as to Keras' merge layers."""
+        return self.create(kind, arguments, path, inputs)[1]
+
+    def create(
+        self,
+        kind: LayerKind,
+        arguments: Mapping[str, Any],
+        path: str,
+        inputs: Sequence[keras.KerasTensor],
+    ) -> tuple[Any, keras.KerasTensor]:
+        """Create a layer and call it on symbolic tensors.
+
+        Args:
+            kind: See `Builder.layer`.
+            arguments: Arguments of the layer.
+            path: Path of the node, for error messages.
+            inputs: Symbolic tensors.
+
+        Returns:
+            The layer, or what the function ``kind`` returned, and its output.
+
+        Raises:
+            SearchSpaceError: The layer does not fit its inputs or arguments.
+        """
         try:
             layer = layer_class(kind, path)(**arguments)
-            return layer(inputs[0] if len(inputs) == 1 else list(inputs))
+            return layer, layer(inputs[0] if len(inputs) == 1 else list(inputs))
         except (TypeError, ValueError) as error:
             shapes = [tuple(getattr(value, "shape", ())) for value in inputs]
             raise SearchSpaceError(

@@ -96,7 +96,7 @@ class SpaceHyperModel(keras_tuner.HyperModel):
 
     def _check(self) -> None:
         builder = CheckingBuilder({})
-        inputs = list(self._inputs().values())
+        inputs = list(self.new_inputs().values())
         for values in covering(self.spec):
             builder.values = values
             builder.part(self.space, "", inputs)
@@ -123,11 +123,26 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         """Build and compile the model that the values of ``hp`` describe."""
         self.declare_hyperparameters(hp)
         model = self.build_values(hp.values)
+        self._compile(hp, model)
+        return model
+
+    def compile_model(self, model: keras.Model, values: Mapping[str, Any]) -> None:
+        """Compile another model, such as a supernet, like the model of a configuration.
+
+        Args:
+            model: The model, with the outputs of the models of this hypermodel.
+            values: Values of decisions by name; those that are missing have their defaults.
+        """
+        hp = keras_tuner.HyperParameters()
+        self.declare_hyperparameters(hp)
+        hp.values = {**hp.values, **values}
+        self._compile(hp, model)
+
+    def _compile(self, hp: keras_tuner.HyperParameters, model: keras.Model) -> None:
         if isinstance(self.compile, Mapping):
             model.compile(**_compile_arguments(self.compile, hp.values))
         else:
             self.compile(hp, model)
-        return model
 
     def connect(self, hp: keras_tuner.HyperParameters, *tensors: Any) -> keras.KerasTensor:
         """Continue a model of your own, for example after layers that prepare its inputs.
@@ -160,13 +175,13 @@ class SpaceHyperModel(keras_tuner.HyperModel):
         """
         import keras
 
-        inputs = self._inputs()
+        inputs = self.new_inputs()
         builder = KerasBuilder(values)
         output = builder.part(self.space, "", list(inputs.values()))
         only = next(iter(inputs.values())) if len(inputs) == 1 else inputs
         return keras.Model(only, output, name=self.name)
 
-    def _inputs(self) -> dict[str, keras.KerasTensor]:
+    def new_inputs(self) -> dict[str, keras.KerasTensor]:
         """New symbolic inputs by name."""
         import keras
 

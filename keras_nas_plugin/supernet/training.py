@@ -1,0 +1,106 @@
+"""Trains a supernet, and scores architectures with its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_nas_plugin.space.spec import Values
+from keras_nas_plugin.supernet.sampling import PathSampler
+from keras_nas_plugin.supernet.supernet import Supernet
+
+#: A batch: inputs, targets and weights of the rows (or None).
+Batch = tuple[Any, Any, Any]
+
+# Training batches that batch normalisation is recalibrated on.
+RECALIBRATION_BATCHES = 8
+
+
+class SupernetTrainer:
+    """Trains a supernet path by path, and scores architectures with its weights.
+
+    Args:
+        supernet: The supernet. It is compiled here, so that the gradients of the paths of a step
+            are averaged.
+        sampler: Draws the paths of each step.
+        rng: Source of randomness.
+        class_weight: Weight of the rows of each class, or None.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        sampler: PathSampler,
+        rng: np.random.Generator,
+        *,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> None:
+        self.supernet = supernet
+        self.sampler = sampler
+        self.rng = rng
+        self._class_weight = None if class_weight is None else dict(class_weight)
+        supernet.compile(gradient_accumulation=sampler.paths)
+
+    def epoch(
+        self, batches: Iterable[Batch], check: Callable[[], None] | None = None
+    ) -> dict[str, float]:
+        """Train on each batch once, with all paths of a step.
+
+        Args:
+            batches: The batches, all of the same size.
+            check: Called before each step; what it raises ends the epoch.
+
+        Returns:
+            Mean loss and metrics of the sampled paths.
+        """
+        model, logs = self.supernet.model, dict[str, float]()
+        model.reset_metrics()
+        for x, y, sample_weight in batches:
+            if check is not None:
+                check()
+            for values in self.sampler.step(self.rng):
+                logs = model.train_on_batch(
+                    self.supernet.inputs(x, self.supernet.mask(values)),
+                    y,
+                    sample_weight=sample_weight,
+                    class_weight=self._class_weight,
+                    return_dict=True,
+                )
+        return {name: float(value) for name, value in logs.items()}
+
+    def score(
+        self, values: Values, training: Sequence[Any], validation: Iterable[Batch]
+    ) -> dict[str, float]:
+        """Metrics of an architecture with the weights of the supernet.
+
+        The statistics of batch normalisation are measured for it, and restored afterwards.
+
+        Args:
+            values: Values of the active decisions.
+            training: Inputs of some training batches.
+            validation: Validation batches.
+
+        Returns:
+            Loss and metrics by name.
+        """
+        mask = self.supernet.mask(values)
+        with self.supernet.statistics_kept():
+            self.supernet.recalibrate(training[:RECALIBRATION_BATCHES], mask)
+            return self.evaluate(mask, validation)
+
+    def evaluate(self, mask: np.ndarray, batches: Iterable[Batch]) -> dict[str, float]:
+        """Loss and metrics for a mask, with the present statistics of batch normalisation.
+
+        Args:
+            mask: Shape ``[layout.size]``.
+            batches: Batches.
+        """
+        model, logs = self.supernet.model, dict[str, float]()
+        model.reset_metrics()
+        for x, y, sample_weight in batches:
+            logs = model.test_on_batch(
+                self.supernet.inputs(x, mask), y, sample_weight=sample_weight, return_dict=True
+            )
+        return {name: float(value) for name, value in logs.items()}

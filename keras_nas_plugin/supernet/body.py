@@ -45,9 +45,7 @@ class SupernetBody(keras.layers.Layer):
         self._layout = layout
         self._branches = keras.backend.backend() != "jax"
         #: The layers, in the order of their creation.
-        self.shared = [
-            vertex.layer for vertex in graph.order if isinstance(vertex, LayerVertex)
-        ]
+        self.shared = [vertex.layer for vertex in graph.order if isinstance(vertex, LayerVertex)]
         self.built = True
 
     def compute_output_spec(self, *inputs: Any, **options: Any) -> keras.KerasTensor:
@@ -113,7 +111,7 @@ class _Run:
         need = self._graph.needs[last]
         # Computed outside of the branches, which must not create shared tensors.
         for vertex in segment:
-            if isinstance(vertex, LayerVertex) and vertex.masks_output:
+            if isinstance(vertex, LayerVertex) and vertex.width is not None:
                 self._weights.active(vertex.width)
             if isinstance(vertex, LayerVertex) and vertex.kernel is not None:
                 self._weights.joint(vertex.kernel.names)
@@ -138,7 +136,7 @@ class _Run:
 
     def _layer(self, vertex: Any, values: Sequence[Any]) -> Any:
         layer, arguments = vertex.layer, values[0] if len(values) == 1 else list(values)
-        options = {"training": self._training} if _takes_training(type(layer)) else {}
+        options = {"training": self._training} if _takes_training(layer) else {}
         if vertex.kernel is None:
             output = layer(arguments, **options)
         else:
@@ -193,7 +191,6 @@ class _Run:
         return self._needed[need]
 
 
-@functools.cache
-def _takes_training(layer_class: type) -> bool:
+def _takes_training(layer: Any) -> bool:
     """Whether the `call` of a layer has the argument ``training``."""
-    return "training" in inspect.signature(layer_class.call).parameters  # type: ignore[attr-defined]
+    return "training" in inspect.signature(layer.call).parameters

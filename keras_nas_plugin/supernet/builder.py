@@ -174,9 +174,7 @@ class SupernetBuilder(Builder[Vertex]):
         fixed = {
             name: value for name, value in arguments.items() if not isinstance(value, _Searched)
         }
-        key = layer_key(
-            self._location.of(path), kind, fixed, [vertex.key for vertex in inputs]
-        )
+        key = layer_key(self._location.of(path), kind, fixed, [vertex.key for vertex in inputs])
         if key in self.vertices:
             return self.vertices[key]
         searched = {
@@ -185,20 +183,18 @@ class SupernetBuilder(Builder[Vertex]):
         sliced, others = self._split(kind, fixed, searched)
         names = self._names(others.values())
         if not names:
-            plain = {name: self._value(value, {}) for name, value in others.items()}
+            plain = {name: self._value_of(value, {}) for name, value in others.items()}
             return self._single(kind, {**fixed, **plain}, sliced, path, inputs, key)
         return self._variants(kind, fixed, sliced, others, names, path, inputs, key)
 
     def _names(self, values: Any) -> tuple[str, ...]:
         """The decisions that some arguments depend on and that a mask can express."""
         names = (
-            choice.path(searched.path)
-            for searched in values
-            for choice in searched.value.choices
+            choice.path(searched.path) for searched in values for choice in searched.value.choices
         )
         return tuple(dict.fromkeys(name for name in names if name in self.layout.options))
 
-    def _value(self, searched: _Searched, values: Mapping[str, Any]) -> Any:
+    def _value_of(self, searched: _Searched, values: Mapping[str, Any]) -> Any:
         """Value of an argument; decisions without a value have their defaults."""
 
         def decide(name: str, domain: Domain) -> Any:
@@ -233,7 +229,7 @@ class SupernetBuilder(Builder[Vertex]):
         """The decisions that an argument depends on, and its value for each combination."""
         names = self._names([searched])
         combinations = self.layout.combinations(names)
-        return names, [self._value(searched, values) for values in combinations]
+        return names, [self._value_of(searched, values) for values in combinations]
 
     def _variants(
         self,
@@ -249,7 +245,7 @@ class SupernetBuilder(Builder[Vertex]):
         combinations = self.layout.combinations(names)
         by_arguments: dict[str, tuple[dict[str, Any], list[int]]] = {}
         for index, values in enumerate(combinations):
-            plain = {name: self._value(value, values) for name, value in others.items()}
+            plain = {name: self._value_of(value, values) for name, value in others.items()}
             by_arguments.setdefault(repr(plain), (plain, []))[1].append(index)
         if len(by_arguments) > _MAX_VARIANTS:
             raise SearchSpaceError(
@@ -276,7 +272,8 @@ class SupernetBuilder(Builder[Vertex]):
         key: str,
     ) -> Vertex:
         """One layer, with the largest width and kernel size."""
-        largest, width, kernel = dict(arguments), None, None
+        largest, kernel = dict(arguments), None
+        width: Width | None = None
         for name, value in sliced.items():
             names, values = self._values_of(value)
             self.searched.update(names)
@@ -305,8 +302,14 @@ class SupernetBuilder(Builder[Vertex]):
         masks = width is not None and not sharing.preserves_zeros(layer)
         return self._add(
             LayerVertex(
-                key, output, tuple(inputs), width,
-                layer=layer, kernel=kernel, masks_output=masks, path=path,
+                key,
+                output,
+                tuple(inputs),
+                width,
+                layer=layer,
+                kernel=kernel,
+                masks_output=masks,
+                path=path,
             )
         )
 
@@ -327,9 +330,7 @@ def _output_width(
         return own
     widths = [vertex.width for vertex in inputs]
     if rule == "joined":
-        return JoinedWidth(
-            tuple(vertex.width or channels(vertex.spec) for vertex in inputs)
-        )
+        return JoinedWidth(tuple(vertex.width or channels(vertex.spec) for vertex in inputs))
     first = next(width for width in widths if width is not None)
     if rule == "flattened":
         return repeated(first, inputs[0].spec.shape[1:])
@@ -337,16 +338,14 @@ def _output_width(
     return None if rule == "merged" and None in widths and len(widths) > 1 else first
 
 
-def _matched(
-    path: str, vertices: Sequence[Vertex], gate: Gate
-) -> tuple[Any, Width | None]:
+def _matched(path: str, vertices: Sequence[Vertex], gate: Gate) -> tuple[Any, Width | None]:
     """Common shape of the options of a decision, and its active channels.
 
     Raises:
         SearchSpaceError: They differ in more than their channels.
     """
     first = vertices[0].spec
-    shapes = [getattr(vertex.spec, "shape", None) for vertex in vertices]
+    shapes: list[Any] = [getattr(vertex.spec, "shape", None) for vertex in vertices]
     if len(vertices) == 1 or None in shapes:
         return first, vertices[0].width
     if len({tuple(shape[:-1]) for shape in shapes}) > 1 or len({*map(len, shapes)}) > 1:

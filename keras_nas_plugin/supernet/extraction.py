@@ -83,7 +83,7 @@ class StandaloneBuilder(Builder[Tensor]):
         """See `Builder.resolve`."""
         if not isinstance(value, Value):
             return value
-        return _Resolved(value.resolve(lambda name, domain: self._value(name), path))
+        return _Resolved(value.resolve(super().value, path))
 
     def choose(
         self, path: str, options: Mapping[Any, Callable[[], Tensor]], inputs: Sequence[Tensor]

@@ -44,8 +44,8 @@ class PathSampler(abc.ABC):
         """What the next steps depend on besides the generator, as JSON."""
         return {}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restore a state that `get_state` returned."""
+    def set_state(self, state: dict[str, Any]) -> None:  # noqa: B027
+        """Restore a state that `get_state` returned; by default, there is nothing to restore."""
 
 
 class UniformSampler(PathSampler):

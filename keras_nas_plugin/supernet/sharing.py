@@ -158,8 +158,9 @@ def _check_activation(layer: Any, path: str) -> None:
     activation = getattr(getattr(layer, "activation", None), "__name__", "")
     if activation in _ACROSS_CHANNELS:
         raise not_shared(
-            path, layer, f"its activation {activation!r} depends on all channels, whose number "
-            "is searched"
+            path,
+            layer,
+            f"its activation {activation!r} depends on all channels, whose number is searched",
         )
 
 
@@ -170,6 +171,8 @@ def _check_channels(layer: Any, path: str) -> None:
         raise not_shared(path, layer, "channels whose number is searched must be the last axis")
     axis = getattr(layer, "axis", -1)
     if name_of(layer) in ("BatchNormalization", "Concatenate") and axis != -1:
-        spec = getattr(layer, "input_spec", None)
-        if getattr(spec, "ndim", None) is None or axis != spec.ndim - 1:
-            raise not_shared(path, layer, "channels whose number is searched must be the last axis")
+        spec: Any = getattr(layer, "input_spec", None)
+        if spec is None or spec.ndim is None or axis != spec.ndim - 1:
+            raise not_shared(
+                path, layer, "channels whose number is searched must be the last axis"
+            )

@@ -75,6 +75,7 @@ class Supernet:
         notes: One sentence for each decision that is fixed, and for each argument whose values
             have layers of their own.
         model: The Keras model.
+        body: Its only layer, which has the layers of the description.
 
     Raises:
         SearchSpaceError: A part of the space cannot be shared; the message names it.
@@ -86,7 +87,7 @@ class Supernet:
         inputs = hypermodel.new_inputs()
         if MASK in inputs:
             raise SearchSpaceError(
-                f"`inputs` of the hypermodel must not have the name {MASK!r}, which is that of the "
+                f"`inputs` of the hypermodel must not have the name {MASK!r}, that of the "
                 f"supernet's mask; got {list(inputs)}"
             )
         builder = SupernetBuilder(hypermodel.spec, inputs)
@@ -108,11 +109,11 @@ class Supernet:
         self.notes = (*self._fixed_notes(), *_separate_notes(builder.separate))
         self.spec = _restricted(hypermodel.spec, self.fixed)
         self._names = list(inputs)
-        self._body = SupernetBody(Graph(output), self.layout)
+        self.body = SupernetBody(Graph(output), self.layout)
         mask = keras.Input((self.layout.size,), dtype="float32", name=MASK)
-        result = self._body(list(inputs.values()), mask)
+        result = self.body(list(inputs.values()), mask)
         self.model = keras.Model({**inputs, MASK: mask}, result, name="supernet")
-        self._statistics = Statistics(self._body.shared)
+        self._statistics = Statistics(self.body.shared)
 
     def _fixed_notes(self) -> list[str]:
         sizes = {d.name: d.domain.size for d in self.hypermodel.spec.decisions}
@@ -197,7 +198,9 @@ class Supernet:
 
         def run(x: Any) -> None:
             inputs = self.inputs(x, mask)
-            self.model({name: ops.convert_to_tensor(v) for name, v in inputs.items()}, training=True)
+            self.model(
+                {name: ops.convert_to_tensor(v) for name, v in inputs.items()}, training=True
+            )
 
         self._statistics.measure(batches, run)
 
@@ -221,9 +224,7 @@ class Supernet:
             SearchSpaceError: A value is missing, or a decision has another value than in `fixed`.
         """
         values = {**self.fixed, **values}
-        different = {
-            name: value for name, value in self.fixed.items() if values[name] != value
-        }
+        different = {name: value for name, value in self.fixed.items() if values[name] != value}
         if different:
             raise SearchSpaceError(
                 f"`values` must have the values at which the supernet is fixed, {different}; got "
@@ -274,8 +275,8 @@ def check_describes_space(hypermodel: object) -> None:
     if not hasattr(hypermodel, "space") or not hasattr(hypermodel, "new_inputs"):
         name = getattr(hypermodel, "__name__", type(hypermodel).__name__)
         raise SearchSpaceError(
-            "`hypermodel` of a supernet must be a SpaceHyperModel, whose description says what can "
-            f"be shared; got {name}. Use another strategy, for example `evolution` or "
+            "`hypermodel` of a supernet must be a SpaceHyperModel, which describes what can be "
+            f"shared; got {name}. Use another strategy, for example `evolution` or "
             "`gradient-proxy`, for a function build_model(hp)."
         )
 

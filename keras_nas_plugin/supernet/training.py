@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from keras import ops
 
 from keras_nas_plugin.space.spec import Values
 from keras_nas_plugin.supernet.sampling import PathSampler
@@ -60,6 +61,8 @@ class SupernetTrainer:
         for x, y, sample_weight in batches:
             if check is not None:
                 check()
+            if not model.optimizer.built:
+                self._create_variables(x, y)
             for values in self.sampler.step(self.rng):
                 logs = model.train_on_batch(
                     self.supernet.inputs(x, self.supernet.mask(values)),
@@ -69,6 +72,19 @@ class SupernetTrainer:
                     return_dict=True,
                 )
         return {name: float(value) for name, value in logs.items()}
+
+    def _create_variables(self, x: Any, y: Any) -> None:
+        """Create the variables of the optimizer and the metrics.
+
+        TensorFlow traces a step twice if the first trace creates variables.
+        """
+        model = self.supernet.model
+        values = self.supernet.spec.fill({})
+        named = self.supernet.inputs(x, self.supernet.mask(values))
+        outputs = model({name: ops.convert_to_tensor(rows) for name, rows in named.items()})
+        model.optimizer.build(model.trainable_variables)
+        model.compute_metrics(named, ops.convert_to_tensor(y), outputs)
+        model.reset_metrics()
 
     def score(
         self, values: Values, training: Sequence[Any], validation: Iterable[Batch]

@@ -88,7 +88,9 @@ class SearchedWidth(Width):
     def active(self, weights: Weights) -> Any:
         """See `Width.active`."""
         table = np.arange(self.total)[None, :] < np.array(self.sizes)[:, None]
-        return ops.matmul(weights.joint(self.names), ops.convert_to_tensor(table.astype("float32")))
+        return ops.matmul(
+            weights.joint(self.names), ops.convert_to_tensor(table.astype("float32"))
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -206,7 +208,7 @@ class KernelMask:
         """Weight of each position, shape ``[*largest, 1, 1]``."""
         table = np.zeros((len(self.sizes), *self.largest), "float32")
         for index, size in enumerate(self.sizes):
-            table[(index, *centre(self.largest, size))] = 1.0
+            table[index][centre(self.largest, size)] = 1.0
         positions = ops.convert_to_tensor(table.reshape(len(self.sizes), -1))
         return ops.reshape(ops.matmul(weights.joint(self.names), positions), (*self.largest, 1, 1))
 

@@ -22,7 +22,7 @@ CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL = re.compile(r"^```(?:console|sh|shell|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"^ {4}(?:\S*/)?keras-nas .*(?:\n {8}.*)*", re.MULTILINE)
 PACKAGES = ("oracles", "proxies", "registry", "reports", "space", "space.presets", "strategies")
-PACKAGES += ("starters", "testing", "tracking", "transfer")
+PACKAGES += ("starters", "supernet", "testing", "tracking", "transfer")
 
 # The pages print the trials and epochs of a real search; the tests run fewer.
 SHORTER = [

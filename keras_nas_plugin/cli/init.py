@@ -21,6 +21,11 @@ _Command = Callable[..., Any]
 def source_options(function: _Command) -> _Command:
     """The options that say what a recipe for data of one's own is to do."""
     for option in (
+        click.option(
+            "--time",
+            metavar="COLUMN",
+            help="Column of times: train on the past, validate and test on what follows.",
+        ),
         click.option("--horizon", type=click.IntRange(min=1), help="Steps to forecast."),
         click.option(
             "--task",
@@ -50,6 +55,7 @@ def init(
     *,
     target: str | None,
     task: str | None,
+    time: str | None,
     horizon: int | None,
     output: Path | None,
     overwrite: bool,
@@ -64,7 +70,7 @@ def init(
     """
     file = default_output(source) if output is None else output
     draft = write_recipe(
-        Request(source, target, task, horizon, file), replace=overwrite or not file.exists()
+        Request(source, target, task, time, horizon, file), replace=overwrite or not file.exists()
     )
     if as_json:
         result = {
@@ -131,16 +137,14 @@ def report(draft: Draft, *, err: bool) -> None:
         click.echo(f"  {sentence}", err=err)
 
 
-def searched_file(file: str, *, target: str | None, task: str | None, horizon: int | None) -> str:
+def searched_file(file: str, **options: Any) -> str:
     """The recipe to search: a Python file itself, or the recipe of other data, which is written.
 
     A recipe that exists is used as it is, so that a search can be resumed, and edited.
 
     Args:
         file: The argument of `keras-nas search`.
-        target: Value of `--target`.
-        task: Value of `--task`.
-        horizon: Value of `--horizon`.
+        options: Values of the options of `source_options`.
 
     Raises:
         SourceError: No recipe can be written for the data.
@@ -148,10 +152,11 @@ def searched_file(file: str, *, target: str | None, task: str | None, horizon: i
     """
     source = Path(file)
     if not source.exists() or source.suffix == ".py":
-        if target is not None or task is not None or horizon is not None:
+        given = [f"`--{name}`" for name, value in options.items() if value is not None]
+        if given:
             raise click.UsageError(
-                "`--target`, `--task` and `--horizon` must be combined with a table or a folder "
-                f"of data; got the recipe {file!r}"
+                f"{' and '.join(given)} must be combined with a table or a folder of data; got "
+                f"the recipe {file!r}"
             )
         return file
     output = default_output(source)
@@ -162,8 +167,6 @@ def searched_file(file: str, *, target: str | None, task: str | None, horizon: i
             err=True,
         )
     else:
-        report(
-            write_recipe(Request(source, target, task, horizon, output), replace=True), err=True
-        )
+        report(write_recipe(Request(source, **options, output=output), replace=True), err=True)
         click.echo(f"Recipe: {output}", err=True)
     return os.fspath(output)

@@ -187,7 +187,7 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
     default = context.get_parameter_source("max_trials") is click.core.ParameterSource.DEFAULT
     fields = [field.name for field in dataclasses.fields(ExecutorChoice)]
     choice = ExecutorChoice(**{name: options.pop(name) for name in fields})
-    source = {name: options.pop(name) for name in ("target", "task", "horizon")}
+    source = {name: options.pop(name) for name in ("target", "task", "time", "horizon")}
     settings = Settings(
         overwrite=not resume, max_trials_given=not default, executor_choice=choice, **options
     )

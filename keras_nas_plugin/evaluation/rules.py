@@ -77,6 +77,7 @@ def _rules() -> dict[type[keras.Layer], Rule]:
     rules |= dict.fromkeys([layers.LSTM, layers.GRU, layers.SimpleRNN], _recurrent)
     rules |= dict.fromkeys([layers.LSTMCell, layers.GRUCell, layers.SimpleRNNCell], _cell)
     rules[layers.MultiHeadAttention] = _attention
+    rules[layers.MelSpectrogram] = _mel_spectrogram
     rules[layers.GroupQueryAttention] = _grouped_attention
     return rules
 
@@ -158,6 +159,15 @@ def _separable(
     return positions * (
         volume(layer.depthwise_kernel.shape) + volume(layer.pointwise_kernel.shape)
     )
+
+
+def _mel_spectrogram(
+    layer: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]
+) -> int | None:
+    # A Fourier transform of n real numbers takes 2.5 n log2(n) operations (Cooley & Tukey 1965),
+    # half of which are multiplications; the frequencies are then multiplied with the mel bands.
+    frames, size = outputs[0][-1], layer.fft_length
+    return round(frames * (1.25 * size * math.log2(size) + (size // 2 + 1) * layer.num_mel_bins))
 
 
 def _cell(cell: keras.Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:

@@ -40,6 +40,8 @@ class Request:
         source: The file or folder with the data.
         target: Name of the column to predict; None to guess it.
         task: One of `TASKS`; None to guess it.
+        time: Name of the column of times, by which rows are divided into past and future; None to
+            divide them at random, except for a forecast.
         horizon: Steps to forecast; None for a default.
         output: The recipe's file; paths in the recipe are relative to its folder.
         memory: Bytes that are available; None to measure them.
@@ -48,6 +50,7 @@ class Request:
     source: Path
     target: str | None = None
     task: str | None = None
+    time: str | None = None
     horizon: int | None = None
     output: Path = Path("recipe.py")
     memory: int | None = None

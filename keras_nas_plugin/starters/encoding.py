@@ -24,7 +24,7 @@ def column_inputs(columns: Mapping[str, np.ndarray]) -> dict[str, keras.KerasTen
     """One input of shape ``(1,)`` for each column, of the type of its values.
 
     Args:
-        columns: Training rows by column.
+        columns: Training rows by column. In Keras, ``_`` takes the place of ``/`` in a name.
     """
     import keras
 
@@ -32,7 +32,8 @@ def column_inputs(columns: Mapping[str, np.ndarray]) -> dict[str, keras.KerasTen
         return "string" if values.dtype.kind in "OSU" else values.dtype.name
 
     return {
-        name: keras.Input((1,), dtype=dtype(values), name=name) for name, values in columns.items()
+        name: keras.Input((1,), dtype=dtype(values), name=name.replace("/", "_"))
+        for name, values in columns.items()
     }
 
 

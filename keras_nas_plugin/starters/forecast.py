@@ -9,10 +9,10 @@ import numpy as np
 from keras_nas_plugin.errors import SourceError
 from keras_nas_plugin.starters import table_columns as kinds
 from keras_nas_plugin.starters.base import FORECAST, Draft, Request, Starter, close_name, listed
-from keras_nas_plugin.starters.series_data import load_npz, time_order
-from keras_nas_plugin.starters.table import Inspected, is_table
+from keras_nas_plugin.starters.series_data import load_npz
+from keras_nas_plugin.starters.table import Inspected, check_time, is_table
 from keras_nas_plugin.starters.table_columns import Column, describe_column
-from keras_nas_plugin.starters.table_data import as_numbers
+from keras_nas_plugin.starters.table_data import as_numbers, time_order
 from keras_nas_plugin.starters.writing import constant, imported, module
 
 _HORIZON, _WINDOWS = 24, 4
@@ -80,7 +80,11 @@ def _of_table(request: Request) -> tuple[list[str], str | None, list[str], int, 
         )
     table, findings = inspected.table, []
     described = [describe_column(name, table[name]) for name in table.columns]
-    time = _time_column(described, table)
+    time = request.time
+    if time is None:
+        time = _time_column(described, table)
+    else:
+        check_time(request, list(table.columns))
     if time is None:
         findings.append("No column has times: the rows are taken in the order of the file.")
     else:

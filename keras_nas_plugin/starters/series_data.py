@@ -13,7 +13,7 @@ import numpy as np
 from keras_nas_plugin.errors import SourceError
 from keras_nas_plugin.starters.base import close_name
 from keras_nas_plugin.starters.splits import TEST, VALIDATION, at_random, stratified
-from keras_nas_plugin.starters.table_data import as_numbers, labels_of, read_table
+from keras_nas_plugin.starters.table_data import labels_of, read_table, time_order
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -305,20 +305,3 @@ def read_long_series(
     if time is not None:
         table = table.iloc[time_order(list(table[time]))]
     return table[list(columns)].ffill().bfill().to_numpy("float32")
-
-
-def time_order(times: Sequence[str]) -> np.ndarray:
-    """Row numbers in the order of time: numbers, or dates that `pandas.to_datetime` reads."""
-    import pandas as pd
-
-    texts = pd.Series(list(times), dtype=object)
-    numbers = as_numbers(texts)
-    if not np.isnan(numbers).any():
-        return np.argsort(numbers, kind="stable")
-    day_first = bool(texts.str.match(r"\d{2}\.\d{2}\.\d{4}").all())
-    dates = pd.to_datetime(texts, dayfirst=day_first, errors="coerce", format="mixed")
-    if dates.isna().any():
-        raise SourceError(
-            f"the column of times must have dates or numbers; got {texts[dates.isna()].iloc[0]!r}"
-        )
-    return np.argsort(dates.to_numpy(), kind="stable")

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from keras_nas_plugin.errors import SourceError
+from keras_nas_plugin.starters.table_data import time_order
 
 #: Shares of the validation and of the test rows.
 VALIDATION, TEST = 0.2, 0.2
@@ -88,9 +89,12 @@ def in_time_order(times: Sequence[Any] | np.ndarray) -> Indices:
     A model that is chosen by rows of its own past would look better than it will be.
 
     Args:
-        times: The time of each row, in any order: numbers, or texts that sort as their times do.
+        times: The time of each row, in any order: numbers, or dates as texts.
+
+    Raises:
+        SourceError: A time is missing or cannot be read.
     """
-    order = np.argsort(np.asarray(times), kind="stable")
+    order = time_order(times)
     rows = len(order)
     first, second = round(rows * (1 - VALIDATION - TEST)), round(rows * (1 - TEST))
     return order[:first], order[first:second], order[second:]

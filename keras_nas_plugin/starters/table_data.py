@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?", "-")
 #: Names of the files that can be read.
 SUFFIXES = (".csv", ".tsv", ".parquet")
+# A first line with a longer name than this is a row, and not the names of the columns.
+_LONGEST_NAME = 80
 _DELIMITERS = ",;\t|"
 # Rows that are read, and shuffled, together where a table is not loaded as a whole.
 _CHUNK, _POOL = 20_000, 100_000
@@ -159,6 +161,7 @@ def _text_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
                 index_col=False,
                 keep_default_na=False,
                 skipinitialspace=True,
+                quoting=_quoting(delimiter),
                 encoding="utf-8-sig",
                 chunksize=rows,
                 skip_blank_lines=True,
@@ -212,9 +215,16 @@ def read_header(path: str | Path) -> tuple[str, list[str]]:
             return counts[0] * (2 if len(set(counts)) == 1 else 1)
 
         delimiter = max(_DELIMITERS, key=score)
-    names = [name.strip() for name in next(csv.reader(lines, delimiter=delimiter))]
+    first = next(csv.reader(lines, delimiter=delimiter, quoting=_quoting(delimiter)))
+    # As pandas names columns that have no name.
+    names = [name.strip() or f"Unnamed: {number}" for number, name in enumerate(first)]
     _check_header(path, names)
     return delimiter, names
+
+
+def _quoting(delimiter: str) -> Any:
+    """Quotes are part of the values of a file with tabs, in which texts need none."""
+    return csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
 
 
 def _first_lines(path: Path, most: int = 50) -> list[str]:
@@ -245,6 +255,12 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
             f"`{path}` must have a different name for each column; got {repeated[0]!r} more than "
             "once"
         )
+    long = [name for name in names if len(name) > _LONGEST_NAME]
+    if long:
+        raise SourceError(
+            f"`{path}` must have names of columns in its first line, such as `label` and `text`; "
+            f"got {long[0][:30] + '...'!r}"
+        )
     if all(re.fullmatch(r"[-+]?\d+([.,]\d+)?", name) for name in names):
         raise SourceError(
             f"`{path}` must have names of columns in its first line; got the numbers "
@@ -265,7 +281,8 @@ def check_fields(path: str | Path) -> None:
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+            quoting = _quoting(delimiter)
+            reader = csv.reader(file, delimiter=delimiter, quoting=quoting, skipinitialspace=True)
             for row in reader:
                 if len(row) not in (0, len(names)):
                     raise SourceError(
@@ -388,3 +405,27 @@ def labels_of(values: Any, class_names: Sequence[str] | None) -> np.ndarray:
         return np.asarray(values, dtype="float32")
     index = {name: number for number, name in enumerate(class_names)}
     return np.array([index.get(value, -1) for value in values], dtype="int64")
+
+
+def time_order(times: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Row numbers in the order of time.
+
+    Args:
+        times: Numbers, or dates as texts, in a format that `pandas.to_datetime` reads.
+
+    Raises:
+        SourceError: A time is missing or cannot be read.
+    """
+    import pandas as pd
+
+    texts = pd.Series(list(times), dtype=object)
+    numbers = as_numbers(texts)
+    if not np.isnan(numbers).any():
+        return np.argsort(numbers, kind="stable")
+    day_first = bool(texts.str.match(r"\d{2}\.\d{2}\.\d{4}").all())
+    dates = pd.to_datetime(texts, dayfirst=day_first, errors="coerce", format="mixed")
+    if dates.isna().any():
+        raise SourceError(
+            f"the column of times must have dates or numbers; got {texts[dates.isna()].iloc[0]!r}"
+        )
+    return np.argsort(dates.to_numpy(), kind="stable")

@@ -142,10 +142,10 @@ REFUSED = {
         "none is of use",
     ),
     "repeated names": (lambda f: table(f, "x,x,y\n1,2,a\n"), {"target": "y"}, "'x' more than"),
-    "slash in a name": (
-        lambda f: table(f, rows(usual).replace("x,c", "km/h,c")),
-        {"target": "y"},
-        "without `/`",
+    "a row of texts as header": (
+        lambda f: table(f, "ham\t" + "see you later " * 9 + "\nspam\twin\n", "data.tsv"),
+        {},
+        "must have names of columns in its first line, such as `label` and `text`",
     ),
     "too many fields": (
         lambda f: table(f, rows(usual) + "1,a,no,4,5\n"),

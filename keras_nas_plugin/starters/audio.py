@@ -15,6 +15,7 @@ from keras_nas_plugin.starters.base import (
     Request,
     Starter,
     checked_classes,
+    class_weighting,
     listed,
 )
 from keras_nas_plugin.starters.folders import class_folders, has_files
@@ -100,11 +101,10 @@ def _recipe(
     streamed: bool,
     count: int,
 ) -> str:
-    weighted = not classes.balanced and not streamed
-    weight = '\n        "class_weight": class_weights(training[1]),' if weighted else ""
+    weight, helper, weights = class_weighting(classes, streamed)
     first = '"x": training,' if streamed else '"x": training[0],\n        "y": training[1],'
     argument = ", streamed=True" if streamed else ""
-    helpers = ["cached", "clip_splits", *(["class_weights"] if weighted else [])]
+    helpers = ["cached", "clip_splits", *helper]
     sample = 'next(iter(load_data()["x"]))[0]' if streamed else 'load_data()["x"][:500]'
     data = f'''
 @cached
@@ -168,6 +168,7 @@ def build_model(hp):
         constants=[
             f"DATA = {request.path_code}",
             constant("CLASS_NAMES", classes.names),
+            *weights,
             constant("OBJECTIVE", "val_accuracy"),
             constant("SEED", 0, "of the split"),
             constant("RATE", rate, "samples per second"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keras_nas_plugin.errors import SourceError
 from keras_nas_plugin.executors.memory import available_bytes
-from keras_nas_plugin.starters.writing import literal
+from keras_nas_plugin.starters.writing import constant, literal
 
 CLASSIFICATION, REGRESSION, FORECAST = "classification", "regression", "forecast"
 #: All tasks that `keras-nas init` can be asked for.
@@ -145,13 +145,24 @@ class Classes:
 
     Attributes:
         names: Those with enough rows, in ascending order.
+        sizes: Number of rows of each.
         findings: See `Draft`.
-        balanced: Whether no class needs a weight.
     """
 
     names: list[str]
+    sizes: list[int]
     findings: list[str]
-    balanced: bool
+
+    @property
+    def balanced(self) -> bool:
+        """Whether no class needs a weight."""
+        return min(self.sizes) >= _IMBALANCE * max(self.sizes)
+
+    @property
+    def weights(self) -> dict[int, float]:
+        """Weights by which each class counts the same, by its index."""
+        mean = sum(self.sizes) / len(self.sizes)
+        return {index: round(mean / size, 3) for index, size in enumerate(self.sizes)}
 
 
 def checked_classes(counts: dict[str, int], where: str, rows: str = "rows") -> Classes:
@@ -188,12 +199,29 @@ def checked_classes(counts: dict[str, int], where: str, rows: str = "rows") -> C
             f"Classes with fewer than {FEWEST_ROWS} {rows} are left out, since they cannot be "
             f"divided: {shown}."
         )
-    sizes = [counts[name] for name in names]
-    balanced = min(sizes) >= _IMBALANCE * max(sizes)
-    if not balanced:
+    classes = Classes(names, [counts[name] for name in names], findings)
+    if not classes.balanced:
         least = min(names, key=lambda name: counts[name])
         findings.append(
-            f"The classes are imbalanced ({least!r} has {counts[least]:,} of {sum(sizes):,} "
-            f"{rows}): rare classes get larger weights in training."
+            f"The classes are imbalanced ({least!r} has {counts[least]:,} of "
+            f"{sum(classes.sizes):,} {rows}): rare classes get larger weights in training."
         )
-    return Classes(names, findings, balanced)
+    return classes
+
+
+def class_weighting(classes: Classes, streamed: bool) -> tuple[str, list[str], list[str]]:
+    """How rare classes get larger weights in a recipe of class folders.
+
+    Args:
+        classes: The classes.
+        streamed: Whether the files are read while models are trained.
+
+    Returns:
+        An entry of what `load_data` returns, helpers to import, and lines with constants.
+    """
+    if classes.balanced:
+        return "", [], []
+    if streamed:
+        lines = [constant("CLASS_WEIGHT", classes.weights, "rare classes count more")]
+        return '\n        "class_weight": CLASS_WEIGHT,', [], lines
+    return '\n        "class_weight": class_weights(training[1]),', ["class_weights"], []

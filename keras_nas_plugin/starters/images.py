@@ -8,10 +8,12 @@ from pathlib import Path
 from keras_nas_plugin.errors import SourceError
 from keras_nas_plugin.starters.base import (
     CLASSIFICATION,
+    Classes,
     Draft,
     Request,
     Starter,
     checked_classes,
+    class_weighting,
     listed,
 )
 from keras_nas_plugin.starters.folders import class_folders, has_files
@@ -56,7 +58,7 @@ class ImageStarter(Starter):
                 "The images do not fit into memory together: they are read while models are "
                 "trained."
             )
-        recipe = _recipe(request, findings, classes.names, classes.balanced, (height, width),
+        recipe = _recipe(request, findings, classes, (height, width),
                          3 if colours else 1, streamed, len(files))  # fmt: skip
         summary = (
             f"{len(files):,} images of {len(classes.names)} classes, {width}x{height} pixels, "
@@ -110,8 +112,7 @@ def _size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
 def _recipe(
     request: Request,
     findings: list[str],
-    names: list[str],
-    balanced: bool,
+    classes: Classes,
     size: tuple[int, int],
     channels: int,
     streamed: bool,
@@ -120,10 +121,9 @@ def _recipe(
     splits = "    training, validation, test = image_splits(\n"
     splits += "        DATA, CLASS_NAMES, size=SIZE, channels=CHANNELS, seed=SEED"
     splits += ", streamed=True\n    )" if streamed else "\n    )"
-    weighted = not balanced and not streamed
-    weight = '\n        "class_weight": class_weights(training[1]),' if weighted else ""
+    weight, helper, weights = class_weighting(classes, streamed)
     first = '"x": training,' if streamed else '"x": training[0],\n        "y": training[1],'
-    helpers = ["image_splits", *(["class_weights"] if weighted else [])]
+    helpers = ["image_splits", *helper]
     data = f'''
 def load_data():
     """60 percent of the images to train, 20 to validate, and 20 to test, of each class."""
@@ -163,7 +163,8 @@ def build_model(hp):
         ],
         constants=[
             f"DATA = {request.path_code}",
-            constant("CLASS_NAMES", names),
+            constant("CLASS_NAMES", classes.names),
+            *weights,
             constant("OBJECTIVE", "val_accuracy"),
             constant("SEED", 0, "of the split"),
             constant("SIZE", size, "height and width of the images"),

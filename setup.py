@@ -60,6 +60,11 @@ UI = [
 ]
 # Trials on a cluster. `default` has the agent that installs this package on nodes that lack it.
 RAY = ["ray[default]>=2.60"]
+# Formats that models are exported to, each with its converter and its runtime. TensorFlow has the
+# converter to LiteRT.
+EXPORT_LITERT = ["ai-edge-litert>=2.0"]
+EXPORT_ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "tf2onnx>=1.17"]
+EXPORT_OPENVINO = ["openvino>=2026.0"]
 # The driver with which SQLAlchemy 2.1 opens `postgresql://`; older ones as `postgresql+psycopg://`.
 POSTGRES = ["psycopg[binary]>=3.1"]
 # The documentation as a site.
@@ -69,6 +74,8 @@ DOCS = [
 ]
 TEST = [
     *BENCH,  # the fast slice of the benchmark is a test
+    *EXPORT_LITERT,
+    *EXPORT_ONNX,
     *POSTGRES,
     *RAY,
     "autokeras>=3.0",  # its tuner is tracked as KerasTuner's own are
@@ -128,6 +135,9 @@ setup(
     extras_require={
         "cpu": CPU,
         "gpu": GPU,
+        "export-litert": EXPORT_LITERT,
+        "export-onnx": EXPORT_ONNX,
+        "export-openvino": EXPORT_OPENVINO,
         "postgres": POSTGRES,
         "ray": RAY,
         "test": TEST,

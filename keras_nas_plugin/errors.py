@@ -97,6 +97,10 @@ class RetrainingError(NASError, ValueError):
     """A trial cannot be retrained with the given data or settings."""
 
 
+class ExportError(NASError, ValueError):
+    """A model cannot be converted to a format, or the converted model predicts something else."""
+
+
 class FitArgumentsError(NASError, ValueError):
     """Arguments of `fit` contradict each other, or the data has an unsupported type."""
 

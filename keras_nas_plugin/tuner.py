@@ -42,7 +42,7 @@ from keras_nas_plugin.training.checks import (
     warn_if_constant,
 )
 from keras_nas_plugin.training.context import SearchContext
-from keras_nas_plugin.training.costing import CostScreen, cost_plan, install_screen
+from keras_nas_plugin.training.costing import CostScreen, Measure, cost_plan, install_screen
 from keras_nas_plugin.training.data_checks import check_data
 from keras_nas_plugin.training.describe import print_summary, search_html, search_info
 from keras_nas_plugin.training.fit_arguments import FitArguments
@@ -88,9 +88,9 @@ class NASTuner(ResumableTuner):
         tracker: Where trials are logged, for example an `MLflowTracker`; None logs nowhere.
         listeners: Further trackers, for example a progress display.
         measure: Costs that each trial has in addition to ``parameters``, ``flops`` and
-            ``peak_memory_bytes``: ``"latency"``, ``"energy"`` (measured on machines with an energy
-            meter, else ``energy_estimate_mj``). Costs that an objective or a constraint uses are
-            always measured. Constraints on costs are checked before training.
+            ``peak_memory_bytes``: ``"latency"``, ``"energy"`` (an estimate where the machine has
+            no meter), those of exported models (``"litert_int8_bytes"``), or a `LatencyTable`.
+            What objectives and constraints use is always measured.
         precision: Keras dtype policy during the search, for example ``"mixed_float16"``; None
             leaves the policy of the process unchanged.
         deterministic: Whether to seed each execution from the oracle's seed and to ask the backend
@@ -151,7 +151,7 @@ class NASTuner(ResumableTuner):
         oracle: keras_tuner.Oracle | None = None,
         tracker: Tracker | None = None,
         listeners: Sequence[Tracker] = (),
-        measure: Sequence[str] = (),
+        measure: Sequence[Measure] = (),
         precision: str | None = None,
         deterministic: bool = False,
         budget: float | None = None,
@@ -236,7 +236,7 @@ class NASTuner(ResumableTuner):
         self._screen: CostScreen | None = None
         if self._role.owns_search:
             build = self._build_hypermodel if self.hypermodel is not None else None
-            self._screen = install_screen(oracle, build, precision=precision, budget=self._budget)
+            self._screen = install_screen(oracle, build, plan, precision, self._budget)
         self.save_new()
 
     # ------------------------------------------------------------------ the search

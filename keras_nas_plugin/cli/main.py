@@ -9,14 +9,17 @@ import click
 import keras_nas_plugin
 from keras_nas_plugin.cli.best import best
 from keras_nas_plugin.cli.compare import compare
+from keras_nas_plugin.cli.export import export
 from keras_nas_plugin.cli.init import init
 from keras_nas_plugin.cli.list import list_searches
+from keras_nas_plugin.cli.predict import predict
 from keras_nas_plugin.cli.promote import promote
 from keras_nas_plugin.cli.register import register
 from keras_nas_plugin.cli.report import report
 from keras_nas_plugin.cli.retrain import retrain
 from keras_nas_plugin.cli.rollback import rollback
 from keras_nas_plugin.cli.search import search
+from keras_nas_plugin.cli.serve import serve
 from keras_nas_plugin.cli.show import show
 from keras_nas_plugin.cli.sync import sync
 from keras_nas_plugin.cli.trials import trials
@@ -45,6 +48,7 @@ def cli() -> None:
 for command in (
     *(init, search, list_searches, trials, best, show, report, compare),
     *(sync, retrain, register, promote, rollback),
+    *(export, predict, serve),
 ):
     cli.add_command(command)
 

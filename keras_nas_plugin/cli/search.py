@@ -49,6 +49,7 @@ from keras_nas_plugin.cli.strategy import (
     strategy_options,
 )
 from keras_nas_plugin.errors import TrackingError
+from keras_nas_plugin.evaluation.names import EXPORTED
 from keras_nas_plugin.files import json_value
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.program import RecipeReference, digest_of
@@ -81,6 +82,7 @@ class Settings(OracleSettings):
     objectives: tuple[str, ...]
     direction: str | None
     measure: tuple[str, ...]
+    latency_table: str | None
     batch_size: int | None
     executions_per_trial: int
     max_model_size: int | None
@@ -109,8 +111,16 @@ class Settings(OracleSettings):
 @click.option(
     "--measure",
     multiple=True,
-    type=click.Choice(["latency", "energy"]),
-    help="Measure this for each trial's model. Repeatable.",
+    type=click.Choice(["latency", "energy", *EXPORTED]),
+    metavar="COST",
+    help="Measure this for each trial's model: latency, energy, or a property of the exported "
+    "model such as litert_int8_bytes or litert_int8_accuracy. Repeatable.",
+)
+@click.option(
+    "--latency-table",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Latencies of operations on a device, for the cost device_latency_ms.",
 )
 @click.option(
     "--epochs",
@@ -281,7 +291,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         oracle=oracle,
         tracker=tracker,
         listeners=[display, Interrupter(signals)],
-        measure=settings.measure,
+        measure=_measure(settings),
         precision=settings.precision,
         deterministic=settings.deterministic,
         budget=settings.budget,
@@ -310,6 +320,15 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         arguments["batch_size"] = settings.batch_size
     tuner.search(**arguments)
     return _result(settings, tuner, tracker, class_names)
+
+
+def _measure(settings: Settings) -> list[Any]:
+    """The costs to measure: names, and the table of a device."""
+    if settings.latency_table is None:
+        return [*settings.measure]
+    from keras_nas_plugin.export.latency_table import LatencyTable
+
+    return [*settings.measure, LatencyTable.load(settings.latency_table)]
 
 
 def _resumed_split_seed(settings: Settings, recipe: Recipe, folder: Path) -> int | None:

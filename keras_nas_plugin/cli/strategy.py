@@ -26,8 +26,10 @@ _UNITS = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 # Units of particular costs.
 _BYTES = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9}
 _COST_UNITS = {
-    costs.PEAK_MEMORY: _BYTES,
-    **dict.fromkeys((costs.LATENCY, costs.LATENCY_P95), {"us": 1e-3, "ms": 1.0, "s": 1e3}),
+    **dict.fromkeys([name for name in costs.COSTS if name.endswith("_bytes")], _BYTES),
+    **dict.fromkeys(
+        [name for name in costs.COSTS if name.endswith("_ms")], {"us": 1e-3, "ms": 1.0, "s": 1e3}
+    ),
     **dict.fromkeys((costs.ENERGY, costs.ENERGY_ESTIMATE), {"uJ": 1e-3, "mJ": 1.0, "J": 1e3}),
 }
 _LIMIT = re.compile(
@@ -48,6 +50,7 @@ class OracleSettings:
     max_trials_given: bool
     warm_start: tuple[str, ...]
     constraints: tuple[Constraint, ...]
+    exportable: tuple[str, ...]
     epochs: int
     seed: int | None
     overwrite: bool
@@ -109,7 +112,13 @@ def strategy_options(command: _Command) -> _Command:
             multiple=True,
             metavar="METRIC<=NUMBER",
             help="Limit, also >=, in k, M, G, ms, MB or mJ. Limits on params, flops, memory, "
-            "latency and energy are checked before training. Repeatable.",
+            "latency, energy and exported bytes are checked before training. Repeatable.",
+        ),
+        click.option(
+            "--exportable",
+            multiple=True,
+            metavar="FORMAT",
+            help="Format that models must be exportable to, such as litert. Repeatable.",
         ),
         click.option(
             "--warm-start",
@@ -221,7 +230,7 @@ def build_oracle(
     """
     options: dict[str, object] = {
         name: value
-        for name in ("source", "constraints", "warm_start")
+        for name in ("source", "constraints", "exportable", "warm_start")
         if (value := getattr(settings, name))
     }
     for option in [*options, *(["max_trials"] if settings.max_trials_given else [])]:

@@ -13,10 +13,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from keras_nas_plugin.errors import SearchSpaceError
-from keras_nas_plugin.evaluation.names import lookup
+from keras_nas_plugin.evaluation.names import (
+    EXPORT_FORMATS,
+    EXPORTABLE,
+    EXPORTED,
+    ExportedCost,
+    canonical,
+    lookup,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +32,9 @@ class Constraint:
 
     Costs of the model are checked before training: ``parameters`` (or ``params``), ``flops``,
     ``peak_memory_bytes`` (or ``memory``), ``latency_ms`` (or ``latency``), ``latency_p95_ms``,
-    ``energy_mj`` and ``energy_estimate_mj``. Any other metric is checked when the trial has ended.
+    ``energy_mj``, ``energy_estimate_mj``, ``device_latency_ms``, and the bytes and latencies of
+    exported models (``litert_int8_bytes``, ``onnx_latency_ms``, ...). Any other metric is checked
+    when the trial has ended.
 
     Args:
         name: A cost, or a metric that trials report, for example ``"val_loss"``.
@@ -138,3 +147,39 @@ def broken_by(constraints: Iterable[Constraint], metrics: Mapping[str, float]) -
     """
     measured = [limit for limit in constraints if limit.value(metrics) is not None]
     return violations(measured, metrics)
+
+
+def with_exportability(
+    constraints: Sequence[Constraint],
+    objectives: Iterable[str] = (),
+    exportable: str | Sequence[str] = (),
+) -> tuple[Constraint, ...]:
+    """Add the condition that models can be exported, wherever a search depends on it.
+
+    >>> limits = with_exportability([Constraint("litert_int8_bytes", max=50_000)])
+    >>> [limit.name for limit in limits]
+    ['litert_int8_bytes', 'litert_int8_exportable']
+
+    Args:
+        constraints: The limits of a search.
+        objectives: Names of its objectives.
+        exportable: Formats to which models must be exportable, such as ``"litert"`` or
+            ``"litert_int8"``.
+
+    Raises:
+        SearchSpaceError: There is no such format.
+    """
+    formats = [exportable] if isinstance(exportable, str) else list(exportable)
+    conditions = [f"{name}_{EXPORTABLE}".replace("-", "_") for name in formats]
+    for name, condition in zip(formats, conditions, strict=True):
+        if condition not in EXPORTED:
+            raise SearchSpaceError(
+                f"`exportable` must name formats among {', '.join(EXPORT_FORMATS)}, with a "
+                f"quantization such as litert_int8; got {name!r}"
+            )
+    used = [canonical(name) for name in (*(limit.name for limit in constraints), *objectives)]
+    for cost in filter(None, map(EXPORTED.get, used)):
+        conditions.append(ExportedCost(cost.format, cost.quantize, EXPORTABLE).name)
+    given = {canonical(limit.name) for limit in constraints}
+    missing = [name for name in dict.fromkeys(conditions) if name not in given]
+    return (*constraints, *(Constraint(name, min=1) for name in missing))

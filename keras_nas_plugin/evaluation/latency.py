@@ -57,10 +57,35 @@ def measure_latency(
     Raises:
         CostError: A number is too small, or the shapes of the inputs are unknown.
     """
-    for name, value in (("batch_size", batch_size), ("runs", runs), ("warm_up", warm_up)):
+    if batch_size < 1:
+        raise CostError(f"`batch_size` must be at least 1; got {batch_size}")
+    infer = inference(model, batch_size)
+    return time_inference(infer, batch_size, runs=runs, warm_up=warm_up, clock=clock)
+
+
+def time_inference(
+    infer: Callable[[], object],
+    batch_size: int = 1,
+    *,
+    runs: int = 50,
+    warm_up: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Latency:
+    """Time a function that runs inference once and returns when the result is on the host.
+
+    Args:
+        infer: The function.
+        batch_size: Examples per inference.
+        runs: Inferences that are timed, at least 1.
+        warm_up: Untimed inferences before them, at least 1: the first one compiles.
+        clock: Returns seconds, like `time.perf_counter`.
+
+    Raises:
+        CostError: A number is too small.
+    """
+    for name, value in (("runs", runs), ("warm_up", warm_up)):
         if value < 1:
             raise CostError(f"`{name}` must be at least 1; got {value}")
-    infer = inference(model, batch_size)
     for _ in range(warm_up):
         infer()
     seconds = np.empty(runs)

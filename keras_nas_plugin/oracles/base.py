@@ -12,7 +12,7 @@ import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from keras_nas_plugin.errors import InfeasibleError, SearchSpaceError, unknown_argument
-from keras_nas_plugin.evaluation.constraints import Constraint
+from keras_nas_plugin.evaluation.constraints import Constraint, with_exportability
 from keras_nas_plugin.oracles.failure_policy import FailurePolicy, called_by_remote_worker
 from keras_nas_plugin.oracles.infeasible_log import InfeasibleLog, constraint_data
 from keras_nas_plugin.oracles.ledger import Ledger
@@ -80,6 +80,8 @@ class NASOracle(keras_tuner.Oracle):
         constraints: Limits. Limits on the cost of a model are checked before training if the
             tuner installs a screen, as `NASTuner` does. A trial that violates another limit
             is completed but never among the best, and the strategy learns to avoid it.
+        exportable: Formats that models must be exportable to, such as ``"litert"``: a candidate
+            that is not is infeasible, and not trained.
         warm_start: Earlier trials to learn from, as pairs of values and score in the
             objective's own direction (None for a failed trial), for example from
             `keras_nas_plugin.earlier_trials`. `warm_start_report` counts the trials that do
@@ -124,6 +126,7 @@ class NASOracle(keras_tuner.Oracle):
         max_consecutive_failed_trials: int = 3,
         max_consecutive_infeasible: int | None = 3_000,
         constraints: Sequence[Constraint] = (),
+        exportable: str | Sequence[str] = (),
         warm_start: Iterable[tuple[Mapping[str, Any], Any]] = (),
         initial: Iterable[Mapping[str, Any]] = (),
         **unknown: Any,
@@ -166,9 +169,10 @@ class NASOracle(keras_tuner.Oracle):
         objectives = tuple(getattr(self.objective, "objectives", [self.objective]))
         if strategy.multi_objective and len(objectives) > 1:
             self.objective = ParetoObjective(objectives)
-        self._scoring = Scoring(
-            self.objective, objectives, tuple(constraints), strategy.multi_objective
+        limits = with_exportability(
+            constraints, [item.name for item in objectives if item is not None], exportable
         )
+        self._scoring = Scoring(self.objective, objectives, limits, strategy.multi_objective)
         self._storage: Storage | None = None
         self.max_consecutive_infeasible = max_consecutive_infeasible
         #: The error that ended the search, in a process that serves it to workers.

@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from keras_nas_plugin.errors import SearchSpaceError, StateError
 from keras_nas_plugin.evaluation.constraints import Constraint, broken_by
@@ -42,6 +42,7 @@ class InfeasibleCandidate(TypedDict):
         metrics: See `Screening`.
         ended: Number of trials that had ended: the candidate's position among the
             observations of the strategy.
+        reason: Why it is infeasible, for people.
     """
 
     values: Values
@@ -49,6 +50,7 @@ class InfeasibleCandidate(TypedDict):
     broken: dict[str, float]
     metrics: dict[str, float]
     ended: int
+    reason: NotRequired[str | None]
 
 
 class InfeasibleLog:
@@ -109,6 +111,7 @@ class InfeasibleLog:
             "broken": dict(screening.broken),
             "metrics": dict(screening.metrics),
             "ended": ended,
+            "reason": screening.message,
         }
         if project is not None:
             self._write(project, json.dumps(candidate) + "\n")

@@ -13,7 +13,7 @@ from typing import Any
 import keras_tuner
 
 from keras_nas_plugin.errors import ObjectiveError
-from keras_nas_plugin.evaluation.names import COSTS, canonical
+from keras_nas_plugin.evaluation.names import COSTS, canonical, direction_of
 
 _MAXIMISED = frozenset(
     """acc accuracy auc binary_accuracy categorical_accuracy precision recall
@@ -84,7 +84,7 @@ def checked_objective(objective: Any) -> Any:
         return several if len(several) > 1 else several[0]
     if isinstance(objective, str):
         if canonical(objective) in COSTS:
-            return keras_tuner.Objective(canonical(objective), "min")
+            return keras_tuner.Objective(canonical(objective), direction_of(objective))
         return keras_tuner.Objective(objective, _direction(objective))
     if isinstance(objective, keras_tuner.Objective) and objective.direction not in ("min", "max"):
         raise ObjectiveError(

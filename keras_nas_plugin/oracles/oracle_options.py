@@ -22,5 +22,6 @@ class OracleOptions(TypedDict, total=False):
     max_consecutive_failed_trials: int
     max_consecutive_infeasible: int | None
     constraints: Sequence[Constraint]
+    exportable: str | Sequence[str]
     warm_start: Iterable[tuple[Mapping[str, Any], Any]]
     initial: Iterable[Mapping[str, Any]]

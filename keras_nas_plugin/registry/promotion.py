@@ -23,6 +23,7 @@ from keras_nas_plugin.registry.gates.base import Candidate, Evidence, Finding, P
 from keras_nas_plugin.registry.promotion_policy import PromotionPolicy
 from keras_nas_plugin.registry.rows import Rows
 from keras_nas_plugin.registry.verdict import Verdict
+from keras_nas_plugin.registry.versions import download_version
 from keras_nas_plugin.tracking.mlflow.client import bounded_requests, connect, resolve_uri
 from keras_nas_plugin.tracking.mlflow.errors import tracking_errors
 
@@ -84,7 +85,7 @@ def promote(
         if promoted is not None:
             return _complete_promotion(client, name, promoted, dry_run=dry_run)
         challenger = _version_to_judge(name, before, policy)
-    download = functools.partial(_download, client, tracking_uri, name)
+    download = functools.partial(download_version, client, tracking_uri, name)
     findings, costs = _judge(download, challenger, before.champion, policy, rows, batch_size)
     outcome = Verdict(
         name=name,
@@ -106,23 +107,6 @@ def promote(
             aliases.move(client, name, challenger, before=before)
         update_cards(client, name, (challenger, before.champion), promotion_section(outcome))
     return dataclasses.replace(outcome, promoted=outcome.passed)
-
-
-def _download(client: MlflowClient, tracking_uri: str, name: str, version: str, to: Path) -> Path:
-    """Download a version's files.
-
-    The registry is asked for their address, because MLflow 3.17 resolves `models:/` addresses at
-    its global registry, whatever URI is passed.
-    """
-    import mlflow.artifacts
-
-    doing = f"downloading version {version} of `{name}`"
-    with tracking_errors(doing, tracking_uri), bounded_requests():
-        address = client.get_model_version_download_uri(name, version)
-        files = mlflow.artifacts.download_artifacts(
-            artifact_uri=address, dst_path=str(to), tracking_uri=tracking_uri
-        )
-    return Path(files)
 
 
 def _complete_promotion(

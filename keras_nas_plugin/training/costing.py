@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import keras
 import keras_tuner
+import numpy as np
 
-from keras_nas_plugin.errors import CostError
+from keras_nas_plugin.errors import CostError, ExportError
 from keras_nas_plugin.evaluation import energy, names
 from keras_nas_plugin.evaluation.constraints import Constraint, broken_by
 from keras_nas_plugin.evaluation.costs import analytic_costs, measured_costs, required_meter
+from keras_nas_plugin.export.costs import ExportRows, check_exporters, exported_costs
+from keras_nas_plugin.export.exporting import CALIBRATION_ROWS
+from keras_nas_plugin.export.latency_table import LatencyTable
 from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.oracles.screening import Screen, Screening
 from keras_nas_plugin.project import ProjectLayout
@@ -21,8 +25,12 @@ from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.training import memory, runtime
 from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.budget import Budget
+from keras_nas_plugin.training.fit_arguments import FitArguments
 
 logger = logging.getLogger("keras_nas_plugin")
+
+#: An element of ``measure``: the name of a cost, or the latencies of a device.
+Measure = str | LatencyTable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +40,12 @@ class CostPlan:
     Attributes:
         required: Costs that an objective or a constraint uses; they must not be missing.
         costs: All costs that a trial has.
+        table: Latencies of a device, for ``device_latency_ms``; or None.
     """
 
     required: tuple[str, ...] = ()
     costs: tuple[str, ...] = names.ANALYTIC
+    table: LatencyTable | None = None
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -43,8 +53,17 @@ class CostPlan:
         by_running = (names.LATENCY, names.LATENCY_P95, names.ENERGY)
         return tuple(name for name in self.costs if name in by_running)
 
+    @property
+    def exported(self) -> tuple[str, ...]:
+        """Costs of the model after its conversion to other formats."""
+        return tuple(name for name in self.costs if name in names.EXPORTED)
+
     def costs_of(
-        self, model: keras.Model, existing: Mapping[str, float], bookkeeping: Bookkeeping
+        self,
+        model: keras.Model,
+        existing: Mapping[str, float],
+        bookkeeping: Bookkeeping,
+        rows: Callable[[], ExportRows] = ExportRows,
     ) -> dict[str, float]:
         """Costs of a model.
 
@@ -52,12 +71,14 @@ class CostPlan:
             model: A built model.
             existing: Costs that are already known, and are not determined again.
             bookkeeping: Reports why a cost that nothing requires is missing.
+            rows: Returns the rows of the search, for costs of exported models.
 
         Returns:
             All costs by name, the existing ones included.
 
         Raises:
             CostError: A cost that an objective or a constraint uses cannot be determined.
+            ExportError: Such a cost is of a format that the model cannot be exported to.
             Exception: Determining such a cost raised another error.
         """
         missing = [name for name in self.costs if name not in existing]
@@ -70,7 +91,33 @@ class CostPlan:
                 if not set(together).isdisjoint(self.required):
                     raise
                 bookkeeping.report(f"`{together[0]}` is left out", error)
+        if names.DEVICE_LATENCY in missing and self.table is not None:
+            try:
+                costs[names.DEVICE_LATENCY] = self.table(model)
+            except CostError as error:
+                if names.DEVICE_LATENCY in self.required:
+                    raise
+                bookkeeping.report(f"`{names.DEVICE_LATENCY}` is left out", error)
+        exported = [name for name in self.exported if name not in existing]
+        if exported:
+            costs |= self._exported_costs(model, exported, bookkeeping, rows())
         return {**costs, **existing}
+
+    def _exported_costs(
+        self,
+        model: keras.Model,
+        requested: Sequence[str],
+        bookkeeping: Bookkeeping,
+        rows: ExportRows,
+    ) -> dict[str, float]:
+        costs, reasons = exported_costs(model, requested, rows)
+        missing = [name for name in requested if name not in costs]
+        if missing:
+            error = ExportError(" ".join(reasons.values()))
+            if not set(missing).isdisjoint(self.required):
+                raise error
+            bookkeeping.report(f"`{missing[0]}` is left out", error)
+        return costs
 
 
 def _measured_together(requested: Sequence[str]) -> Iterator[list[str]]:
@@ -81,7 +128,24 @@ def _measured_together(requested: Sequence[str]) -> Iterator[list[str]]:
             yield together
 
 
-def cost_plan(oracle: keras_tuner.Oracle, measure: Iterable[str]) -> CostPlan:
+def export_rows(fit: FitArguments) -> ExportRows:
+    """The rows of a search for exported models: to calibrate them, and to validate them.
+
+    Args:
+        fit: What `search` was called with.
+    """
+    training, validation = fit.splits()
+    calibration = fit.sample(CALIBRATION_ROWS) if training is not None else None
+    if validation is None:
+        return ExportRows(calibration)
+    if hasattr(validation.x, "as_numpy_iterator"):
+        batches = list(validation.x.as_numpy_iterator())
+        joined = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
+        return ExportRows(calibration, joined[0], joined[1])
+    return ExportRows(calibration, validation.x, validation.y)
+
+
+def cost_plan(oracle: keras_tuner.Oracle, measure: Iterable[Measure]) -> CostPlan:
     """The costs that objectives, constraints and the user ask for.
 
     Args:
@@ -89,8 +153,9 @@ def cost_plan(oracle: keras_tuner.Oracle, measure: Iterable[str]) -> CostPlan:
         measure: See `NASTuner`.
 
     Raises:
-        CostError: ``measure`` contains something else, or an objective or a constraint uses the
-            measured energy and this machine has no energy meter.
+        CostError: ``measure`` contains something else, an objective or a constraint uses the
+            measured energy and this machine has no energy meter, or a library that a cost needs is
+            not installed.
     """
     objectives = [objective.name for objective in _objectives(oracle)]
     constraints = [constraint.name for constraint in getattr(oracle, "constraints", ())]
@@ -99,25 +164,41 @@ def cost_plan(oracle: keras_tuner.Oracle, measure: Iterable[str]) -> CostPlan:
     )
     if names.ENERGY in required:
         required_meter()
-    requested = _requested_costs(measure)
-    return CostPlan(required, names.costs_among([*names.ANALYTIC, *required, *requested]))
+    table, requested = _requested_costs(measure)
+    costs = names.costs_among([*names.ANALYTIC, *required, *requested])
+    check_exporters(costs)
+    if names.DEVICE_LATENCY in costs and table is None:
+        raise CostError(
+            f"`measure` must contain a `LatencyTable` for `{names.DEVICE_LATENCY}`, which is read "
+            "from it; got none"
+        )
+    return CostPlan(required, costs, table)
 
 
 def _objectives(oracle: keras_tuner.Oracle) -> Iterable[keras_tuner.Objective]:
     return getattr(oracle.objective, "objectives", [oracle.objective])
 
 
-def _requested_costs(measure: Iterable[str]) -> list[str]:
+def _requested_costs(
+    measure: Iterable[Measure],
+) -> tuple[LatencyTable | None, list[str]]:
     if isinstance(measure, str):
         raise CostError(
             f"`measure` must be a sequence of names such as ('latency',); got {measure!r}"
         )
-    requested = []
+    table: LatencyTable | None = None
+    requested: list[str] = []
     for name in measure:
+        if isinstance(name, LatencyTable):
+            table = name
+            requested.append(names.DEVICE_LATENCY)
+            continue
         cost = names.canonical(name)
         if cost not in names.COSTS:
+            offered = sorted({*names.COSTS} - {*names.EXPORTED})
             raise CostError(
-                f"`measure` must contain only {', '.join(sorted(names.COSTS))}; got {name!r}"
+                f"`measure` must contain only {', '.join(offered)}, costs of exported models such "
+                f"as litert_int8_bytes, or a LatencyTable; got {name!r}"
             )
         if cost == names.ENERGY and energy.find_meter() is None:
             logger.warning(
@@ -128,7 +209,7 @@ def _requested_costs(measure: Iterable[str]) -> list[str]:
             )
             cost = names.ENERGY_ESTIMATE
         requested += [cost, names.LATENCY_P95] if cost == names.LATENCY else [cost]
-    return requested
+    return table, requested
 
 
 class CostScreen:
@@ -145,6 +226,7 @@ class CostScreen:
         precision: Keras dtype policy that models are built under; None for the current one.
         budget: Ends the screening when it is exhausted.
         inner: A further screen for candidates that pass this one, or None.
+        table: Latencies of a device, or None.
     """
 
     def __init__(
@@ -155,7 +237,9 @@ class CostScreen:
         precision: str | None,
         budget: Budget,
         inner: Screen | None,
+        table: LatencyTable | None = None,
     ) -> None:
+        self._table = table
         self.constraints = tuple(constraints)
         self.inner = inner
         #: A few rows of input, to build models that have no `keras.Input`; or None.
@@ -216,17 +300,39 @@ class CostScreen:
     def _screened(self, model: keras.Model) -> Screening:
         constrained = names.costs_among(constraint.name for constraint in self.constraints)
         metrics = analytic_costs(model, constrained, needed=constrained)
+        reasons: dict[str, str] = {}
         broken = broken_by(self.constraints, metrics)
-        if not broken:
+        for determine in (self._measured, self._exported):
             missing = [name for name in constrained if name not in metrics]
-            metrics |= measured_costs(model, missing) if missing else {}
-            broken = broken_by(self.constraints, metrics)
-        return Screening(sum(broken.values()), metrics, broken, self._message(metrics, broken))
+            if missing and not broken:
+                further, why = determine(model, missing)
+                metrics, reasons = {**metrics, **further}, {**reasons, **why}
+                broken = broken_by(self.constraints, metrics)
+        message = self._message(metrics, broken, reasons)
+        return Screening(sum(broken.values()), metrics, broken, message)
 
-    def _message(self, metrics: Mapping[str, float], broken: Mapping[str, float]) -> str | None:
+    def _measured(
+        self, model: keras.Model, missing: Sequence[str]
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        costs = measured_costs(model, missing)
+        if names.DEVICE_LATENCY in missing and self._table is not None:
+            costs[names.DEVICE_LATENCY] = self._table(model)
+        return costs, {}
+
+    def _exported(
+        self, model: keras.Model, missing: Sequence[str]
+    ) -> tuple[dict[str, float], dict[str, str]]:
+        return exported_costs(model, missing, ExportRows(x=self.sample))
+
+    def _message(
+        self, metrics: Mapping[str, float], broken: Mapping[str, float], reasons: Mapping[str, str]
+    ) -> str | None:
         parts = []
         for constraint in self.constraints:
-            if constraint.name in broken:
+            reason = reasons.get(names.canonical(constraint.name))
+            if reason is not None:
+                parts.append(reason)
+            elif constraint.name in broken:
                 value = constraint.value(metrics)
                 bounds = [f"at most {constraint.max:,.6g}"] if constraint.max is not None else []
                 bounds += [f"at least {constraint.min:,.6g}"] if constraint.min is not None else []
@@ -237,7 +343,7 @@ class CostScreen:
 def install_screen(
     oracle: keras_tuner.Oracle,
     build: Callable[[keras_tuner.HyperParameters], keras.Model] | None,
-    *,
+    plan: CostPlan,
     precision: str | None,
     budget: Budget,
 ) -> CostScreen | None:
@@ -246,6 +352,7 @@ def install_screen(
     Args:
         oracle: The oracle of a search.
         build: Builds the model of a candidate; None if only a trial can build it.
+        plan: The costs of the search.
         precision: See `CostScreen`.
         budget: See `CostScreen`.
 
@@ -259,12 +366,14 @@ def install_screen(
     constraints = [
         constraint
         for constraint in oracle.constraints
-        if names.canonical(constraint.name) in names.COSTS
+        if names.is_checked_before_training(constraint.name)
     ]
     if build is None or not constraints:
         oracle.set_screen(inner)
         return None
-    screen = CostScreen(build, constraints, precision=precision, budget=budget, inner=inner)
+    screen = CostScreen(
+        build, constraints, precision=precision, budget=budget, inner=inner, table=plan.table
+    )
     oracle.set_screen(screen)
     return screen
 

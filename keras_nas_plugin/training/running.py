@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import keras
@@ -13,6 +13,7 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.evaluation.results import Result, epochs_of
+from keras_nas_plugin.export.costs import ExportRows
 from keras_nas_plugin.files import write_text
 from keras_nas_plugin.oracles.fatal import FATAL_BASES
 from keras_nas_plugin.oracles.store import load_parents
@@ -105,18 +106,24 @@ class RunningTrial:
             self._described = True
             save_model_description(model, self._folder, self._bookkeeping)
 
-    def add_execution(self, model: keras.Model | None, seconds: float) -> None:
+    def add_execution(
+        self,
+        model: keras.Model | None,
+        seconds: float,
+        rows: Callable[[], ExportRows] = ExportRows,
+    ) -> None:
         """Add the costs of an execution.
 
         Args:
             model: The model that was trained; None where it is unknown.
             seconds: How long its training took.
+            rows: Returns the rows of the search, for costs of exported models.
         """
         self.costs["train_seconds"] = self.costs.get("train_seconds", 0.0) + seconds
         if model is not None:
             self.describe(model)
         if model is not None and has_weights(model) and not self._costs_complete:
-            self.costs |= self.plan.costs_of(model, self.costs, self._bookkeeping)
+            self.costs |= self.plan.costs_of(model, self.costs, self._bookkeeping, rows)
             self._costs_complete = True
 
     def record(

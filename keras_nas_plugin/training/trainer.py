@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import time
 import traceback
@@ -50,7 +51,7 @@ from keras_nas_plugin.training.continuation import (
     agree_on_epochs,
     continuation_of,
 )
-from keras_nas_plugin.training.costing import CostPlan
+from keras_nas_plugin.training.costing import CostPlan, export_rows
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.hooks import TunerHooks
 from keras_nas_plugin.training.models import restore
@@ -356,7 +357,7 @@ class TrialTrainer:
         if model is not None:
             self._save_model(model, trial, best)
         if self._running is not None:
-            self._running.add_execution(model, seconds)
+            self._running.add_execution(model, seconds, functools.partial(export_rows, fit))
         return results
 
     def build_and_fit(

@@ -159,6 +159,8 @@ def _read_csv(
     try:
         with pd.read_csv(path, chunksize=rows, **options) as chunks:
             for table in chunks:
+                if table.empty:  # a file with names only
+                    continue
                 what = f"rows {first:,} to {first + len(table) - 1:,} of {path.name!r}"
                 missing = [name for name in keep if name not in table.columns]
                 if missing:

@@ -21,8 +21,8 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL = re.compile(r"^```(?:console|sh|shell|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"^ {4}(?:\S*/)?keras-nas .*(?:\n {8}.*)*", re.MULTILINE)
-PACKAGES = ("oracles", "proxies", "registry", "reports", "space", "space.presets", "strategies")
-PACKAGES += ("starters", "supernet", "testing", "tracking", "transfer")
+PACKAGES = ("export", "oracles", "proxies", "registry", "reports", "space", "space.presets")
+PACKAGES += ("starters", "strategies", "supernet", "testing", "tracking", "transfer")
 
 # The pages print the trials and epochs of a real search; the tests run fewer.
 SHORTER = [

@@ -50,7 +50,7 @@ class OracleSettings:
     max_trials_given: bool
     warm_start: tuple[str, ...]
     constraints: tuple[Constraint, ...]
-    exportable: tuple[str, ...]
+    exportable: tuple[str, ...] = ()
     epochs: int
     seed: int | None
     overwrite: bool

@@ -4,13 +4,13 @@ From the command line, with every option of a search:
 
     keras-nas search recipes/image_classification.py --max-trials 12 --epochs 3
 
-or as a standalone program, which is the shortest example of the Python interface:
+or as a program of its own, which also trains a network made by hand with the same budget:
 
-    python recipes/image_classification.py --max-trials 12 --epochs 3
+    python recipes/image_classification.py --max-trials 12 --epochs 3 --baseline
     python recipes/image_classification.py --smoke
-    python recipes/image_classification.py --evaluate models:/image-classifier@challenger
+    python recipes/image_classification.py --evaluate models:/image-classification@challenger
 
-Both read the data set from `NAS_DATASET` (the second also takes `--dataset`), which is one of
+Both read the data set from `NAS_DATASET` (the second also takes `--data`), which is one of
 
 * `digits`: 1,797 images of 8x8 pixels from scikit-learn; the default, needs no network;
 * `fashion_mnist`: 70,000 images of 28x28 pixels, from the Debian package `dataset-fashion-mnist`
@@ -26,14 +26,10 @@ test images are for the best model of the search.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import functools
 import gzip
 import math
-import os
 import struct
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -45,13 +41,13 @@ from keras import layers
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from keras_nas_plugin.recipes import running
+
 Split = tuple[np.ndarray, np.ndarray]
 Tensor = keras.KerasTensor
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 OBJECTIVE = "val_accuracy"  # the default objective of `keras-nas search`
-HELD_OUT = 0.2  # the fraction of the training images that a missing split takes
-SPLIT_SEED = 0  # not the seed of the search: every search has the same test images
 
 # The search space
 
@@ -177,8 +173,7 @@ def load_data() -> tuple[Split, Split, Split]:
         (n, height, width, channels) in float32, where integer pixels were scaled to [0, 1],
         and labels of shape (n,) from 0.
     """
-    dataset = os.environ.get("NAS_DATASET") or "digits"
-    return _load(dataset, int(os.environ.get("NAS_LIMIT") or 0))
+    return _load(*running.data_settings("digits"))
 
 
 def image_shape_and_classes() -> tuple[tuple[int, ...], int]:
@@ -204,7 +199,7 @@ def _load(dataset: str, limit: int) -> tuple[Split, Split, Split]:
         raise ValueError(f"{dataset} must have images of one shape; got {sorted(shapes)}")
     integer = np.issubdtype(train[0].dtype, np.integer)
     max_pixel = max(1, train[0].max()) if integer else 1
-    rng = np.random.default_rng(SPLIT_SEED)
+    rng = np.random.default_rng(running.SPLIT_SEED)
     selected = [rng.permutation(len(y))[: limit or None] for _, y in splits]
     return tuple(
         (x[rows].astype("float32") / np.float32(max_pixel), y[rows])
@@ -213,10 +208,14 @@ def _load(dataset: str, limit: int) -> tuple[Split, Split, Split]:
 
 
 def _divide(split: Split) -> tuple[Split, Split]:
-    """Hold out the fraction `HELD_OUT` of a split, stratified by class."""
+    """Hold out the fraction `running.HELD_OUT` of a split, stratified by class."""
     images, labels = split
     x, x_held, y, y_held = train_test_split(
-        images, labels, test_size=HELD_OUT, random_state=SPLIT_SEED, stratify=labels
+        images,
+        labels,
+        test_size=running.HELD_OUT,
+        random_state=running.SPLIT_SEED,
+        stratify=labels,
     )
     return (x, y), (x_held, y_held)
 
@@ -258,7 +257,7 @@ def _read(dataset: str) -> list[tuple[str, Split]]:
     if dataset.endswith(".npz"):
         return _read_npz(Path(dataset))
     raise ValueError(
-        "`NAS_DATASET` (`--dataset`) must be digits, fashion_mnist, a folder of idx files or an "
+        "`NAS_DATASET` (`--data`) must be digits, fashion_mnist, a folder of idx files or an "
         f".npz file; got {dataset!r}"
     )
 
@@ -314,89 +313,40 @@ def _read_idx(folder: Path, stem: str) -> np.ndarray:
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-# A search in Python
+# The recipe as a program
 
 
-def search(options: argparse.Namespace) -> None:
-    """Search, register the best model, and evaluate it on the test images."""
-    from keras_nas_plugin import MLflowTracker, NASTuner, RegularizedEvolutionOracle
-
-    (x, y), validation_data, _ = load_data()
-    tuner = NASTuner(
-        build_model,
-        oracle=RegularizedEvolutionOracle(
-            objective=OBJECTIVE, max_trials=options.max_trials, seed=options.seed
-        ),
-        tracker=MLflowTracker(experiment=options.experiment, tracking_uri=options.tracking_uri),
-        directory=options.directory,
-        project_name="image_classification",
-        overwrite=options.overwrite,
+def baseline_model(hp: keras_tuner.HyperParameters) -> keras.Model:
+    """A convolutional network as it is made by hand; only its learning rate varies."""
+    image_shape, classes = image_shape_and_classes()
+    model = keras.Sequential([keras.Input(image_shape, name="image")])
+    for width in (32, 64):
+        model.add(layers.Conv2D(width, 3, padding="same", activation="relu"))
+        model.add(layers.MaxPooling2D(2, padding="same"))
+    model.add(layers.Flatten())
+    model.add(layers.Dropout(0.5))
+    model.add(layers.Dense(classes, activation="softmax"))
+    rate = hp.Float("learning_rate", 3e-4, 3e-3, sampling="log")
+    model.compile(
+        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    training = {"epochs": options.epochs, "batch_size": options.batch_size}
-    tuner.search(x, y, validation_data=validation_data, **training)
-    tuner.results_summary(1)
-    tuner.register_best(options.register)
-    evaluate(f"models:/{options.register}@challenger", options.tracking_uri)
+    return model
 
 
-def evaluate(model_uri: str, tracking_uri: str) -> float:
-    """Load a model from MLflow and print its accuracy on the test images."""
-    import mlflow
-
-    keras.utils.disable_interactive_logging()  # no progress bar over the one line below
-    mlflow.set_tracking_uri(tracking_uri)
-    model = mlflow.pyfunc.load_model(model_uri)
-    _, _, (x, y) = load_data()
-    accuracy = float(np.mean(np.argmax(model.predict(x), axis=-1) == y))
-    print(
-        f"{model_uri} classifies {accuracy:.2%} of {len(y)} test images correctly "
-        "(the search never saw them)"
-    )
-    return accuracy
+RECIPE = running.Recipe(
+    name="image-classification",
+    build_model=build_model,
+    load_data=load_data,
+    objective=OBJECTIVE,
+    score=running.accuracy,
+    baselines={"convolutions": running.network(baseline_model, OBJECTIVE)},
+    data="digits, fashion_mnist, a folder of idx files or an .npz file",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--dataset", metavar="NAME", help="digits, fashion_mnist, a folder or an .npz file")
-    add("--limit", type=int, metavar="N", help="use at most N images of each split")
-    add("--max-trials", type=int, default=12, metavar="N")
-    add("--epochs", type=int, default=3, metavar="N")
-    add("--batch-size", type=int, default=32, metavar="N")
-    add("--seed", type=int, default=0, metavar="N")
-    add("--directory", default="searches", help="directory of the search")
-    add("--overwrite", action="store_true", help="start again instead of resuming")
-    add("--tracking-uri", default="sqlite:///mlflow.db", metavar="URI")
-    add("--experiment", default="image-classification", metavar="NAME")
-    add("--register", default="image-classifier", metavar="NAME", help="the model's name")
-    add("--evaluate", metavar="MODEL_URI", help="only evaluate a registered model")
-    add("--smoke", action="store_true", help="2 trials of 1 epoch on 200 images; keeps nothing")
-    options = parser.parse_args(arguments)
-
-    # Environment variables also reach `load_data` in worker processes.
-    if options.dataset:
-        os.environ["NAS_DATASET"] = options.dataset
-    if options.limit:
-        os.environ["NAS_LIMIT"] = str(options.limit)
-
-    if options.evaluate:
-        evaluate(options.evaluate, options.tracking_uri)
-    elif options.smoke:
-        _smoke(options)
-    else:
-        search(options)
-
-
-def _smoke(options: argparse.Namespace) -> None:
-    os.environ.setdefault("NAS_LIMIT", "200")
-    options.max_trials, options.epochs = 2, 1
-    options.directory, options.tracking_uri = "searches", "sqlite:///mlflow.db"
-    load_data()  # cached, because its path may be relative to the current folder
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        search(options)
+    running.main(RECIPE, __doc__, arguments)
 
 
 if __name__ == "__main__":

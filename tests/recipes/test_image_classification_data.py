@@ -14,9 +14,7 @@ from recipes import image_classification as recipe
 
 
 @pytest.fixture(autouse=True)
-def _no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("NAS_DATASET", raising=False)
-    monkeypatch.delenv("NAS_LIMIT", raising=False)
+def _empty_cache() -> Iterator[None]:
     recipe._load.cache_clear()
     yield
     recipe._load.cache_clear()

@@ -13,9 +13,7 @@ from recipes import image_classification as recipe
 
 
 @pytest.fixture(autouse=True)
-def _fresh_graph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("NAS_DATASET", raising=False)
-    monkeypatch.delenv("NAS_LIMIT", raising=False)
+def _fresh_graph() -> Iterator[None]:
     yield
     keras.backend.clear_session()
 

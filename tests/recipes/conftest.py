@@ -1,0 +1,56 @@
+"""What the tests of the recipes share."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import mlflow
+import pytest
+
+import recipes
+from tests import stores
+
+# The recipes of this checkout, where the installed package may have those of another.
+sys.modules["keras_nas_plugin.recipes"] = recipes
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("NAS_DATASET", raising=False)
+    monkeypatch.delenv("NAS_LIMIT", raising=False)
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def smoke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., dict[str, dict[str, float]]]:
+    """Runs a recipe's smoke test; returns the metrics that it prints, by contestant."""
+
+    def run(recipe: ModuleType, *arguments: str) -> dict[str, dict[str, float]]:
+        folder = tmp_path / "current"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        recipe.main(["--smoke", "--tracking-uri", stores.new_database(tmp_path), *arguments])
+        out = capsys.readouterr().out
+        assert list(folder.iterdir()) == []  # nothing is left behind
+        line = re.search(
+            r"^models:/[\w-]+@challenger: (.+) on \d+ test rows \(the search never saw them\)$",
+            out,
+            re.MULTILINE,
+        )
+        assert line, out
+        pairs = [pair.rsplit(" ", 1) for pair in line[1].split(", ")]
+        scores = {"search": {name: float(value) for name, value in pairs}}
+        names = list(scores["search"])
+        for row in re.findall(r"^(\w.+?)  +(-?\d.*)$", out, re.MULTILINE):
+            scores[row[0]] = dict(zip(names, map(float, row[1].split()), strict=False))
+        return scores
+
+    return run

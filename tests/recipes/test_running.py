@@ -1,0 +1,98 @@
+"""The program that the recipes share, by the recipe of images."""
+
+from __future__ import annotations
+
+import os
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_nas_plugin.recipes import running
+from recipes import image_classification as recipe
+
+
+def test_a_smoke_test_searches_registers_and_compares_with_the_baseline(smoke) -> None:
+    scores = smoke(recipe, "--limit", "60", "--baseline")
+    assert set(scores) == {"search", "convolutions"}
+    assert all(0 <= values["accuracy"] <= 1 for values in scores.values())
+
+
+def test_help_names_every_dataset_and_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        recipe.main(["--help"])
+    out = capsys.readouterr().out
+    words = "digits fashion_mnist .npz --data --limit --max-trials --epochs --smoke --baseline"
+    for word in (*words.split(), "--evaluate", "--budget", "--strategy"):
+        assert word in out
+
+
+def test_options_select_the_data_and_the_environment_is_restored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NAS_LIMIT", "5")
+    loaded = []
+    monkeypatch.setattr(running, "run", lambda *_: loaded.append(recipe.load_data()))
+    for option in ("--data", "--dataset"):
+        recipe.main([option, "digits", "--limit", "70"])
+        assert [len(y) for _, y in loaded.pop()] == [70, 70, 70]
+    assert os.environ["NAS_LIMIT"] == "5"
+    assert "NAS_DATASET" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "mnits"], "must be digits, fashion_mnist.*got 'mnits'"),
+        (["--limit", "0"], "must be at least 1; got '0'"),
+        (["--epochs", "many"], "must be at least 1; got 'many'"),
+        (["--budget", "0.5"], "must be at least 1.0; got '0.5'"),
+    ],
+)
+def test_bad_options_are_one_sentence(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        recipe.main(arguments)
+    assert re.search(message, capsys.readouterr().err.splitlines()[-1])
+
+
+def test_a_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_LIMIT", "-3")
+    with pytest.raises(ValueError, match="must be a number of rows; got '-3'"):
+        running.data_settings("digits")
+
+
+def test_the_comparison_says_who_wins_in_either_direction() -> None:
+    scores = {"search": {"error": 2.0, "bias": 0.5}, "naive": {"error": 1.0, "bias": 0.0}}
+    seconds = {"search": 60.0, "naive": 1.2}
+    *table, verdict = running.comparison(scores, seconds, larger=False).splitlines()
+    assert verdict == "naive wins: error 1.0000 against 2.0000 of search"
+    assert table[0].split() == ["error", "bias", "seconds"]
+    assert table[2].split() == ["naive", "1.0000", "0.0000", "1"]
+    verdict = running.comparison(scores, seconds, larger=True).splitlines()[-1]
+    assert verdict.startswith("search wins")
+    scores["naive"]["error"] = 2.0
+    verdict = running.comparison(scores, seconds, larger=True).splitlines()[-1]
+    assert verdict == "search and naive are equal: error 2.0000"
+
+
+def test_divided_rows_are_disjoint_complete_and_stratified() -> None:
+    labels = np.repeat([0, 1], [80, 20])
+    kept, held_out = running.divide(100, labels=labels)
+    assert sorted([*kept, *held_out]) == list(range(100))
+    assert np.bincount(labels[held_out]).tolist() == [16, 4]
+    np.testing.assert_array_equal(kept, running.divide(100, labels=labels)[0])
+    # A class of one row cannot be in both parts.
+    assert len(running.divide(10, labels=np.repeat([0, 1], [9, 1]))[1]) == 2
+    for rows, few in ((4, None), (12, np.arange(12) % 6)):
+        with pytest.raises(ValueError, match="must have enough rows"):
+            running.divide(rows, labels=few)
+
+
+def test_a_predictor_is_any_object_that_predicts() -> None:
+    model = SimpleNamespace(predict=lambda x: np.eye(3)[x])
+    assert running.accuracy(model, np.array([0, 1, 2, 2]), np.array([0, 1, 2, 0])) == {
+        "accuracy": 0.75
+    }

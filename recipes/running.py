@@ -392,9 +392,7 @@ def _parser(recipe: Recipe, description: str | None) -> argparse.ArgumentParser:
     )
     add("--directory", default="searches", help="directory of the search")
     add("--overwrite", action="store_true", help="start again instead of resuming")
-    add(
-        "--tracking-uri", metavar="URI", help="MLflow's store (default: ./mlflow.db)"
-    )
+    add("--tracking-uri", metavar="URI", help="MLflow's store (default: ./mlflow.db)")
     add("--experiment", default=recipe.name, metavar="NAME")
     add("--register", default=recipe.name, metavar="NAME", help="the model's name")
     add("--evaluate", metavar="MODEL_URI", help="only evaluate a registered model")

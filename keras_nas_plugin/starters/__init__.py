@@ -23,6 +23,9 @@ _EXPORTS = {
     "image_splits": "keras_nas_plugin.starters.image_data",
     "in_time_order": "keras_nas_plugin.starters.splits",
     "labels_of": "keras_nas_plugin.starters.table_data",
+    "mask_splits": "keras_nas_plugin.starters.mask_data",
+    "next_words": "keras_nas_plugin.starters.translation_data",
+    "pair_splits": "keras_nas_plugin.starters.translation_data",
     "read_clip": "keras_nas_plugin.starters.audio_data",
     "read_image": "keras_nas_plugin.starters.image_data",
     "read_series": "keras_nas_plugin.starters.series_data",
@@ -33,6 +36,7 @@ _EXPORTS = {
     "series_splits": "keras_nas_plugin.starters.series_data",
     "stratified": "keras_nas_plugin.starters.splits",
     "stream_table": "keras_nas_plugin.starters.table_data",
+    "translate": "keras_nas_plugin.starters.translation_data",
 }
 
 __all__ = [*_EXPORTS]
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
     from keras_nas_plugin.starters.image_data import image_splits as image_splits
     from keras_nas_plugin.starters.image_data import read_image as read_image
     from keras_nas_plugin.starters.kinds import draft_recipe as draft_recipe
+    from keras_nas_plugin.starters.mask_data import mask_splits as mask_splits
     from keras_nas_plugin.starters.series_data import forecast_splits as forecast_splits
     from keras_nas_plugin.starters.series_data import read_series as read_series
     from keras_nas_plugin.starters.series_data import series_splits as series_splits
@@ -64,5 +69,8 @@ if TYPE_CHECKING:
     from keras_nas_plugin.starters.table_data import rows_of as rows_of
     from keras_nas_plugin.starters.table_data import stream_table as stream_table
     from keras_nas_plugin.starters.text_data import read_texts as read_texts
+    from keras_nas_plugin.starters.translation_data import next_words as next_words
+    from keras_nas_plugin.starters.translation_data import pair_splits as pair_splits
+    from keras_nas_plugin.starters.translation_data import translate as translate
 
 __getattr__, __dir__ = attach(__name__, _EXPORTS)

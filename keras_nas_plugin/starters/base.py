@@ -13,14 +13,15 @@ from keras_nas_plugin.executors.memory import available_bytes
 from keras_nas_plugin.starters.writing import constant, literal
 
 CLASSIFICATION, REGRESSION, FORECAST = "classification", "regression", "forecast"
+SEGMENTATION, TRANSLATION = "segmentation", "translation"
 #: All tasks that `keras-nas init` can be asked for.
 TASKS = (
     CLASSIFICATION,
     REGRESSION,
     "detection",
-    "segmentation",
+    SEGMENTATION,
     FORECAST,
-    "translation",
+    TRANSLATION,
     "generation",
 )
 

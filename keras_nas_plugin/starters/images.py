@@ -41,8 +41,8 @@ class ImageStarter(Starter):
         classes = checked_classes(folders.counts, f"`{request.source}`", "images")
         findings += classes.findings
         files = [path for name in classes.names for path in folders.files[name]]
-        sizes, colours = _inspect(files)
-        height, width = _size(sizes)
+        sizes, colours = inspect_images(files)
+        height, width = common_size(sizes)
         if len(sizes) > 1:
             smallest, largest = min(sizes), max(sizes)
             findings.append(
@@ -68,7 +68,7 @@ class ImageStarter(Starter):
         return Draft(recipe, CLASSIFICATION, summary, findings, guess if not request.task else [])
 
 
-def _inspect(files: list[Path]) -> tuple[Counter[tuple[int, int]], bool]:
+def inspect_images(files: list[Path]) -> tuple[Counter[tuple[int, int]], bool]:
     """Number of images by height and width, and whether any has colours.
 
     Raises:
@@ -100,7 +100,7 @@ def _inspect(files: list[Path]) -> tuple[Counter[tuple[int, int]], bool]:
     return sizes, colours
 
 
-def _size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
+def common_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
     """Height and width that images are resized to."""
     height, width = sizes.most_common(1)[0][0]
     shorter = min(height, width)

@@ -7,24 +7,26 @@ from keras_nas_plugin.starters.audio import AudioStarter
 from keras_nas_plugin.starters.base import TASKS, Draft, Request, Starter, close_name, listed
 from keras_nas_plugin.starters.forecast import ForecastStarter
 from keras_nas_plugin.starters.images import ImageStarter
+from keras_nas_plugin.starters.segmentation import SegmentationStarter
 from keras_nas_plugin.starters.series import SeriesStarter
 from keras_nas_plugin.starters.table import TableStarter
 from keras_nas_plugin.starters.texts import TextStarter
+from keras_nas_plugin.starters.translation import TranslationStarter
 
 #: In the order in which they are asked whether they recognise data.
 STARTERS: tuple[Starter, ...] = (
     SeriesStarter(),
     TableStarter(),
     ForecastStarter(),
+    TranslationStarter(),
     AudioStarter(),
+    SegmentationStarter(),
     ImageStarter(),
     TextStarter(),
 )
 # What to start from for tasks that no starter writes recipes for.
 _PRESETS = {
-    "segmentation": "a file of your own with the preset `unet` (docs/presets.md)",
     "detection": "a file of your own with the preset `residual_cnn` (docs/presets.md)",
-    "translation": "a file of your own with the preset `seq2seq` (docs/presets.md)",
     "generation": "a file of your own with the preset `unet` (docs/presets.md)",
 }
 

@@ -85,6 +85,18 @@ def empty_folder(folder):
     return folder / "empty"
 
 
+def segments(folder, value=255):
+    """Images with masks of two values."""
+    for number in range(6):
+        image(folder / "segments" / "images" / f"{number}.png")
+        path = folder / "segments" / "masks" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((8, 8), "uint8")
+        pixels[:, :4] = value
+        Image.fromarray(pixels).save(path)
+    return folder / "segments"
+
+
 def excel(folder):
     return table(folder, b"PK\x03\x04" + bytes(100), "data.csv")
 
@@ -179,7 +191,32 @@ REFUSED = {
     ),
     "empty folder": (empty_folder, {}, "is empty"),
     "task of other data": (photos, {"task": "forecast"}, "must be classification for images"),
-    "task without a starter": (photos, {"task": "segmentation"}, "start from a file"),
+    "task without a starter": (photos, {"task": "generation"}, "start from a file"),
+    "image without a mask": (
+        lambda f: (segments(f) / "masks" / "3.png").unlink() or f / "segments",
+        {},
+        "a mask in `masks/` for each image in `images/`, with the same name; got none of 3.png",
+    ),
+    "masks of colours": (
+        lambda f: (image(segments(f) / "masks" / "3.png"), f / "segments")[1],
+        {},
+        "an image of grey values or of a palette",
+    ),
+    "masks of another size": (
+        lambda f: (image(segments(f) / "masks" / "3.png", (9, 9), "L"), f / "segments")[1],
+        {},
+        "must have the size of its image, 8x8; got 9x9",
+    ),
+    "masks of one value": (
+        lambda f: segments(f, value=0),
+        {},
+        "a value for each class, 2 to 50; got 1 (0)",
+    ),
+    "one column of texts": (
+        lambda f: table(f, rows(usual)),
+        {"task": "translation"},
+        "must have two columns of texts",
+    ),
     "unreadable image": (
         lambda f: with_file(photos(f), "cat/broken.png", b"no image"),
         {},

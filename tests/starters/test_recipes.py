@@ -10,7 +10,10 @@ import keras_tuner
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from keras_nas_plugin.registry.interface import interface_of
+from keras_nas_plugin.registry.served_model import ServedModel
 from keras_nas_plugin.starters import (
     Request,
     cached,
@@ -20,6 +23,7 @@ from keras_nas_plugin.starters import (
     scaled_number,
     stratified,
     stream_table,
+    translate,
 )
 from tests.starters import sources
 
@@ -32,7 +36,11 @@ def fit(request, **changed):
     draft = draft_recipe(request)
     request.output.write_text(draft.recipe)
     recipe = runpy.run_path(str(request.output))
-    data = dict(recipe["load_data"]())
+    data = recipe["load_data"]()
+    if isinstance(data, tuple):
+        (x, y), validation, test = data
+        data = {"x": x, "y": y, "validation_data": validation, "test_data": test}
+    data = dict(data)
     test = data.pop("test_data")
     model = recipe["build_model"](keras_tuner.HyperParameters())
     history = model.fit(**data, epochs=1, verbose=0)
@@ -115,6 +123,39 @@ def test_a_forecast(tmp_path):
     assert "The rows are not in the order of `day`: they are sorted by it." in draft.findings
     assert model.predict(x, verbose=0).shape == y.shape == (22, 3, 1)
     np.testing.assert_allclose(y[-1, -1, 0], np.sin(119 / 4), atol=1e-6)
+
+
+def test_segmentation(tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (tmp_path / "cells" / name).mkdir(parents=True)
+    for number in range(10):
+        mask = np.zeros((16, 16), "uint8")
+        mask[: random.integers(4, 12), 3:9] = 255
+        Image.fromarray(mask // 2 + 60).save(tmp_path / "cells" / "images" / f"{number}.png")
+        Image.fromarray(mask).save(tmp_path / "cells" / "masks" / f"{number}.png")
+    request = Request(tmp_path / "cells", output=tmp_path / "recipe.py")
+    model, (x, y), draft = fit(request)
+    assert draft.task == "segmentation"
+    assert (x.shape, y.shape, set(y.flat)) == ((2, 16, 16, 1), (2, 16, 16), {0, 1})
+    assert model.predict(x, verbose=0).shape == (2, 16, 16, 2)
+
+
+def test_translation(tmp_path):
+    random = np.random.default_rng(0)
+    words = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
+    texts = [" ".join(random.choice([*words], random.integers(1, 6))) for _ in range(60)]
+    lines = [f"{text}\t{' '.join(words[w] for w in text.split())}" for text in texts]
+    (tmp_path / "numbers.tsv").write_text("\n".join(["en\tde", *lines]))
+    request = Request(tmp_path / "numbers.tsv", task="translation", output=tmp_path / "recipe.py")
+    model, (x, y), draft = fit(request)
+    assert draft.guesses == ["From `en` to `de`; `--target en` decides otherwise."]
+    assert y.shape == (12, 6) and (y.max(axis=1) == 10).all()  # each ends
+    interface = interface_of(model, {name: texts[:2] for name, texts in x.items()})
+    served = ServedModel(model, interface.description())
+    translations = translate(served, ["one two", "four"], [*words.values()], length=5)
+    assert set(" ".join(translations).split()) <= set(words.values())
+    assert all(len(text.split()) <= 5 for text in translations)
 
 
 def test_labels_of_series_can_be_numbers(tmp_path):

@@ -5,6 +5,7 @@ The layers and operations are Keras' own, so that a saved model needs nothing of
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
@@ -148,7 +149,14 @@ def frequent_words(
     """
     from keras import layers
 
-    fitted = layers.TextVectorization(max_tokens=words, output_mode="multi_hot")
-    fitted.adapt(np.asarray(values, dtype=str))
-    vocabulary = fitted.get_vocabulary(include_special_tokens=False)
+    vocabulary = _vocabulary(tuple(values), words)
     return layers.TextVectorization(vocabulary=vocabulary, output_mode="multi_hot")(x)
+
+
+@functools.lru_cache(maxsize=16)  # every model of a search has the same
+def _vocabulary(texts: tuple[str, ...], words: int) -> list[str]:
+    from keras import layers
+
+    layer = layers.TextVectorization(max_tokens=words, output_mode="multi_hot")
+    layer.adapt(np.asarray(texts, dtype=str))
+    return list(layer.get_vocabulary(include_special_tokens=False))

@@ -39,6 +39,8 @@ _EXPANSION = {".parquet": 20, ".gz": 40}
 _TEXT_EXPANSION = 10
 # Rows that are looked at of a table that is not read as a whole.
 _INSPECTED = 50_000
+# A name of so many words over texts of so many words is a text itself.
+_SENTENCE = 5
 _TARGET_NAMES = ("target", "label", "class", "y")
 # A target of numbers with more distinct values is one of regression.
 _MOST_CLASSES = 20
@@ -88,6 +90,13 @@ class Inspected:
         self._clean()
 
     def _clean(self) -> None:
+        for name in self.table.columns:
+            words = self.table[name].map(lambda text: len(text.split())).mean()
+            if min(words, len(name.split())) >= _SENTENCE:
+                raise SourceError(
+                    "tables must have names of columns in their first line, such as `label` and "
+                    f"`text`; got a text as those that follow, {name[:30] + '...'!r}"
+                )
         repeated = self.table.duplicated()
         if repeated.any() and not self.streamed:
             self.findings.append(

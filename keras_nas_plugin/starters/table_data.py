@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?", "-")
 #: Names of the files that can be read.
 SUFFIXES = (".csv", ".tsv", ".parquet")
-# A first line with a longer name than this is a row, and not the names of the columns.
-_LONGEST_NAME = 80
 _DELIMITERS = ",;\t|"
 # Rows that are read, and shuffled, together where a table is not loaded as a whole.
 _CHUNK, _POOL = 20_000, 100_000
@@ -254,12 +252,6 @@ def _check_header(path: Path, names: Sequence[str]) -> None:
         raise SourceError(
             f"`{path}` must have a different name for each column; got {repeated[0]!r} more than "
             "once"
-        )
-    long = [name for name in names if len(name) > _LONGEST_NAME]
-    if long:
-        raise SourceError(
-            f"`{path}` must have names of columns in its first line, such as `label` and `text`; "
-            f"got {long[0][:30] + '...'!r}"
         )
     if all(re.fullmatch(r"[-+]?\d+([.,]\d+)?", name) for name in names):
         raise SourceError(

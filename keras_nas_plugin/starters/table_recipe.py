@@ -75,7 +75,7 @@ class TableRecipe:
         source = self.request.source
         task = REGRESSION if self.classes is None else CLASSIFICATION
         names = ["cached", "column_inputs", "labels_of", "read_table"]
-        names += ["stream_table"] if self.streamed else ["arrays", "rows_of"]
+        names += ["arrays", "stream_table" if self.streamed else "rows_of"]
         names += [] if self.streamed else [self.split[0].partition("(")[0]]
         names += ["class_weights"] if self.weighted else []
         names += ["scaled_number"] if self.named(kinds.NUMBER) else []
@@ -90,6 +90,7 @@ class TableRecipe:
                 "from pathlib import Path",
                 "",
                 "import keras",
+                *(["import numpy as np"] if self.streamed and self.classes is None else []),
                 "",
                 "from keras_nas_plugin.space.presets import tabular",
                 imported(names),
@@ -123,7 +124,7 @@ class TableRecipe:
             lines.append(constant("SEED", 0, "of the split"))
         if self.decimal != ".":
             lines.append(constant("DECIMAL", self.decimal, "the decimal sign of the numbers"))
-        return lines + self.columns_by_kind()
+        return [*lines, *self.columns_by_kind(), f"COLUMNS = {self.columns}"]
 
     def columns_by_kind(self) -> list[str]:
         """Definitions of the constants that name the columns of each kind."""
@@ -184,7 +185,7 @@ def load_data():
     """60 percent of the rows to train, 20 to validate, and 20 to test{how}."""
     table = read_table(DATA, {self.read_arguments()})
 {keep}
-    inputs = arrays(table, {self.columns})
+    inputs = arrays(table, COLUMNS)
     labels = {labels}
     parts = [(rows_of(inputs, rows), labels[rows]) for rows in {split}]
     (x, y), validation, test = parts
@@ -218,20 +219,23 @@ def training_rows():
             if self.weighted
             else ""
         )
-        keep = "labels >= 0" if self.classes is not None else "labels == labels"
+        keep = "labels >= 0" if self.classes is not None else "~np.isnan(labels)"
         target = ", TARGET" if self.classes is None else ""
         arguments = self.read_arguments()
-        sampled = arguments.replace("numbers=NUMBERS", f"numbers=[*NUMBERS{target}]")
+        separate = ",\n        ".join(arguments.split(", "))
+        sampled = arguments.replace(
+            "numbers=NUMBERS", f"numbers=[*NUMBERS{target}]" if target else "numbers=NUMBERS"
+        )
         sampled = sampled.replace("numbers=[]", "numbers=[TARGET]" if target else "numbers=[]")
         return f'''
 def load_data():
     """60 percent of the rows to train, 20 to validate, and 20 to test, read in parts."""
     data = stream_table(
         DATA,
-        columns={self.columns},
+        columns=COLUMNS,
         target=TARGET,
         class_names={classes},
-        {arguments},
+        {separate},
         seed=SEED,
     ){weight}
     return data
@@ -243,7 +247,7 @@ def training_rows():
     table = read_table(DATA, {sampled}, rows=50_000)
     labels = labels_of(table[TARGET], {classes})
     table, labels = table[{keep}], labels[{keep}]
-    return {{name: table[name].to_numpy() for name in {self.columns}}}, labels
+    return arrays(table, COLUMNS), labels
 '''
 
     def model(self) -> str:
@@ -260,8 +264,8 @@ def training_rows():
                 )
         if self.named(kinds.DATE):
             features.append(
-                "*(\n            date_features(inputs[name], rows[name], pattern)\n"
-                "            for name, pattern in DATES.items()\n        )"
+                "*(date_features(inputs[name], rows[name], pattern) for name, pattern in "
+                "DATES.items())"
             )
         if self.named(kinds.TEXT):
             features.append("*(frequent_words(inputs[name], rows[name]) for name in TEXTS)")
@@ -281,6 +285,9 @@ def training_rows():
             after = "\n    output = network.connect(hp, x)"
             compiled = '"sparse_categorical_crossentropy"', '"accuracy"'
         labels = "labels" if self.classes is None else "_"
+        arguments = f"features=x.shape[-1], {head}, depths={depths}, widths={widths}"
+        if len(arguments) > 74:
+            arguments = f"\n        {arguments}\n    "
         return f'''
 def build_model(hp):
     """A model of raw rows: preprocessing, then a network of the space `tabular`."""
@@ -290,9 +297,7 @@ def build_model(hp):
 {lines}
     ]
     x = {together}
-    network = tabular(
-        features=x.shape[-1], {head}, depths={depths}, widths={widths}
-    ){after}
+    network = tabular({arguments}){after}
     model = keras.Model(inputs, output)
     rate = hp.Float("learning_rate", 5e-4, 2e-2, sampling="log", default=3e-3)
     loss = {compiled[0]}

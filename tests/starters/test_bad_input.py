@@ -155,9 +155,11 @@ REFUSED = {
     ),
     "repeated names": (lambda f: table(f, "x,x,y\n1,2,a\n"), {"target": "y"}, "'x' more than"),
     "a row of texts as header": (
-        lambda f: table(f, "ham\t" + "see you later " * 9 + "\nspam\twin\n", "data.tsv"),
+        lambda f: table(
+            f, "ham\t" + "see you later " * 9 + "\nspam\twin a prize now or never\n", "data.tsv"
+        ),
         {},
-        "must have names of columns in its first line, such as `label` and `text`",
+        "must have names of columns in their first line, such as `label` and `text`",
     ),
     "too many fields": (
         lambda f: table(f, rows(usual) + "1,a,no,4,5\n"),

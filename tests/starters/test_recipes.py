@@ -3,6 +3,8 @@
 import datetime
 import functools
 import runpy
+import subprocess
+import sys
 
 import cloudpickle
 import keras
@@ -19,6 +21,7 @@ from keras_nas_plugin.starters import (
     cached,
     date_features,
     draft_recipe,
+    frequent_words,
     in_time_order,
     scaled_number,
     stratified,
@@ -182,6 +185,26 @@ def test_the_test_file_beside_a_training_file_is_the_test_set(tmp_path):
     assert "The 8 series of the official test set are the test." in draft.findings
 
 
+def test_recipes_have_no_unused_names_and_no_long_lines(tmp_path):
+    table = sources.penguins(tmp_path / "penguins.csv")
+    requests = [Request(table, "mass_g", memory=LITTLE), Request(table, "species", memory=LITTLE)]
+    requests += [Request(table, "mass_g"), Request(table, "species", time="measured")]
+    requests += [
+        Request(sources.photos(tmp_path / "photos")),
+        Request(series_table(tmp_path / "s.csv"), task="forecast"),
+    ]
+    requests += [
+        Request(sources.clips(tmp_path / "clips")),
+        Request(sources.motions(tmp_path / "m.ts")),
+    ]
+    requests += [Request(sources.messages(tmp_path / "messages.tsv"))]
+    for number, request in enumerate(requests):
+        (tmp_path / f"recipe_{number}.py").write_text(draft_recipe(request).recipe)
+    words = ["ruff", "check", "--isolated", "--select", "E,F,I", "--line-length", "99", tmp_path]
+    result = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout
+
+
 def test_dates_become_age_season_and_weekday():
     dates = np.array(["2024-02-29", "2026-11-29", "2000-01-01", ""], dtype=object)
     inputs = keras.Input((1,), dtype="string")
@@ -198,6 +221,17 @@ def test_dates_become_age_season_and_weekday():
     differences = (turns - weekdays) % 7  # a week begins somewhere
     assert np.allclose(differences, differences[0], atol=1e-2)
     assert not rows[3, [0, 2, 3, 4, 5]].any()
+
+
+def test_words_of_a_text_column_are_features():
+    texts = np.array(["a red car", "a blue car", ""], dtype=object)
+    inputs = keras.Input((1,), dtype="string")
+    model = keras.Model(inputs, frequent_words(inputs, texts, words=4))
+    rows = keras.ops.convert_to_numpy(
+        model(keras.ops.convert_to_tensor(texts.astype(str)[:, None]))
+    )
+    assert rows.shape == (3, 4)  # words that are not frequent share the first
+    assert rows[0].sum() == 3 and rows[2].sum() == 0
 
 
 def test_missing_numbers_are_zero_and_marked():

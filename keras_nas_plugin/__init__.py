@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "Constraint": "keras_nas_plugin.evaluation.constraints",
     "DataFunction": "keras_nas_plugin.training.data_function",
+    "Inheritance": "keras_nas_plugin.inheritance.settings",
     "LocalExecutor": "keras_nas_plugin.executors.local",
     "MLflowTracker": "keras_nas_plugin.tracking",
     "MedianStoppingCallback": "keras_nas_plugin.training.median_stopping",

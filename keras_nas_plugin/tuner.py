@@ -16,12 +16,12 @@ from keras_nas_plugin.errors import RetrainingError, unknown_argument
 from keras_nas_plugin.executors.base import ExecutorSettings
 from keras_nas_plugin.executors.loop import SearchLoop
 from keras_nas_plugin.executors.select import joins_chief, leave_chief, select_executor
+from keras_nas_plugin.inheritance.settings import Inheritance
 from keras_nas_plugin.oracles.stock import make_resumable
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.dataframe import trials_dataframe
 from keras_nas_plugin.records.overwritten import OverwrittenSearch
 from keras_nas_plugin.records.retraining import RetrainConfig, RetrainedModel, Retraining
-from keras_nas_plugin.records.trial import FINISHED, load_records
 from keras_nas_plugin.retraining.results import SearchResults
 from keras_nas_plugin.roles import Role
 from keras_nas_plugin.space.declarations import ChangedRangeError
@@ -43,7 +43,7 @@ from keras_nas_plugin.training.checks import (
 )
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.costing import CostScreen, Measure, cost_plan, install_screen
-from keras_nas_plugin.training.data_checks import check_data
+from keras_nas_plugin.training.data_checks import check_before_training
 from keras_nas_plugin.training.describe import print_summary, search_html, search_info
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.models import TrialModels
@@ -119,6 +119,8 @@ class NASTuner(ResumableTuner):
             counted in ``max_trials``. ``"error"`` raises a StateError with the differences.
         retry_failed: Whether each call of `search` first runs the failed trials again, with the
             same values.
+        inherit: ``"parent"`` or an `Inheritance`: trials that the strategy derives from another
+            trial start from its weights. None starts all from random weights.
         executor: A `LocalExecutor` to run several trials at once in processes of their own; None
             for one trial at a time in this process.
 
@@ -159,6 +161,7 @@ class NASTuner(ResumableTuner):
         resume_command: str | None = None,
         on_change: str = CONTINUE,
         retry_failed: bool = False,
+        inherit: str | Inheritance | None = None,
         executor: ExecutorSettings | None = None,
         **unknown: Any,
     ) -> None:
@@ -187,6 +190,7 @@ class NASTuner(ResumableTuner):
         self.stopped_by: str | None = None
         self.on_change = on_change
         self.retry_failed = retry_failed
+        self.inheritance = Inheritance.of(inherit)
         self.executor = executor
         self._role = Role.of_process()
         self._own_tuner_id = tuner_id
@@ -206,6 +210,7 @@ class NASTuner(ResumableTuner):
             deterministic=deterministic,
             bookkeeping=self._bookkeeping,
             trained_by=training_method(type(self), NASTuner),
+            inheritance=self.inheritance,
         )
         runtime.prepare_devices()
         if deterministic:
@@ -324,17 +329,12 @@ class NASTuner(ResumableTuner):
 
     def _check_data(self, context: SearchContext, fit: FitArguments) -> None:
         """Look at the data, unless a trial was trained before or another process trains."""
-        records = load_records(context.layout.folder)
-        if not self._role.runs_trials or any(record.status == FINISHED for record in records):
-            return
         builds = self._builds and not self.distribution_strategy
-        check_data(
+        check_before_training(
+            context,
             fit,
             build=self._build_hypermodel if builds else None,
             certain=not self._searches_while_training,
-            get_space=self.oracle.get_space,
-            objective=context.oracle.objective.name,
-            bookkeeping=self._bookkeeping,
         )
 
     def _context(self) -> SearchContext:
@@ -353,6 +353,7 @@ class NASTuner(ResumableTuner):
             distribution_strategy=self.distribution_strategy,
             executions_per_trial=self.executions_per_trial,
             max_model_size=self.max_model_size,
+            inheritance=self.inheritance,
             dataset=self.dataset,
             resume_command=self.resume_command,
             data_settings=self.data_settings,

@@ -85,6 +85,8 @@ class Settings(OracleSettings):
     latency_table: str | None
     batch_size: int | None
     executions_per_trial: int
+    inherit: str | None
+    inherit_epochs: int | None
     max_model_size: int | None
     budget: float | None
     precision: str | None
@@ -140,6 +142,16 @@ class Settings(OracleSettings):
     default=1,
     show_default=True,
     help="Number of trainings of each trial; their scores are averaged.",
+)
+@click.option(
+    "--inherit",
+    type=click.Choice(["parent"]),
+    help="Start trials from the weights of the trial that the strategy derived them from.",
+)
+@click.option(
+    "--inherit-epochs",
+    type=click.IntRange(min=1),
+    help="Epochs of trials that start so. [default: --epochs]",
 )
 @click.option(
     "--max-model-size",
@@ -211,6 +223,10 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
             "`--class-names` must be combined with `--register`, since they are stored with the "
             "registered model; got no `--register`"
         )
+    if settings.inherit_epochs and settings.inherit is None:
+        raise click.UsageError(
+            "`--inherit-epochs` must be combined with `--inherit parent`; got no `--inherit`"
+        )
     settings.executor_choice.check()
     settings = dataclasses.replace(settings, file=searched_file(settings.file, **source))
     if settings.register is not None:
@@ -262,7 +278,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
     from rich.console import Console
 
     # Imported first, because this raises the error about a missing Keras backend.
-    from keras_nas_plugin import MLflowTracker, NASTuner
+    from keras_nas_plugin import Inheritance, MLflowTracker, NASTuner
     from keras_nas_plugin.cli.interrupter import Interrupter
     from keras_nas_plugin.registry.interface import checked_class_names
     from keras_nas_plugin.tracking.progress import ProgressDisplay
@@ -299,6 +315,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         # Stored where others can read it; it contains no password.
         resume_command=command,
         executions_per_trial=settings.executions_per_trial,
+        inherit=Inheritance(settings.inherit_epochs) if settings.inherit else None,
         max_model_size=settings.max_model_size,
         distribution_strategy=settings.distribute,
         directory=settings.directory,

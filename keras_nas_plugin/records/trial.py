@@ -42,6 +42,19 @@ class Location:
         return f"{place}: {self.code}" if self.code else place
 
 
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Where the weights come from that a training starts with.
+
+    Attributes:
+        trial_id: The trial whose weights they are; None for random weights.
+        epochs: Epochs that they were trained for, in this trial and those before it.
+    """
+
+    trial_id: str | None = None
+    epochs: int = 0
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrialRecord:
     """A trial that ended.
@@ -63,6 +76,8 @@ class TrialRecord:
         proxies: Zero-cost scores of the untrained model, and the rank that they predicted.
         parents: Ids of the trials whose values were mutated or crossed over; empty for random
             proposals and for strategies without parents.
+        inherited_from: The trial whose weights the training started from; None for random weights.
+        inherited_epochs: Epochs that these weights had been trained for.
         error: Last line of the traceback of a failed trial, or None. The whole traceback is in
             `TrialLayout.traceback`.
         location: The innermost line of the user's code in that traceback, or None.
@@ -85,6 +100,8 @@ class TrialRecord:
     costs: Mapping[str, float] = dataclasses.field(default_factory=dict)
     proxies: Mapping[str, float] = dataclasses.field(default_factory=dict)
     parents: tuple[str, ...] = ()
+    inherited_from: str | None = None
+    inherited_epochs: int = 0
     error: str | None = None
     location: Location | None = None
     hyperparameters: Mapping[str, Any] | None = None
@@ -103,6 +120,12 @@ class TrialRecord:
         """Total epochs in a multi-fidelity search; 0 in other searches."""
         fidelity = self._fidelity()
         return fidelity.epochs if fidelity else 0
+
+    @property
+    def lineage_epochs(self) -> int:
+        """Epochs that the trial's weights were trained for, in it and the trials before it."""
+        own = max((len(curve) for curve in self.curves), default=0)
+        return self.inherited_epochs + self.first_epoch + own
 
     def _fidelity(self) -> Fidelity | None:
         # Imports numpy, which a command that only prints its help must not wait for.

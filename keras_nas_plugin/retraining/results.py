@@ -172,6 +172,9 @@ class SearchResults:
         if trial_id is None and not self.best_trials(1):
             raise TrackingError("`trial_id` must be a finished trial; the search has none")
         trial = self.finished_trial(trial_id)
+        if not retrained and self._record(trial).inherited_epochs:
+            self._retrain_from_scratch(trial)
+            retrained = True
         retraining = self._retraining_of(trial)
         if retrained and retraining is None:
             raise RetrainingError(
@@ -199,6 +202,30 @@ class SearchResults:
             class_names=class_names,
             validation=self._validation(validation_data),
         )
+
+    def _retrain_from_scratch(self, trial: Trial) -> None:
+        """Train a trial that inherited weights anew, unless that was done before.
+
+        Its score is that of a longer training than that of other trials, which nobody could
+        repeat.
+        """
+        if self._retraining_of(trial) is not None:
+            return
+        epochs = self._record(trial).epochs
+        if self._searched_with is None:
+            raise RetrainingError(
+                f"`retrained` must be True for trial {trial.trial_id}, which started from the "
+                "weights of another trial and must be trained from scratch before it is "
+                "registered; got False. Call `retrain_best`, or `keras-nas retrain`."
+            )
+        logger.warning(
+            "Trial %s started from the weights of another trial: it is trained from scratch for "
+            "%s epochs before it is registered.",
+            trial.trial_id,
+            epochs,
+        )
+        fit = FitArguments.bind((), {}, self._tuner.hypermodel)
+        self.retrain(trial.trial_id, RetrainConfig(epochs=epochs), fit, None)
 
     def _validation(self, data: object) -> tuple[object, object] | None:
         """Inputs and labels of validation data, or else of those of the last search."""

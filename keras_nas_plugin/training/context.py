@@ -9,6 +9,7 @@ from typing import Any
 import keras_tuner
 
 from keras_nas_plugin import project
+from keras_nas_plugin.inheritance.settings import Inheritance
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.roles import Role
 from keras_nas_plugin.tracking.composite import CompositeTracker
@@ -34,6 +35,7 @@ class SearchContext:
         distribution_strategy: The `tf.distribute.Strategy` that trials are trained under, or None.
         executions_per_trial: Number of trainings per trial.
         max_model_size: Maximum number of trainable parameters, or None.
+        inheritance: How trials start from the weights of others, or None.
         dataset: Name of the data.
         resume_command: Shell command that resumes the search, or None.
         data_settings: How the data were prepared: further settings of the search, by name.
@@ -56,6 +58,7 @@ class SearchContext:
     distribution_strategy: object = None
     executions_per_trial: int = 1
     max_model_size: int | None = None
+    inheritance: Inheritance | None = None
     dataset: str = "data"
     resume_command: str | None = None
     data_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -20,6 +20,7 @@ import numpy as np
 from keras_nas_plugin.errors import FitArgumentsError
 from keras_nas_plugin.evaluation import data_quality as quality
 from keras_nas_plugin.records.locating import location_of
+from keras_nas_plugin.records.trial import FINISHED, load_records
 from keras_nas_plugin.tracking.formatting import shorten
 from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.checked_data import (
@@ -30,6 +31,7 @@ from keras_nas_plugin.training.checked_data import (
     parts_of,
     unusable,
 )
+from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.label_checks import class_balance, label_range
 from keras_nas_plugin.training.sample_model import (
@@ -42,6 +44,36 @@ logger = logging.getLogger("keras_nas_plugin")
 
 _LISTED = 5  # columns in a message
 _MAX_ERROR = 300  # characters of Keras' error in a message: some have all values of the data
+
+
+def check_before_training(
+    context: SearchContext,
+    fit: FitArguments,
+    *,
+    build: Callable[[keras_tuner.HyperParameters], keras.Model] | None,
+    certain: bool,
+) -> None:
+    """Check the data of a search, unless a trial was trained before or another process trains.
+
+    Args:
+        context: The search.
+        fit: See `check_data`.
+        build: See `check_data`.
+        certain: See `check_data`.
+
+    Raises:
+        FitArgumentsError: No trial could be trained.
+    """
+    records = load_records(context.layout.folder)
+    if context.role.runs_trials and not any(record.status == FINISHED for record in records):
+        check_data(
+            fit,
+            build=build,
+            certain=certain,
+            get_space=context.get_space,
+            objective=context.oracle.objective.name,
+            bookkeeping=context.bookkeeping,
+        )
 
 
 def check_data(

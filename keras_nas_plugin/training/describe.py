@@ -12,6 +12,7 @@ from typing import Any
 from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.html import html_summary, html_table
+from keras_nas_plugin.inheritance.settings import PARENT, Inheritance
 from keras_nas_plugin.oracles.changes import exclusions_of, max_trials_of
 from keras_nas_plugin.records.dataframe import trials_dataframe
 from keras_nas_plugin.records.search import InfeasibleSummary, SearchInfo
@@ -77,7 +78,14 @@ def _settings(context: SearchContext, fit: FitArguments) -> dict[str, Any]:
         "executions_per_trial": context.executions_per_trial,
         "budget_seconds": context.budget.seconds,
         "max_model_size": context.max_model_size,
+        **_inheritance(context.inheritance),
     }
+
+
+def _inheritance(inheritance: Inheritance | None) -> dict[str, Any]:
+    if inheritance is None:
+        return {}
+    return {"inherit": PARENT, "inherit_epochs": inheritance.epochs}
 
 
 def _script_command() -> str | None:

@@ -20,7 +20,7 @@ from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.project import TrialLayout
 from keras_nas_plugin.records.locating import location_of
 from keras_nas_plugin.records.placement import Placement
-from keras_nas_plugin.records.trial import FAILED, Status, TrialRecord
+from keras_nas_plugin.records.trial import Lineage, FAILED, Status, TrialRecord
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import Values
 from keras_nas_plugin.training.architectures import save_model_description
@@ -80,6 +80,8 @@ class RunningTrial:
         self.curves: list[list[dict[str, float]]] = []
         #: The epoch at which the curves begin.
         self.first_epoch = 0
+        #: The trials whose weights this one started from; None in a search without inheritance.
+        self.lineage: Lineage | None = None
         #: The epoch that `fit` is told to train to.
         self.epochs: int | None = None
         self.costs = dict(costs)
@@ -151,7 +153,7 @@ class RunningTrial:
             curves = [epochs_of(history) for history in returned if hasattr(history, "history")]
         hyperparameters = self.trial.hyperparameters
         space_grew = len(hyperparameters.space) > self._space_size
-        return TrialRecord(
+        record = TrialRecord(
             trial_id=self.trial.trial_id,
             values=self.values(),
             status=status,
@@ -166,6 +168,8 @@ class RunningTrial:
                 "the proxies of a trial are not recorded", lambda: proxies_of(self.trial), {}
             ),
             parents=self.parents,
+            inherited_from=self.lineage.trial_id if self.lineage else None,
+            inherited_epochs=self.lineage.epochs if self.lineage else 0,
             error=None if error is None else error_line(error),
             location=None if error is None else location_of(error),
             hyperparameters=hyperparameters.get_config() if space_grew else None,
@@ -173,6 +177,10 @@ class RunningTrial:
             started_ms=self.started_ms,
             ended_ms=time.time_ns() // 1_000_000,
         )
+        if self.lineage is None:
+            return record
+        costs = {**record.costs, "lineage_epochs": float(record.lineage_epochs)}
+        return dataclasses.replace(record, costs=costs)
 
 
 def _write_traceback(error: BaseException, folder: Path) -> None:

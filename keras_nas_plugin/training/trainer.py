@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import logging
 import math
 import time
 import traceback
@@ -30,14 +31,15 @@ from keras_nas_plugin.evaluation.results import (
     trained_part,
 )
 from keras_nas_plugin.files import write_json
+from keras_nas_plugin.inheritance.settings import Inheritance
 from keras_nas_plugin.project import ProjectLayout
-from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED
+from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, Lineage
 from keras_nas_plugin.space.declarations import ChangedRangeError, CheckedHyperParameters
 from keras_nas_plugin.space.fidelity import Fidelity, configuration, fidelity_of
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.training import memory
 from keras_nas_plugin.training.architectures import save_architecture
-from keras_nas_plugin.training.bookkeeping import Bookkeeping
+from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.callbacks import (
     BatchTrialCallback,
@@ -54,11 +56,20 @@ from keras_nas_plugin.training.continuation import (
 from keras_nas_plugin.training.costing import CostPlan, export_rows
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.hooks import TunerHooks
+from keras_nas_plugin.training.inherited_weights import (
+    Source,
+    epochs_of,
+    inherit,
+    lineage_of,
+    source_of,
+)
 from keras_nas_plugin.training.models import restore
 from keras_nas_plugin.training.reported import RUN_TRIAL, ReportedMetrics
 from keras_nas_plugin.training.running import FATAL, RunningTrial, TrialOutcome
 from keras_nas_plugin.training.tracing import create_variables
 from keras_nas_plugin.training.weights import load_state
+
+logger = logging.getLogger("keras_nas_plugin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +95,8 @@ class _Execution:
 
     #: The file with the state that training continues from; None for a fresh start.
     state: Path | None = None
+    #: The trial whose weights training starts from; None for random weights.
+    source: Source | None = None
     built: BuiltModel | None = None
 
 
@@ -104,6 +117,7 @@ class TrialTrainer:
         bookkeeping: Reports what cannot be recorded.
         trained_by: The method that a subclass or hypermodel overrides to train: ``"run_trial"``,
             ``"_build_and_fit_model"`` or ``"HyperModel.fit"``. Messages name it.
+        inheritance: How trials start from the weights of others; None for random weights.
     """
 
     def __init__(
@@ -117,8 +131,10 @@ class TrialTrainer:
         deterministic: bool,
         bookkeeping: Bookkeeping,
         trained_by: str,
+        inheritance: Inheritance | None = None,
     ) -> None:
         self._hooks = hooks
+        self._inheritance = inheritance
         self._bookkeeping = bookkeeping
         self._oracle = oracle
         self._trackers = trackers
@@ -235,6 +251,7 @@ class TrialTrainer:
         continuation, fit = self._continued(
             fidelity, FitArguments.bind(args, kwargs, self._hooks.hypermodel)
         )
+        source, fit = self._source(trial, fidelity, fit)
         best = BestWeights(
             objective,
             self._hooks._get_checkpoint_fname(trial.trial_id),
@@ -251,7 +268,7 @@ class TrialTrainer:
                 *self._last_epoch(trial, fidelity, execution),
             ]
             state = continuation.states[execution] if continuation else None
-            result = self._execute(trial, best, fit.replace(callbacks=callbacks), state)
+            result = self._execute(trial, best, fit.replace(callbacks=callbacks), state, source)
             if self._trained_by == RUN_TRIAL:  # which called this method
                 check_result_type(result, "HyperModel.fit")
             results.append(
@@ -273,6 +290,48 @@ class TrialTrainer:
         if self._running is not None:
             self._running.first_epoch = first_epoch
         return continuation, fit
+
+    def _source(
+        self, trial: Trial, fidelity: Fidelity | None, fit: FitArguments
+    ) -> tuple[Source | None, FitArguments]:
+        """The trial whose weights a trial starts from, and the arguments of `fit` with its epochs.
+
+        A promoted trial continues its own training, which may have started so.
+        """
+        if self._inheritance is None:
+            return None, fit
+        lineage = Lineage()
+        promoted = fidelity.parent if fidelity is not None else None
+        source = None
+        if promoted is None:
+            source = source_of(self._hooks, trial.trial_id)
+            lineage = Lineage() if source is None else source.lineage
+        elif self._running is not None and self._running.first_epoch:
+            lineage = lineage_of(self._hooks, promoted)
+        if source is not None and fidelity is None:
+            fit = epochs_of(self._inheritance, fit)
+        if self._running is not None:
+            self._running.lineage = lineage
+        return source, fit
+
+    def _inherit(self, model: keras.Model, trial: Trial, fit: FitArguments) -> None:
+        """Replace the weights of a new model, unless it starts from random weights."""
+        source = self._execution.source if self._execution is not None else None
+        if source is None:
+            return
+        try:
+            with self.outside_execution():
+                inherit(self._hooks, model, trial, source, fit)
+        except Exception as error:  # whatever the user's `build` raises for other values
+            logger.warning(
+                "Trial %s starts from random weights, because those of trial %s cannot be used: "
+                "%s",
+                trial.trial_id,
+                source.trial_id,
+                error_line(error),
+            )
+            if self._running is not None:
+                self._running.lineage = Lineage()
 
     def _continuation(self, parent: str | None) -> Continuation | None:
         if parent is None:
@@ -332,12 +391,17 @@ class TrialTrainer:
     # ------------------------------------------------------------------ an execution
 
     def _execute(
-        self, trial: Trial, best: BestWeights, fit: FitArguments, state: Path | None
+        self,
+        trial: Trial,
+        best: BestWeights,
+        fit: FitArguments,
+        state: Path | None,
+        source: Source | None = None,
     ) -> object:
         """One training, around the hook that subclasses may override."""
         deadlines = [callback for callback in fit.callbacks if isinstance(callback, Deadline)]
         started_at = time.monotonic()
-        execution = self._execution = _Execution(state)
+        execution = self._execution = _Execution(state, source)
         args, kwargs = fit.to_fit()
         try:
             results = self._hooks._build_and_fit_model(trial, *args, **kwargs)
@@ -375,7 +439,9 @@ class TrialTrainer:
         """
         model = self._hooks._try_build(trial.hyperparameters)
         self._continue_from_parent(model, trial)
-        create_variables(model, FitArguments.bind(args, kwargs, self._hooks.hypermodel))
+        fit = FitArguments.bind(args, kwargs, self._hooks.hypermodel)
+        self._inherit(model, trial, fit)
+        create_variables(model, fit)
         values = configuration(trial.hyperparameters.values)
         folder = Path(self._hooks.get_trial_dir(trial.trial_id))
         save_architecture(self._hooks.hypermodel, values, folder, self._bookkeeping)

@@ -125,6 +125,7 @@ class RayExecutor:
                 functools.partial(pickled, trainer, fit, context, substitutes(context)),
                 context.layout,
                 self.workers,
+                inherits=context.inheritance is not None,
             ),
             Supervision(trial_timeout=self.trial_timeout, max_retries=self.max_retries_per_trial),
         )

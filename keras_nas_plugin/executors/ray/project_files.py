@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.trial import TrialRecord
 from keras_nas_plugin.space.fidelity import fidelity_of
@@ -24,21 +25,27 @@ def _parents(layout: ProjectLayout, values: Values) -> Iterator[str]:
         fidelity = None if record is None else fidelity_of(record.values)
 
 
-def needed_files(layout: ProjectLayout, trial_id: str, values: Values) -> Files:
+def needed_files(
+    layout: ProjectLayout, trial_id: str, values: Values, *, inherits: bool = False
+) -> Files:
     """What a worker without the project folder needs to train a trial.
 
     Args:
         layout: The project folder.
         trial_id: The trial.
         values: Its hyperparameters.
+        inherits: Whether trials start from the weights of the trials that they were bred from.
 
     Returns:
-        The files of the trial and of the trial that it continues, and the records of those before.
+        The files of the trial and of the trials that it continues or was bred from, and the
+        records of those that are continued before.
     """
     files = _read(layout, layout.trial(trial_id).folder.rglob("*"))
     for generation, parent in enumerate(_parents(layout, values)):
         trial = layout.trial(parent)
         files |= _read(layout, [trial.record] if generation else trial.folder.rglob("*"))
+    for parent in load_parents(layout.trial(trial_id).folder) if inherits else ():
+        files |= _read(layout, layout.trial(parent).folder.rglob("*"))
     return files
 
 

@@ -51,15 +51,23 @@ class RayWorker(Worker):
         shipment: What workers load.
         cluster: The cluster.
         layout: The project folder.
+        inherits: Whether trials start from the weights of others.
     """
 
     def __init__(
-        self, actor: Any, shipment: Shipment, cluster: RayCluster, layout: ProjectLayout
+        self,
+        actor: Any,
+        shipment: Shipment,
+        cluster: RayCluster,
+        layout: ProjectLayout,
+        *,
+        inherits: bool,
     ) -> None:
         super().__init__()
         self._actor = actor
         self._cluster = cluster
         self._layout = layout
+        self._inherits = inherits
         self._node: str | None = None
         self._shares_folder = True
         self._cause = "was ended"
@@ -97,7 +105,9 @@ class RayWorker(Worker):
         if message[0] == "trial" and not self._shares_folder:
             state = message[1]
             values = state["hyperparameters"]["values"]
-            self._deliver("files", needed_files(self._layout, state["trial_id"], values))
+            trial_id, inherits = state["trial_id"], self._inherits
+            files = needed_files(self._layout, trial_id, values, inherits=inherits)
+            self._deliver("files", files)
         self._deliver(*message)
 
     def _deliver(self, *message: Any) -> None:
@@ -194,6 +204,7 @@ class RayWorkers(WorkerFactory):
         ship: Pickles what workers need; it is given a function that stores arrays.
         layout: The project folder.
         workers: How many; ``"auto"`` for as many as the cluster has room for.
+        inherits: Whether trials start from the weights of others.
     """
 
     def __init__(
@@ -202,8 +213,11 @@ class RayWorkers(WorkerFactory):
         ship: Callable[[StoreArray], bytes],
         layout: ProjectLayout,
         workers: int | Literal["auto"],
+        *,
+        inherits: bool,
     ) -> None:
         super().__init__(())
+        self._inherits = inherits
         self._cluster = cluster
         self._ship = ship
         self._layout = layout
@@ -245,7 +259,9 @@ class RayWorkers(WorkerFactory):
             )
             .remote(self._variables())
         )
-        return RayWorker(actor, self._shipment, self._cluster, self._layout)
+        return RayWorker(
+            actor, self._shipment, self._cluster, self._layout, inherits=self._inherits
+        )
 
     def _variables(self) -> dict[str, str]:
         threads = str(max(int(self._cluster.request.cpus), 1))

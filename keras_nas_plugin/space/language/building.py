@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,9 @@ class KerasBuilder(Builder["keras.KerasTensor"]):
         """
         try:
             layer = layer_class(kind, path)(**arguments)
+            # The role of the layer, by which models of the space share weights.
+            with contextlib.suppress(AttributeError):  # of a function
+                layer.architecture_path = path
             return layer, layer(inputs[0] if len(inputs) == 1 else list(inputs))
         except (TypeError, ValueError) as error:
             shapes = [tuple(getattr(value, "shape", ())) for value in inputs]

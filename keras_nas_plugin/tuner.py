@@ -121,8 +121,7 @@ class NASTuner(ResumableTuner):
             same values.
         inherit: ``"parent"`` or an `Inheritance`: trials that the strategy derives from another
             trial start from its weights. None starts all from random weights.
-        executor: A `LocalExecutor` to run several trials at once in processes of their own; None
-            for one trial at a time in this process.
+        executor: A `LocalExecutor` to run several trials at once; None for one, in this process.
 
     Raises:
         ArgumentError: An argument is invalid or unknown; the message names it.

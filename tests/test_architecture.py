@@ -30,6 +30,7 @@ STEPS = {
     "evaluation": 3,
     "proxies": 3,
     "supernet": 3,
+    "inheritance": 4,
     "records": 4,
     "oracles": 5,
     "tracking": 5,

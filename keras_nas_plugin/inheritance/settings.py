@@ -30,7 +30,7 @@ class Inheritance:
         )
         if not valid:
             raise ArgumentError(
-                f"`epochs` of `Inheritance` must be a positive integer or None; got {self.epochs!r}"
+                f"`epochs` must be a positive integer or None; got {self.epochs!r}"
             )
 
     @classmethod

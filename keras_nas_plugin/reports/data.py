@@ -159,7 +159,8 @@ def learning_curves(search: SearchInfo, ranking: Sequence[TrialRecord]) -> dict[
         ranking: Its ranked trials, the best first.
 
     Returns:
-        ``metric``, and ``trials`` with ``trial_id``, ``first_epoch`` (from 1) and ``values``.
+        ``metric``, and ``trials`` with ``trial_id``, ``first_epoch`` (from 1; epochs of the
+        trials whose weights a trial inherited count) and ``values``.
     """
     metric = next(iter(search.directions))
     trials = []
@@ -174,7 +175,7 @@ def learning_curves(search: SearchInfo, ranking: Sequence[TrialRecord]) -> dict[
             trials.append(
                 {
                     "trial_id": record.trial_id,
-                    "first_epoch": record.first_epoch + 1,
+                    "first_epoch": record.inherited_epochs + record.first_epoch + 1,
                     "values": values,
                 }
             )

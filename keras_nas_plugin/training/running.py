@@ -20,7 +20,7 @@ from keras_nas_plugin.oracles.store import load_parents
 from keras_nas_plugin.project import TrialLayout
 from keras_nas_plugin.records.locating import location_of
 from keras_nas_plugin.records.placement import Placement
-from keras_nas_plugin.records.trial import Lineage, FAILED, Status, TrialRecord
+from keras_nas_plugin.records.trial import FAILED, Lineage, Status, TrialRecord
 from keras_nas_plugin.space.hyperparameters import spec_of
 from keras_nas_plugin.space.spec import Values
 from keras_nas_plugin.training.architectures import save_model_description

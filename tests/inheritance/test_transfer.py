@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import keras_tuner
 import numpy as np
 import pytest
 from keras import layers
@@ -122,7 +123,33 @@ def test_layers_with_names_match_by_name():
 
 
 def test_layers_of_a_space_match_by_their_path():
-    from keras_nas_plugin.space import Cell, LayerChoice, build_layers  # noqa: F401
+    from keras_nas_plugin.space import Layer, LayerChoice, Repeat, Sequential, SpaceHyperModel
+
+    first = LayerChoice({"small": Layer("Dense", units=4), "none": Layer("Dropout", rate=0.1)})
+    part = Sequential(first, Repeat(Layer("Dense", units=4), 1, 3), Layer("Dense", units=4))
+    hypermodel = SpaceHyperModel(part, inputs=(4,), compile={"optimizer": "sgd", "loss": "mse"})
+
+    def model(**values):
+        space = keras_tuner.HyperParameters()
+        hypermodel.build(space)
+        hp = space.copy()
+        names = [name for name in hp.values if name in values]
+        assert len(names) == len(values), list(hp.values)
+        hp.values = {**hp.values, **values}
+        return hypermodel.build(hp)
+
+    space = keras_tuner.HyperParameters()
+    hypermodel.build(space)
+    choice, repeats = list(space.values)
+    parent, child = model(**{choice: "small", repeats: 1}), model(**{choice: "none", repeats: 3})
+    last = [m.layers[-1].get_weights()[0] for m in (parent, child)]
+    assert not np.array_equal(*last)
+    transfer = transfer_weights(child, parent)
+    assert len(transfer.inherited) == 2  # by order, the first of the parent would be among them
+    np.testing.assert_array_equal(child.layers[-1].get_weights()[0], last[0])
+    np.testing.assert_array_equal(
+        child.layers[2].get_weights()[0], parent.layers[2].get_weights()[0]
+    )
 
 
 class Subclassed(keras.Model):

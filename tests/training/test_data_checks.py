@@ -525,5 +525,7 @@ def test_the_look_does_not_change_what_is_trained(tmp_path, monkeypatch):
         return tuner.oracle.get_best_trials(1)[0].score
 
     looked = score("a")
-    monkeypatch.setattr("keras_nas_plugin.tuner.check_data", lambda *args, **kwargs: None)
+    monkeypatch.setattr(
+        "keras_nas_plugin.tuner.check_before_training", lambda *args, **kwargs: None
+    )
     assert score("b") == looked

@@ -100,7 +100,8 @@ def date_features(x: keras.KerasTensor, values: np.ndarray, pattern: str) -> ker
     missing = ops.cast(tokens[:, positions["Y"][0] : positions["Y"][0] + 1] < 2.0, "float32")
     present = 1.0 - missing
     in_year = (month - 1.0) / 12.0 + (day - 1.0) / 372.0
-    dates = pd.to_datetime(pd.Series(values[values != ""]), format=pattern, errors="coerce")
+    texts = pd.Series(values[values != ""], dtype=object).str.replace("T", " ", regex=False)
+    dates = pd.to_datetime(texts, format=pattern, errors="coerce")
     years = (dates.dt.year + (dates.dt.month - 1) / 12 + (dates.dt.day - 1) / 372).dropna()
     mean, deviation = (years.mean(), years.std(ddof=0)) if len(years) else (2000.0, 1.0)
     age = (year - float(mean) + in_year) / float(deviation or 1.0) * present

@@ -25,6 +25,8 @@ NUMBER, INTEGER, CATEGORY, DATE, TEXT, IGNORED = (
 _READABLE = 0.9
 # An integer column with at most so many values is one of categories.
 _INTEGER_VALUES = 10
+# Values that tell whether a column may be one of dates.
+_FIRST = 200
 _CATEGORY_VALUES = 50
 # Categories with fewer rows, in number and as a share, are rare.
 _RARE_ROWS, _RARE_SHARE = 3, 0.005
@@ -100,8 +102,15 @@ def _ignored(name: str, reason: str) -> Column:
 
 def _number(name: str, present: pd.Series) -> Column | None:
     """The column as one of numbers, or None."""
-    if present.str.fullmatch(r"0\d+").any():  # a code, such as a postcode
+    import pandas as pd
+
+    zeros = present[present.str.startswith("0")]
+    if zeros.str.fullmatch(r"0\d+").any():  # a code, such as a postcode
         return None
+    if pd.to_numeric(present, errors="coerce").notna().all():
+        return Column(
+            name, NUMBER, decimal="." if present.str.contains(".", regex=False).any() else ""
+        )
     commas = present.str.fullmatch(r"[-+]?\d{1,3}(\.\d{3})*,\d+|[-+]?\d+,\d+")
     points = present.str.fullmatch(r"[-+]?\d*\.\d+")
     thousands = present.str.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -127,7 +136,12 @@ def _number(name: str, present: pd.Series) -> Column | None:
             f"missing ({shown})"
         )
     if thousands.any() and decimal != ",":
-        findings.append(f"numbers with separators of thousands ({present[thousands].iloc[0]!r})")
+        findings.append(
+            f"numbers with separators of thousands ({present[thousands].iloc[0]!r}), which the "
+            "model takes as plain numbers"
+        )
+    if decimal == ",":
+        findings.append("numbers with decimal commas, which the model takes as plain numbers")
     return Column(name, NUMBER, tuple(findings), decimal=decimal)
 
 
@@ -151,8 +165,11 @@ def _date(name: str, present: pd.Series) -> Column | None:
     import pandas as pd
 
     fitting = []
+    first = present.iloc[:_FIRST]
     for expression, pattern in _DATES:
         for time, time_pattern in _TIMES:
+            if first.str.fullmatch(expression + time).mean() < _READABLE:
+                continue
             matches = present.str.fullmatch(expression + time)
             if matches.mean() >= _READABLE:
                 texts = present[matches].str.replace("T", " ", regex=False)
@@ -164,9 +181,10 @@ def _date(name: str, present: pd.Series) -> Column | None:
         if len(fitting) > 1:
             findings.append(f"read as {fitting[0]}, although {fitting[1]} fits as well")
         return Column(name, DATE, tuple(findings), pattern=fitting[0])
-    if present.str.fullmatch(_OTHER_DATE).mean() >= _READABLE:
-        first = present.iloc[0]
-        return _ignored(name, f"its dates ({first!r}) are not written as 2026-11-30 or 30.11.2026")
+    if first.str.fullmatch(_OTHER_DATE).mean() >= _READABLE:
+        return _ignored(
+            name, f"its dates ({first.iloc[0]!r}) are not written as 2026-11-30 or 30.11.2026"
+        )
     return None
 
 

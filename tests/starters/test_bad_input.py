@@ -446,6 +446,7 @@ def test_decimal_commas_are_read(tmp_path):
     path = table(tmp_path, rows(usual).replace(",", ";").replace(".", ","))
     draft = draft_recipe(Request(path, "y", memory=PLENTY))
     assert 'DECIMAL = ","' in draft.recipe
+    assert any("numbers with decimal commas" in text for text in draft.findings)
     values = read_table(path, numbers=["x"], decimal=",")["x"]
     assert values[:3].round(1).tolist() == pytest.approx([0.0, 0.7, 1.4])
 

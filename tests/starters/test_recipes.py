@@ -128,6 +128,20 @@ def test_a_forecast(tmp_path):
     np.testing.assert_allclose(y[-1, -1, 0], np.sin(119 / 4), atol=1e-6)
 
 
+def test_arrays_can_be_forecast(tmp_path):
+    np.savez(tmp_path / "data.npz", x=np.arange(200.0).reshape(100, 2))
+    request = Request(tmp_path / "data.npz", "1", "forecast", output=tmp_path / "recipe.py")
+    draft = draft_recipe(request)
+    request.output.write_text(draft.recipe)
+    recipe = runpy.run_path(str(request.output))
+    data = recipe["load_data"]()
+    x, y = data["test_data"]
+    steps = recipe["HORIZON"]
+    assert draft.task == "forecast" and y.shape[1:] == (steps, 1)
+    assert (y[:, 0, 0] == x[:, -1, 1] + 2).all()  # the second column, a step later
+    assert data["y"].max() < data["validation_data"][1].min() <= y.min()
+
+
 def test_segmentation(tmp_path):
     random = np.random.default_rng(0)
     for name in ("images", "masks"):

@@ -14,6 +14,7 @@ import click
 from keras_nas_plugin.errors import SourceError
 from keras_nas_plugin.files import write_text
 from keras_nas_plugin.starters.base import TASKS, Draft, Request
+from keras_nas_plugin.starters.writing import literal
 
 _Command = Callable[..., Any]
 
@@ -147,7 +148,8 @@ def searched_file(file: str, **options: Any) -> str:
         options: Values of the options of `source_options`.
 
     Raises:
-        SourceError: No recipe can be written for the data.
+        SourceError: No recipe can be written for the data, or the one that exists is for another
+            target.
         click.UsageError: The options do not apply to a Python file.
     """
     source = Path(file)
@@ -161,6 +163,7 @@ def searched_file(file: str, **options: Any) -> str:
         return file
     output = default_output(source)
     if output.exists():
+        _check_target(file, output, options.get("target"))
         click.echo(
             f"Recipe: {output}, which exists and is used as it is. To write it again: "
             f"keras-nas init {file} --overwrite",
@@ -170,3 +173,17 @@ def searched_file(file: str, **options: Any) -> str:
         report(write_recipe(Request(source, **options, output=output), replace=True), err=True)
         click.echo(f"Recipe: {output}", err=True)
     return os.fspath(output)
+
+
+def _check_target(file: str, output: Path, target: str | None) -> None:
+    """Check that an existing recipe is for a target.
+
+    Raises:
+        SourceError: It is for another.
+    """
+    lines = re.findall(r"^TARGETS? = .*$", output.read_text("utf-8"), re.MULTILINE)
+    if target is not None and lines and not any(literal(target) in line for line in lines):
+        raise SourceError(
+            f"`--target` must be that of the existing recipe {str(output)!r}; got {target!r}. "
+            f"`keras-nas init {file} --target {target} -o FILE` writes another"
+        )

@@ -484,6 +484,15 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path, monkeypatch, outp
     assert message in str(result.exception)
 
 
+def test_a_recipe_for_another_target_is_not_searched(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path, rows(usual))
+    assert CliRunner().invoke(cli, ["init", "data.csv", "--target", "y"]).exit_code == 0
+    result = CliRunner().invoke(cli, ["search", "data.csv", "--target", "x"])
+    assert isinstance(result.exception, SourceError)
+    assert "must be that of the existing recipe 'data.py'; got 'x'" in str(result.exception)
+
+
 def test_options_of_data_are_refused_for_a_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.py").write_text("")

@@ -145,6 +145,16 @@ class ProjectLayout:
         return self.folder / "proxies.jsonl"
 
     @property
+    def supernet(self) -> Path:
+        """Folder of the supernet: its checkpoint, its record and its scores."""
+        return self.folder / "supernet"
+
+    @property
+    def supernet_scores(self) -> Path:
+        """Scores of architectures with the supernet, one JSON object per line."""
+        return self.supernet / "scores.jsonl"
+
+    @property
     def recipe(self) -> Path:
         """The recipe that the command line searched with."""
         return self.folder / "recipe.json"

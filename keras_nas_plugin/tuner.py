@@ -47,7 +47,7 @@ from keras_nas_plugin.training.data_checks import check_before_training
 from keras_nas_plugin.training.describe import print_summary, search_html, search_info
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.models import TrialModels
-from keras_nas_plugin.training.proxying import prepare_proxies
+from keras_nas_plugin.training.proxying import prepare_scoring
 from keras_nas_plugin.training.reported import training_method
 from keras_nas_plugin.training.resuming import ResumableTuner
 from keras_nas_plugin.training.search_session import SearchSession
@@ -322,7 +322,7 @@ class NASTuner(ResumableTuner):
         self.stopped_by = None
         self._trainer.prepare(fit, self.unconfirmed)
         self._results.remember(given, fit.x, sample)
-        prepare_proxies(context, fit)
+        prepare_scoring(context, fit)
         if self._screen is not None:
             self._screen.sample = sample
 

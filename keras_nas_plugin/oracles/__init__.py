@@ -15,6 +15,7 @@ _MODULES = {
     "LocalSearchOracle": "local_search",
     "NASOracle": "base",
     "NSGA2Oracle": "nsga2",
+    "OneShotOracle": "one_shot",
     "PPOOracle": "ppo",
     "RandomOracle": "random",
     "RegularizedEvolutionOracle": "evolution",
@@ -31,6 +32,7 @@ STRATEGIES = {
     "halving": "SuccessiveHalvingOracle",
     "local-search": "LocalSearchOracle",
     "nsga2": "NSGA2Oracle",
+    "one-shot": "OneShotOracle",
     "ppo": "PPOOracle",
     "random": "RandomOracle",
     "reinforce": "ReinforceOracle",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     )
     from keras_nas_plugin.oracles.local_search import LocalSearchOracle as LocalSearchOracle
     from keras_nas_plugin.oracles.nsga2 import NSGA2Oracle as NSGA2Oracle
+    from keras_nas_plugin.oracles.one_shot import OneShotOracle as OneShotOracle
     from keras_nas_plugin.oracles.ppo import PPOOracle as PPOOracle
     from keras_nas_plugin.oracles.random import RandomOracle as RandomOracle
     from keras_nas_plugin.oracles.registry import make_oracle as make_oracle

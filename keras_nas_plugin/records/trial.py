@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FINISHED: Final = "FINISHED"
 FAILED: Final = "FAILED"
 KILLED: Final = "KILLED"
+#: Id of the run in which the supernet of a search is trained. It is not a trial: it has no score,
+#: and its record is in a folder of its own.
+SUPERNET: Final = "supernet"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 

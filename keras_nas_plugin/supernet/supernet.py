@@ -273,7 +273,8 @@ def check_describes_space(hypermodel: object) -> None:
         SearchSpaceError: It does not.
     """
     if not hasattr(hypermodel, "space") or not hasattr(hypermodel, "new_inputs"):
-        name = getattr(hypermodel, "__name__", type(hypermodel).__name__)
+        build = getattr(hypermodel, "build", hypermodel)
+        name = getattr(build, "__name__", type(hypermodel).__name__)
         raise SearchSpaceError(
             "`hypermodel` of a supernet must be a SpaceHyperModel, which describes what can be "
             f"shared; got {name}. Use another strategy, for example `evolution` or "

@@ -8,19 +8,25 @@ from keras_nas_plugin.oracles.gradient_proxy import PREFIX
 from keras_nas_plugin.oracles.proxy_scores import ProxyScores
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
+from keras_nas_plugin.training.supernet_run import prepare_supernet
 
 # Rows of the batch that candidates are scored on.
 _BATCH_ROWS = 32
 
 
-def prepare_proxies(context: SearchContext, fit: FitArguments) -> None:
-    """Give an oracle that scores candidates the hypermodel and the first rows of the data.
+def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
+    """Give an oracle that scores candidates what it needs for that.
 
-    Other oracles are left unchanged.
+    One with zero-cost proxies gets the hypermodel and the first rows of the data, a
+    `OneShotOracle` a supernet. Other oracles are left unchanged.
 
     Args:
         context: The search.
         fit: Arguments of `search`.
+
+    Raises:
+        SearchSpaceError: See `prepare_supernet`.
+        FitArgumentsError: See `prepare_supernet`.
     """
     scorer = getattr(getattr(context.oracle, "strategy", None), "scorer", None)
     if isinstance(scorer, ProxyScores):
@@ -31,6 +37,7 @@ def prepare_proxies(context: SearchContext, fit: FitArguments) -> None:
         )
         scorer.prepare(context.hypermodel, batch)
         scorer.check = lambda: context.budget.check("scored")
+    prepare_supernet(context, fit)
 
 
 def proxies_of(trial: Trial) -> dict[str, float]:

@@ -15,6 +15,7 @@ from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.evaluation.names import canonical
 from keras_nas_plugin.oracles.earlier import EarlierTrials
 from keras_nas_plugin.records.retraining import RETRAINED
+from keras_nas_plugin.records.trial import SUPERNET
 from keras_nas_plugin.tracking.mlflow.client import (
     bounded_requests,
     connect,
@@ -110,8 +111,8 @@ def _read(
     trials = [
         _trial(client, run, searches.get(run.data.tags.get(SEARCH_ID, "")))
         for run in runs
-        # A retrained model belongs to another run, which is a trial.
-        if run.data.tags.get(KIND) not in ("search", RETRAINED) and run.data.params
+        # A retrained model belongs to another run, which is a trial; a supernet to a search.
+        if run.data.tags.get(KIND) not in ("search", RETRAINED, SUPERNET) and run.data.params
     ]
     if not trials:
         raise WarmStartError(

@@ -14,6 +14,7 @@ _SECONDS = 280
 # The oracle that scores models gets trivial ones.
 _TARGETS = {name: f"keras_nas_plugin.oracles:{name}" for name in STRATEGIES.values()}
 _TARGETS["GradientProxyOracle"] = "keras_nas_plugin.testing.proxied:make"
+_TARGETS["OneShotOracle"] = "keras_nas_plugin.testing.one_shot:make"
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from keras_nas_plugin.files import file_lock
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.search import SearchInfo
-from keras_nas_plugin.records.trial import Status, TrialRecord
+from keras_nas_plugin.records.trial import SUPERNET, Status, TrialRecord
 from keras_nas_plugin.tracking.mlflow import payload
 from keras_nas_plugin.tracking.mlflow.paging import iterate_runs, tags_equal
 from keras_nas_plugin.tracking.mlflow.run_writer import RunWriter, source_tags, tag_value
@@ -260,7 +260,7 @@ class SearchRuns:
                 this one stays.
         """
         runs_by_trial: dict[str, list[Run]] = {}
-        for run in self._search_runs({KIND: "trial"}):
+        for run in [*self._search_runs({KIND: "trial"}), *self._search_runs({KIND: SUPERNET})]:
             runs_by_trial.setdefault(run.data.tags[TRIAL_ID], []).append(run)
         trials = {}
         for trial_id, runs in runs_by_trial.items():
@@ -370,10 +370,11 @@ class SearchRuns:
         if earlier is not None and self._reopen(earlier, values, until_ms):
             keys = payload.safe_keys(values)
             return TrialRun.of(earlier, (n for n in values if keys[n] in earlier.data.params))
+        kind = SUPERNET if trial_id == SUPERNET else "trial"
         run = self._client.create_run(
             self._experiment_id,
             start_time=started_ms,
-            tags={**self._tags, KIND: "trial", TRIAL_ID: trial_id, PARENT: self.parent_id},
+            tags={**self._tags, KIND: kind, TRIAL_ID: trial_id, PARENT: self.parent_id},
             run_name=payload.run_label(trial_id),
         )
         if earlier is not None:

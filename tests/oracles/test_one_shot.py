@@ -156,6 +156,8 @@ def test_a_killed_search_continues_the_supernet_and_scores_nothing_twice(tmp_pat
     with pytest.raises(KeyboardInterrupt):
         tuner(tmp_path, listeners=[killed]).search(epochs=1, verbose=0, **data)
     assert [record.status for record in killed.records] == ["KILLED"]
+    with pytest.raises(StateError, match="must have the same epochs; got {'epochs': 5}"):
+        tuner(tmp_path, supernet_epochs=EPOCHS + 1).search(epochs=1, verbose=0, **data)
     layout = complete._context().layout
     resumed = Epochs()
     search = tuner(tmp_path, listeners=[resumed])
@@ -175,20 +177,6 @@ def test_a_killed_search_continues_the_supernet_and_scores_nothing_twice(tmp_pat
     assert len(last.records) == 1
     assert (again._context().layout.supernet_scores).read_bytes() == lines
     assert layout.supernet.joinpath(f"epoch_{EPOCHS}.weights.h5").exists()
-
-
-def test_another_training_of_the_supernet_is_refused(searched, data):
-    search, _, _, _ = searched
-    other = NASTuner(
-        space(),
-        oracle=OneShotOracle(
-            "val_loss", max_trials=8, seed=0, supernet_epochs=EPOCHS + 1, evaluations=13
-        ),
-        directory=search.directory,
-        project_name="search",
-    )
-    with pytest.raises(StateError, match="must have the same epochs; got {'epochs': 5}"):
-        other.search(epochs=1, verbose=0, **data)
 
 
 def test_constraints_objectives_and_sampling(tmp_path, data):

@@ -67,6 +67,8 @@ EXPORT_ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "tf2onnx>=1.17"]
 EXPORT_OPENVINO = ["openvino>=2026.0"]
 # The driver with which SQLAlchemy 2.1 opens `postgresql://`; older ones as `postgresql+psycopg://`.
 POSTGRES = ["psycopg[binary]>=3.1"]
+# BLEU, by which the recipe for machine translation is judged.
+RECIPES = ["sacrebleu>=2.4"]
 # The documentation as a site.
 DOCS = [
     "mkdocs-material>=9.5",
@@ -78,6 +80,7 @@ TEST = [
     *EXPORT_ONNX,
     *POSTGRES,
     *RAY,
+    *RECIPES,
     "autokeras>=3.0",  # its tuner is tracked as KerasTuner's own are
     "build>=1.0",  # tests/packaging builds the wheel with this, setuptools and wheel, offline
     "flask-wtf>=1.2",  # of MLflow's server with users and permissions: its extra `auth`
@@ -140,6 +143,7 @@ setup(
         "export-openvino": EXPORT_OPENVINO,
         "postgres": POSTGRES,
         "ray": RAY,
+        "recipes": RECIPES,
         "test": TEST,
         "dev": TEST,
         "bench": BENCH,

@@ -166,34 +166,36 @@ def generated(count: int, seed: int) -> Iterator[tuple[str, str]]:
         yield label, " ".join([*words[:at], *subject, *words[at:]])
 
 
-def read_lines(path: Path) -> Texts:
-    """Read lines of labels and texts, with or without the split in front.
+def read_lines(path: Path, columns: tuple[str, str] = ("label", "text")) -> Texts:
+    """Read lines of two texts separated by a tabulator, with or without the split in front.
+
+    Args:
+        path: The file; compressed if its name ends in ``.gz``.
+        columns: What the two texts are, for error messages.
 
     Raises:
         ValueError: A line has another form, or the file is no text in UTF-8.
     """
     texts: Texts = {}
+    content = path.read_bytes()
     try:
-        with (
-            gzip.open(path, "rt", encoding="utf-8")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8") as file
-        ):
-            lines = file.read().splitlines()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
     except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
         raise ValueError(f"{path} must be a text file in UTF-8: {error}") from error
-    for number, line in enumerate(lines, 1):
-        split, *rest = line.split("\t")
-        if len(rest) == 1:  # label, text
+    for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
+        split, *rest = line.removesuffix("\r").split("\t")
+        if len(rest) == 1:  # no split
             split, rest = "train", [split, *rest]
+        split = {"val": "validation", "valid": "validation"}.get(split, split)
         if len(rest) != 2 or split not in SPLITS or not all(rest):
+            form = "<TAB>".join(columns)
             raise ValueError(
-                f"{path}, line {number}: must be label<TAB>text or split<TAB>label<TAB>text with "
-                f"the split {', '.join(SPLITS)}; got {line[:60]!r}"
+                f"{path}, line {number}: must be {form} or split<TAB>{form} with the split "
+                f"{', '.join(SPLITS)}; got {line[:60]!r}"
             )
         texts.setdefault(split, []).append((rest[0], rest[1]))
     if "train" not in texts:
-        raise ValueError(f"{path} must have lines with training texts; got {len(lines)} lines")
+        raise ValueError(f"{path} must have lines with training texts; got none")
     return texts
 
 

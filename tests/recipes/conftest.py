@@ -16,6 +16,7 @@ from tests import stores
 
 # The recipes of this checkout, where the installed package may have those of another.
 sys.modules["keras_nas_plugin.recipes"] = recipes
+from keras_nas_plugin.recipes import running  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +33,7 @@ def smoke(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., dict[str, dict[str, float]]]:
     """Runs a recipe's smoke test; returns the metrics that it prints, by contestant."""
+    monkeypatch.setattr(running, "SMOKE_TRIALS", 1)  # each trial takes seconds to trace
 
     def run(recipe: ModuleType, *arguments: str) -> dict[str, dict[str, float]]:
         folder = tmp_path / "current"

@@ -59,7 +59,7 @@ def test_splits_of_a_compressed_file_are_as_it_says(load) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "must have lines with training texts; got 0 lines"),
+        (b"", "must have lines with training texts; got none"),
         (b"ham\thello\nspam", r"line 2: must be label<TAB>text.*got 'spam'"),
         (b"dev\tham\thello", "split train, validation, test; got 'dev"),
         (b"ham\t", "line 1: must be"),

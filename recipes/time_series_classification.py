@@ -1,0 +1,268 @@
+"""Search for a classifier of time series: convolutions, recurrent layers and attention.
+
+    keras-nas search recipes/time_series_classification.py --max-trials 15 --epochs 20
+    python recipes/time_series_classification.py --data GunPoint --max-trials 15 --baseline
+    python recipes/time_series_classification.py --data Wafer/Wafer_TRAIN.ts --baseline
+    python recipes/time_series_classification.py --smoke
+
+`--data` (or `NAS_DATASET`) is one of
+
+* `generated`: four shapes with noise, at any time; the default;
+* a data set that the package `aeon` has on board (`pip install aeon`): GunPoint, ArrowHead,
+  ItalyPowerDemand, OSULeaf, BasicMotions (6 channels), JapaneseVowels (12 channels, unequal);
+* a `.ts` file of the UCR and UEA archives (timeseriesclassification.com): with `NAME_TRAIN.ts`,
+  `NAME_TEST.ts` beside it is the test data.
+
+Series are standardised by a layer inside the models. Shorter ones are continued with their last
+value; missing values are interpolated.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+from keras import layers
+
+from keras_nas_plugin.recipes import running
+from keras_nas_plugin.space import Layer, Sequential, SpaceHyperModel, ValueChoice
+from keras_nas_plugin.space.presets import sequence_1d
+
+OBJECTIVE = "val_accuracy"
+
+#: Series of shape (steps, channels), and their labels.
+Series = tuple[list[np.ndarray], list[str]]
+
+
+# The search space
+
+
+def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
+    """Build one network of the preset `sequence_1d` behind a layer that standardises."""
+    splits = _splits()
+    x, y = splits.training
+    network = sequence_1d(x.shape[1:], classes=len(splits.class_names), rows=len(y))
+    rate = ValueChoice(low=3e-4, high=1e-2, sampling="log", default=1e-3)
+    return SpaceHyperModel(
+        Sequential(standardised=Layer(standardised), network=network.space),
+        inputs={"series": x.shape[1:]},
+        compile={**network.compile, "learning_rate": rate},
+        check=False,
+    ).build(hp)
+
+
+def standardised() -> keras.layers.Layer:
+    """Standardises each channel by its values in the training series."""
+    x, _ = _splits().training
+    return layers.Normalization(mean=x.mean((0, 1)), variance=x.var((0, 1)))
+
+
+# The data
+
+
+def load_data() -> dict[str, Any]:
+    """Load the series that `--data` names, in three splits."""
+    return _splits().as_mapping()
+
+
+def _splits() -> running.Splits:
+    return _load(*running.data_settings("generated"))
+
+
+@functools.lru_cache(maxsize=1)  # `build_model` calls it for every model
+def _load(data: str, limit: int) -> running.Splits:
+    series, labels, test = _read(data)
+    names = sorted({*labels, *(test[1] if test else ())})
+    if len(names) < 2:
+        raise ValueError(f"{data} must have two classes or more; got {names}")
+    channels = {values.shape[1] for values in (*series, *(test[0] if test else ()))}
+    if len(channels) > 1:
+        raise ValueError(
+            f"{data} must have series of the same channels; got {sorted(channels)} channels"
+        )
+    steps = max(len(values) for values in (*series, *(test[0] if test else ())))
+    x, y = _arrays(series, labels, names, steps)
+    if test is None:
+        kept, rows = running.divide(len(y), labels=y)
+        x_test, y_test, x, y = x[rows], y[rows], x[kept], y[kept]
+    else:
+        x_test, y_test = _arrays(*test, names, steps)
+    kept, rows = running.divide(len(y), labels=y)
+    parts = []
+    for split in ((x[kept], y[kept]), (x[rows], y[rows]), (x_test, y_test)):
+        chosen = running.limited(len(split[1]), limit)
+        parts.append((split[0][chosen], split[1][chosen]))
+    return running.Splits(*parts, class_names=names)
+
+
+def _arrays(
+    series: list[np.ndarray], labels: list[str], names: list[str], steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    rows = [np.pad(values, [(0, steps - len(values)), (0, 0)], mode="edge") for values in series]
+    return np.stack(rows).astype("float32"), np.array([names.index(label) for label in labels])
+
+
+def _read(data: str) -> tuple[list[np.ndarray], list[str], Series | None]:
+    """Series and labels, and those for the test if they are apart."""
+    if data == "generated":
+        return (*generated(600, seed=0), None)
+    path = Path(data)
+    if not path.suffix:
+        path = _shipped(data)
+    if path.suffix != ".ts" or not path.is_file():
+        raise ValueError(
+            "`--data` must be generated, an existing .ts file, or a data set of the package aeon, "
+            f"such as GunPoint, if that is installed; got {data!r}"
+        )
+    test = path.with_name(path.name.replace("_TRAIN.ts", "_TEST.ts"))
+    has_test = test != path and test.is_file()
+    return (*read_ts(path), read_ts(test) if has_test else None)
+
+
+def _shipped(name: str) -> Path:
+    """The file of a data set in the package aeon, which is not imported for it."""
+    package = importlib.util.find_spec("aeon")
+    if package is None or package.origin is None:
+        return Path(name)
+    return Path(package.origin).parent / "datasets" / "data" / name / f"{name}_TRAIN.ts"
+
+
+def generated(count: int, seed: int) -> Series:
+    """A bump, a step, a ramp or a wave in noise, of 64 steps."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(64)
+    series, labels = [], []
+    for i in range(count):
+        at, size = rng.uniform(16, 48), rng.uniform(0.8, 1.6)
+        shapes = {
+            "bump": np.exp(-(((time - at) / 5) ** 2)),
+            "step": (time > at).astype(float),
+            "ramp": np.clip((time - at) / 12 + 0.5, 0, 1),
+            "wave": 0.5 + 0.5 * np.sin((time - at) / rng.uniform(3, 6)),
+        }
+        label = list(shapes)[i % len(shapes)]
+        values = size * shapes[label] + rng.normal(0, 0.3, len(time))
+        series.append(values[:, np.newaxis])
+        labels.append(label)
+    return series, labels
+
+
+def read_ts(path: Path) -> Series:
+    """Read a file of the UCR and UEA archives.
+
+    A line has the values of each channel, separated by commas, and a label, separated by colons:
+    `1.0,2.5,?:3.0,4.0,5.0:walking`. `?` is a missing value.
+
+    Raises:
+        ValueError: The file has another form; the message names the line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be a text file in UTF-8: {error}") from error
+    header: dict[str, str] = {}
+    series: list[np.ndarray] = []
+    labels: list[str] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        if "data" not in header:
+            key, _, value = line.strip().lstrip("@").partition(" ")
+            header[key.lower()] = value.lower()
+            continue
+        *channels, label = line.strip().split(":")
+        try:
+            values = [_numbers(channel) for channel in channels]
+            series.append(np.stack(values, axis=1))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number}: must be channels of numbers of the same length and a "
+                f"label, separated by colons: {error}"
+            ) from error
+        labels.append(label.strip())
+    if header.get("timestamps") == "true" or not header.get("classlabel", "").startswith("true"):
+        raise ValueError(
+            f"{path} must have class labels (@classLabel true ...) and no time stamps "
+            f"(@timeStamps false); got {header}"
+        )
+    if not series:
+        raise ValueError(f"{path} must have series after a line @data; got none")
+    return series, labels
+
+
+def _numbers(channel: str) -> np.ndarray:
+    """The values of a channel; missing ones are interpolated."""
+    values = np.array([np.nan if v.strip() == "?" else float(v) for v in channel.split(",")])
+    missing = np.isnan(values)
+    if missing.all():
+        return np.zeros(len(values))
+    steps = np.arange(len(values))
+    return np.interp(steps, steps[~missing], values[~missing])
+
+
+# The recipe as a program
+
+
+def baseline_model(hp: keras_tuner.HyperParameters) -> keras.Model:
+    """A fully convolutional network (Wang et al. 2017), a strong baseline of the UCR archive."""
+    splits = _splits()
+    series = keras.Input(splits.training[0].shape[1:], name="series")
+    x = standardised()(series)
+    for width, kernel in ((64, 8), (128, 5), (64, 3)):
+        x = layers.Conv1D(width, kernel, padding="same")(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    x = layers.GlobalAveragePooling1D()(x)
+    model = keras.Model(series, layers.Dense(len(splits.class_names), activation="softmax")(x))
+    rate = hp.Float("learning_rate", 3e-4, 1e-2, sampling="log")
+    model.compile(
+        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+class NearestNeighbour:
+    """The class of the nearest training or validation series, by Euclidean distance."""
+
+    def __init__(self, data: running.Splits, budget: running.Budget) -> None:
+        from sklearn.neighbors import KNeighborsClassifier
+
+        x, y = (
+            np.concatenate(parts) for parts in zip(data.training, data.validation, strict=True)
+        )
+        self._classes = len(data.class_names)
+        self.model = KNeighborsClassifier(1).fit(x.reshape(len(x), -1), y)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """One-hot vectors of the classes."""
+        return np.eye(self._classes)[self.model.predict(x.reshape(len(x), -1))]
+
+
+RECIPE = running.Recipe(
+    name="time-series-classification",
+    build_model=build_model,
+    load_data=load_data,
+    objective=OBJECTIVE,
+    score=running.accuracy,
+    baselines={
+        "convolutions": running.network(baseline_model, OBJECTIVE),
+        "nearest neighbour": NearestNeighbour,
+    },
+    data="generated, a .ts file, or a data set in the package aeon",
+    trials=15,
+    epochs=20,
+    batch_size=16,
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    running.main(RECIPE, __doc__, arguments)
+
+
+if __name__ == "__main__":
+    main()

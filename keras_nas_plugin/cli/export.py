@@ -185,20 +185,20 @@ def _source(
 ) -> Iterator[_Source]:
     from keras_nas_plugin.registry.versions import is_version, stored_version
 
-    given = _calibration_rows(calibration) if calibration else None
+    function = data_function or DATA_FUNCTION
+    given = _training_rows(calibration, function, held_out=False) if calibration else None
     if not is_version(target):
         search = find_search(directory, project_name)
         yield _trial(search, target, recipe, data, data_function, split, given, tracking_uri)
         return
     with stored_version(target, tracking_uri, registry_uri) as version:
-        function = data_function or DATA_FUNCTION
         held_out = None
         if data is not None:
             held_out = held_out_data(
                 data, function=function, split=split, search_data=_no_search_data
             )
             if calibrates and given is None:
-                given = _training_rows(data, function)
+                given = _training_rows(data, function, held_out=True)
         example = version.input_example() if held_out is None else None
         yield _Source(
             model=version.keras_model(),
@@ -222,6 +222,7 @@ def _trial(
     tracking_uri: str | None,
 ) -> _Source:
     from keras_nas_plugin.retraining.results import SearchResults
+    from keras_nas_plugin.training.costing import export_rows
     from keras_nas_plugin.training.fit_arguments import FitArguments
 
     tracker = tracker_of(search, tracking_uri) if was_tracked(search) else None
@@ -230,11 +231,10 @@ def _trial(
     )
     results = SearchResults(opened.tuner, tracker)
     trial = results.finished_trial(None if target == _BEST else target)
-    fit = FitArguments.bind((), opened.data, opened.tuner.hypermodel)
+    rows = export_rows(FitArguments.bind((), opened.data, opened.tuner.hypermodel))
     held_out = opened.test_data if split == "test" else None
     if held_out is None:
-        validation = fit.splits()[1]
-        held_out = None if validation is None else (validation.x, validation.y)
+        held_out = None if rows.x is None else (rows.x, rows.y)
         if split == "test" and held_out is not None:
             click.echo("There are no test rows: validation rows are compared.", err=True)
     model = opened.tuner.load_model(trial)
@@ -242,7 +242,7 @@ def _trial(
         model=model,
         name=f"{search.name}-{trial.trial_id}",
         held_out=held_out,
-        calibration=fit.sample(200) if calibration is None else calibration,
+        calibration=rows.calibration if calibration is None else calibration,
         class_names=opened.class_names,
         tracker=tracker,
         run_id=None if tracker is None else tracker.find_run(search, trial.trial_id),
@@ -256,31 +256,25 @@ def _no_search_data() -> SearchData:
     )
 
 
-def _training_rows(data: str, function: str) -> Any:
-    """Training inputs of a file that has other rows to compare on."""
-    if data.endswith(".npz"):
-        loaded = load_arrays(Path(data))
-        if hasattr(loaded[0], "shape"):
-            raise RecipeError(
-                "`--calibration` must be a file with training rows for --quantize int8, since "
-                f"all rows of {data!r} are held out; got none"
-            )
-    else:
-        loaded = Recipe(data, function).load()
+def _training_rows(path: str, function: str, *, held_out: bool) -> Any:
+    """The first training inputs of a file, to calibrate with.
+
+    Args:
+        path: An `.npz` file or a recipe.
+        function: Name of the data function of the recipe.
+        held_out: Whether the rows of an `.npz` file without further parts are held out.
+    """
     from keras_nas_plugin.evaluation.datasets import sample_rows
+    from keras_nas_plugin.export.exporting import CALIBRATION_ROWS
 
-    return sample_rows(split_arguments(loaded, None)[0]["x"], 200)
-
-
-def _calibration_rows(path: str) -> Any:
-    loaded: Any
-    if path.endswith(".npz"):
-        loaded = load_arrays(Path(path))
-    else:
-        loaded = Recipe(path, DATA_FUNCTION).load()
-    from keras_nas_plugin.evaluation.datasets import sample_rows
-
-    return sample_rows(split_arguments(loaded, None)[0]["x"], 200)
+    is_npz = path.endswith(".npz")
+    loaded = load_arrays(Path(path)) if is_npz else Recipe(path, function).load()
+    if held_out and is_npz and hasattr(loaded[0], "shape"):
+        raise RecipeError(
+            "`--calibration` must be a file with training rows for `--quantize int8`, since all "
+            f"rows of {path!r} are held out; got none"
+        )
+    return sample_rows(split_arguments(loaded, None)[0]["x"], CALIBRATION_ROWS)
 
 
 def _log(source: _Source, result: ExportResult) -> str | None:

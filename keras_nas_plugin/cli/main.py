@@ -29,7 +29,7 @@ EXIT_CODES = """
 \b
 Exit codes:
   0    done
-  1    the search failed, a promotion was refused, or MLflow does not answer or denies access
+  1    the search failed, a promotion or export was refused, or MLflow is down or denies access
   2    wrong usage, or an unusable file, trial, model or alias
   3    no trial finished
   130  interrupted (143: terminated); finished trials are kept

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def serve(
     start: bool,
     tracking_uri: str | None,
     registry_uri: str | None,
-) -> int:
+) -> None:
     """Print the command that serves a registered model, and a request that it answers.
 
     The server is MLflow's own (`mlflow models serve`), in this Python environment. It resolves an
@@ -57,15 +56,12 @@ def serve(
     click.echo(serving.command)
     click.echo(serving.curl(request_file))
     if not start:
-        return 0
+        return
     # `uvicorn`, which MLflow starts, is installed next to the interpreter.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": serving.tracking_uri}
     if registry_uri is not None:
         environment["MLFLOW_REGISTRY_URI"] = registry_uri
-    with subprocess.Popen(serving.program, env=environment) as server:
-        try:
-            return server.wait()
-        except KeyboardInterrupt:
-            server.terminate()
-            return 130
+    sys.stdout.flush()
+    # The server takes the place of this process, so that signals reach it.
+    os.execve(serving.program[0], serving.program, environment)

@@ -109,6 +109,13 @@ def obstacle(
     """
     title = title or TITLES[exporter_name]
     operations = list(dict.fromkeys(operations))
+    for layer in _layers(graph.model):
+        if getattr(layer, "quantization_mode", None) is not None and exporter_name == "litert":
+            return ExportError(
+                f"{_named(layer)} stands in the way of an export to {title}, because "
+                "`model.quantize` of Keras has quantized it: export the model as it was before, "
+                'with `quantize="int8"`'
+            )
     for operation, layer in _culprits(graph, operations):
         return ExportError(
             f"{_named(layer)} stands in the way of an export to {title}, which has no operation "

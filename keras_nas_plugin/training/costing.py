@@ -14,6 +14,7 @@ from keras_nas_plugin.errors import CostError, ExportError
 from keras_nas_plugin.evaluation import energy, names
 from keras_nas_plugin.evaluation.constraints import Constraint, broken_by
 from keras_nas_plugin.evaluation.costs import analytic_costs, measured_costs, required_meter
+from keras_nas_plugin.evaluation.datasets import sample_rows
 from keras_nas_plugin.export.costs import ExportRows, check_exporters, exported_costs
 from keras_nas_plugin.export.exporting import CALIBRATION_ROWS
 from keras_nas_plugin.export.latency_table import LatencyTable
@@ -135,7 +136,7 @@ def export_rows(fit: FitArguments) -> ExportRows:
         fit: What `search` was called with.
     """
     training, validation = fit.splits()
-    calibration = fit.sample(CALIBRATION_ROWS) if training is not None else None
+    calibration = None if training is None else sample_rows(training.x, CALIBRATION_ROWS)
     if validation is None:
         return ExportRows(calibration)
     if hasattr(validation.x, "as_numpy_iterator"):

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,21 +141,25 @@ def test_openvino_predicts_what_keras_does(champion, tmp_path):
     np.testing.assert_allclose(answers, champion.predicted, atol=1e-2)
 
 
-def test_what_serve_prints_serves_the_champion(champion, tmp_path):
-    output = keras_nas("serve", "digits@champion", "--tracking-uri", champion.uri)
-    start, curl = output.splitlines()
-    setting, *words = shlex.split(start)
-    name, _, value = setting.partition("=")
+def test_the_champion_is_served_and_answers_the_printed_request(champion, tmp_path):
+    target = ["serve", "digits@champion", "--tracking-uri", champion.uri]
+    body_file = tmp_path / "request.json"
+    printed, with_file = keras_nas(*target, "--request", body_file).splitlines()
+    assert shlex.split(with_file)[-1] == f"@{body_file}"
 
     def command(port):
-        words[words.index("--port") + 1] = str(port)
-        return [sys.executable, "-m", *words]
+        words = [*target, "--port", str(port), "--start"]
+        return [sys.executable, "-m", "keras_nas_plugin.cli.main", *words]
 
-    environment = {name: value, "TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {"TF_CPP_MIN_LOG_LEVEL": "3", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment["PYTHONPATH"] = str(Path(__file__).resolve().parents[2])
     server = Server(tmp_path, command, health="/ping", environment=environment)
-    _, url, _, header, _, body = shlex.split(curl)
     with server.running():
-        url = url.replace("http://127.0.0.1:5001", server.uri)
+        start, curl = server.log.splitlines()[:2]
+        port = server.uri.rpartition(":")[2]
+        assert start == printed.replace("5001", port)
+        _, url, _, header, _, body = shlex.split(curl)
+        assert json.loads(body) == json.loads(body_file.read_text())
         key, _, kind = header.partition(": ")
         request = urllib.request.Request(url, body.encode(), {key: kind})
         with urllib.request.urlopen(request, timeout=60) as response:

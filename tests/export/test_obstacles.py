@@ -28,6 +28,13 @@ def recurrent(layer):
     return keras.Model(inputs, keras.layers.Dense(2)(layer(inputs)))
 
 
+def quantized():
+    model = recurrent(keras.layers.Dense(2, name="small"))
+    for layer in model.layers[1:]:
+        layer.quantize("int8")
+    return model
+
+
 def text():
     words = keras.layers.TextVectorization(20, output_sequence_length=4, name="words")
     words.adapt(["a b"])
@@ -53,6 +60,11 @@ REFUSED = {
     ),
     "texts in LiteRT": (text, ("litert", None), r"layer 'words' \(TextVectorization\) must not"),
     "texts in ONNX": (text, ("onnx", None), "ONNX, which has no strings. Use the format"),
+    "quantized by Keras": (
+        quantized,
+        ("litert", None),
+        r"layer 'small' \(Dense\) .* `model.quantize` of Keras .* `quantize=\"int8\"`",
+    ),
     "open shape": (
         lambda: keras.Sequential([keras.Input((None, 2)), keras.layers.Dense(1)]),
         ("litert", None),

@@ -10,7 +10,9 @@ import keras
 import keras_tuner
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
+from mlflow import MlflowClient
 
 from keras_nas_plugin import Constraint, NASTuner, NSGA2Oracle, RandomOracle
 from keras_nas_plugin.cli.main import cli
@@ -21,6 +23,9 @@ from keras_nas_plugin.export.costs import ExportRows, exported_costs
 from keras_nas_plugin.oracles.objectives import checked_objective
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.trial import load_records
+from keras_nas_plugin.training.costing import export_rows
+from keras_nas_plugin.training.fit_arguments import FitArguments
+from tests import stores
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 6)).astype("float32")
@@ -133,6 +138,16 @@ def test_costs_of_exported_models():
         exported_costs(built(), ["onnx_accuracy"], ExportRows(x=X, y=X))
 
 
+def test_rows_of_a_search_for_exported_models():
+    split = export_rows(FitArguments.bind((X, Y), {"validation_split": 0.25}))
+    assert split.calibration.shape == (48, 6) and len(split.x) == len(split.y) == 16
+    batches = tf.data.Dataset.from_tensor_slices((X, Y)).batch(24)
+    rows = export_rows(FitArguments.bind((batches,), {"validation_data": batches}))
+    np.testing.assert_array_equal(rows.x, X)
+    np.testing.assert_array_equal(rows.y, Y)
+    assert export_rows(FitArguments.bind((X, Y), {})).x is None
+
+
 MEASURE = """
 import runpy, sys
 for name in ("keras", "tensorflow", "keras_nas_plugin"):
@@ -227,14 +242,29 @@ def load_data():
 
 def test_a_trial_is_exported_by_its_id(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    uri = stores.new_database(tmp_path)
     (tmp_path / "tiny.py").write_text(RECIPE)
     limits = ["--constraint", "litert_int8_bytes<=9kB", "--exportable", "onnx"]
-    words = ["search", "tiny.py", "--max-trials", "1", "--epochs", "1", "--no-tracking", *limits]
+    words = [
+        "search",
+        "tiny.py",
+        "--max-trials",
+        "1",
+        "--epochs",
+        "1",
+        "--tracking-uri",
+        uri,
+        *limits,
+    ]
     run = CliRunner().invoke(cli, words, standalone_mode=False)
     assert run.exception is None, run.output
     words = ["export", "best", "--format", "litert", "--quantize", "int8", "--json"]
     run = CliRunner().invoke(cli, words, standalone_mode=False)
     assert run.exception is None, run.output
     result = json.loads(run.stdout)
-    assert result["rows"] == 20 and result["logged"] is None
+    assert result["rows"] == 20 and result["logged"] == "exports/litert-int8"
+    client = MlflowClient(uri)
+    (experiment,) = client.search_experiments(filter_string="name = 'tiny'")
+    (run,) = client.search_runs([experiment.experiment_id], "tags.nas.trial_id = '0'")
+    assert client.list_artifacts(run.info.run_id, "exports/litert-int8")
     assert (tmp_path / result["folder"] / "model.tflite").exists()

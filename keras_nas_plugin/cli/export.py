@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -25,7 +26,7 @@ from keras_nas_plugin.cli.recipe import DATA_FUNCTION, Recipe, load_arrays, spli
 from keras_nas_plugin.errors import ArgumentError, RecipeError, RetrainingError
 from keras_nas_plugin.evaluation.names import EXPORT_FORMATS
 from keras_nas_plugin.registry.gates.base import PromotionError
-from keras_nas_plugin.registry.search_data import SearchData
+from keras_nas_plugin.registry.search_data import data_of_version
 
 if TYPE_CHECKING:
     import keras
@@ -194,9 +195,14 @@ def _source(
     with stored_version(target, tracking_uri, registry_uri) as version:
         held_out = None
         if data is not None:
-            held_out = held_out_data(
-                data, function=function, split=split, search_data=_no_search_data
+            recorded = functools.partial(
+                data_of_version,
+                version.name,
+                version.version,
+                tracking_uri=tracking_uri,
+                registry_uri=registry_uri,
             )
+            held_out = held_out_data(data, function=function, split=split, search_data=recorded)
             if calibrates and given is None:
                 given = _training_rows(data, function, held_out=True)
         example = version.input_example() if held_out is None else None
@@ -246,13 +252,6 @@ def _trial(
         class_names=opened.class_names,
         tracker=tracker,
         run_id=None if tracker is None else tracker.find_run(search, trial.trial_id),
-    )
-
-
-def _no_search_data() -> SearchData:
-    raise RecipeError(
-        "`--split` must be a part of its own in the file, since validation rows are drawn again "
-        "for `promote` only; got validation. Use test rows."
     )
 
 

@@ -13,6 +13,7 @@ from keras_nas_plugin.tracking.mlflow.errors import tracking_errors
 from keras_nas_plugin.tracking.mlflow.tags import PARENT
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
@@ -66,15 +67,47 @@ def data_of_challenger(
     with tracking_errors(f"reading the search of `{name}`", tracking_uri), bounded_requests():
         current = read_aliases(client, name)
         version, champion = challenger_of(name, current), current.champion
-        stored = client.get_model_version(name, version)
         if champion is not None and not _is_retrained(client.get_model_version(name, champion)):
             champion = None
-        data = SearchData(version, retrained=_is_retrained(stored), retrained_champion=champion)
-        run = client.get_run(stored.run_id) if stored.run_id else None
-        search_run_id = run.data.tags.get(PARENT) if run else None
-        if search_run_id is None:
-            return data
-        run = client.get_run(search_run_id)
+        data = _data_of(client, name, version)
+    return dataclasses.replace(data, retrained_champion=champion)
+
+
+def data_of_version(
+    name: str,
+    version: str,
+    *,
+    tracking_uri: str | None = None,
+    registry_uri: str | None = None,
+) -> SearchData:
+    """What the search of a version recorded about its data.
+
+    Args:
+        name: The registered model.
+        version: Its version.
+        tracking_uri: MLflow's tracking URI; None for MLflow's own setting.
+        registry_uri: MLflow's registry URI; None for the tracking URI.
+
+    Returns:
+        The data; without a seed and digests if the version comes from no search.
+
+    Raises:
+        TrackingError: The store does not answer, or rejects the request.
+    """
+    tracking_uri = resolve_uri(tracking_uri)
+    client = connect(tracking_uri, registry_uri)
+    with tracking_errors(f"reading the search of `{name}`", tracking_uri), bounded_requests():
+        return _data_of(client, name, version)
+
+
+def _data_of(client: MlflowClient, name: str, version: str) -> SearchData:
+    stored = client.get_model_version(name, version)
+    data = SearchData(version, retrained=_is_retrained(stored))
+    run = client.get_run(stored.run_id) if stored.run_id else None
+    search_run_id = run.data.tags.get(PARENT) if run else None
+    if search_run_id is None:
+        return data
+    run = client.get_run(search_run_id)
     seed = run.data.params.get(SPLIT_SEED_SETTING)
     return dataclasses.replace(
         data, split_seed=None if seed is None else int(seed), digests=_digests(run)

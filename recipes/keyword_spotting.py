@@ -10,8 +10,8 @@
 * `generated`: ten pairs of tones in noise, which are no speech; the default;
 * `speech_commands`: ten words of Google's Speech Commands (Warden 2018, version 0.02, 2.3 GB from
   download.tensorflow.org), with its own validation and test speakers;
-* a folder with a folder of WAV files (16 bits, all of the same rate) for each word, such as that
-  of Speech Commands; the files in its `validation_list.txt` and `testing_list.txt` are held out;
+* a folder with a folder of WAV files for each word, such as that of Speech Commands; the files in
+  its `validation_list.txt` and `testing_list.txt` are held out;
 * an `.npz` file with `x_train`, `y_train`, optionally `x_val`, `y_val` and `x_test`, `y_test`, and
   `rate` (8000 if it is missing). Clips are rows of int16, float (-1 to 1), or int8 (mu-law).
 
@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import wave
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +36,8 @@ from keras import layers, ops
 from keras_nas_plugin.recipes import running
 from keras_nas_plugin.space import Layer, LayerChoice, Sequential, SpaceHyperModel, ValueChoice
 from keras_nas_plugin.space.presets import residual_cnn, sequence_1d
+from keras_nas_plugin.starters.audio_data import read_clip
+from keras_nas_plugin.starters.series_data import load_npz
 
 OBJECTIVE = "val_accuracy"
 SPEECH_COMMANDS = "https://storage.googleapis.com/download.tensorflow.org/data/"
@@ -200,7 +200,7 @@ def read_folder(folder: Path, words: list[str] | None = None) -> tuple[Parts, li
         words: The words to read; None for all.
 
     Raises:
-        ValueError: There are none, or they have different rates.
+        ValueError: There are none, or one cannot be read.
     """
     held_out = {
         name: split
@@ -213,38 +213,17 @@ def read_folder(folder: Path, words: list[str] | None = None) -> tuple[Parts, li
     )
     clips: dict[str, list[np.ndarray]] = {}
     labels: dict[str, list[int]] = {}
-    rates: dict[int, Path] = {}
+    rate = None  # that of the first file
     for label, name in enumerate(names):
         for path in sorted((folder / name).glob("*.wav")):
-            clip, rate = read_wav(path)
-            rates.setdefault(rate, path)
+            clip, rate = read_clip(path, rate)
             split = held_out.get(f"{name}/{path.name}", "train")
-            clips.setdefault(split, []).append(np.pad(clip, (0, rate))[:rate])
+            clips.setdefault(split, []).append(pcm(np.pad(clip, (0, rate))[:rate]))
             labels.setdefault(split, []).append(label)
-    if "train" not in clips:
+    if rate is None or "train" not in clips:
         raise ValueError(f"{folder} must have a folder of WAV files for each word; got none")
-    if len(rates) > 1:
-        got = ", ".join(f"{rate} Hz ({path.name})" for rate, path in rates.items())
-        raise ValueError(f"{folder} must have WAV files of the same rate; got {got}")
     parts = {split: (np.stack(clips[split]), np.array(labels[split])) for split in clips}
-    return parts, names, next(iter(rates))
-
-
-def read_wav(path: Path) -> tuple[np.ndarray, int]:
-    """Read the first channel of a WAV file of 16 bits; returns int16 and the rate in Hz.
-
-    Raises:
-        ValueError: The file has another form.
-    """
-    try:
-        with wave.open(str(path)) as file:
-            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
-            content = file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"{path} must be a WAV file of integers: {error}") from error
-    if width != 2:
-        raise ValueError(f"{path} must have samples of 16 bits; got {8 * width}")
-    return np.frombuffer(content, "<i2")[::channels], rate
+    return parts, names, rate
 
 
 def read_arrays(path: Path) -> tuple[Parts, list[str], int]:
@@ -253,11 +232,7 @@ def read_arrays(path: Path) -> tuple[Parts, list[str], int]:
     Raises:
         ValueError: The file cannot be read, or lacks an array.
     """
-    try:
-        with np.load(path) as archive:
-            arrays = dict(archive)
-    except (OSError, zipfile.BadZipFile, ValueError, EOFError) as error:
-        raise ValueError(f"{path} must be an .npz file of plain arrays: {error}") from error
+    arrays = load_npz(path)
     rate, parts = int(arrays.get("rate", RATE)), {}
     for split, suffix in (("train", "train"), ("validation", "val"), ("test", "test")):
         x, y = arrays.get(f"x_{suffix}"), arrays.get(f"y_{suffix}")

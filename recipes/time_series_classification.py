@@ -11,7 +11,8 @@
 * a data set that the package `aeon` has on board (`pip install aeon`): GunPoint, ArrowHead,
   ItalyPowerDemand, OSULeaf, BasicMotions (6 channels), JapaneseVowels (12 channels, unequal);
 * a `.ts` file of the UCR and UEA archives (timeseriesclassification.com): with `NAME_TRAIN.ts`,
-  `NAME_TEST.ts` beside it is the test data.
+  `NAME_TEST.ts` beside it is the test data;
+* an `.npz` or Parquet file, as `keras_nas_plugin.starters.series_data.read_series` describes.
 
 Series are standardised by a layer inside the models. Shorter ones are continued with their last
 value; missing values are interpolated.
@@ -27,16 +28,17 @@ from typing import Any
 import keras
 import keras_tuner
 import numpy as np
+import pandas as pd
 from keras import layers
 
 from keras_nas_plugin.recipes import running
 from keras_nas_plugin.space import Layer, Sequential, SpaceHyperModel, ValueChoice
 from keras_nas_plugin.space.presets import sequence_1d
+from keras_nas_plugin.starters.series_data import Series, read_series
 
 OBJECTIVE = "val_accuracy"
 
-#: Series of shape (steps, channels), and their labels.
-Series = tuple[list[np.ndarray], list[str]]
+SUFFIXES = (".ts", ".npz", ".parquet")
 
 
 # The search space
@@ -76,52 +78,48 @@ def _splits() -> running.Splits:
 
 @functools.lru_cache(maxsize=1)  # `build_model` calls it for every model
 def _load(data: str, limit: int) -> running.Splits:
-    series, labels, test = _read(data)
-    names = sorted({*labels, *(test[1] if test else ())})
-    if len(names) < 2:
-        raise ValueError(f"{data} must have two classes or more; got {names}")
-    channels = {values.shape[1] for values in (*series, *(test[0] if test else ()))}
-    if len(channels) > 1:
+    series = _read(data)
+    channels = sorted({values.shape[1] for values in series.x})
+    names = sorted(set(series.y))
+    if len(names) < 2 or len(channels) > 1:
         raise ValueError(
-            f"{data} must have series of the same channels; got {sorted(channels)} channels"
+            f"{data} must have series of two classes or more with the same channels; got the "
+            f"classes {names} and {channels} channels"
         )
-    steps = max(len(values) for values in (*series, *(test[0] if test else ())))
-    x, y = _arrays(series, labels, names, steps)
-    if test is None:
-        kept, rows = running.divide(len(y), labels=y)
-        x_test, y_test, x, y = x[rows], y[rows], x[kept], y[kept]
+    series.x[:] = [interpolated(values) for values in series.x]
+    x = series.stacked(max(map(len, series.x)))
+    y = np.array([names.index(label) for label in series.y])
+    rows = np.arange(len(y) - series.tests)
+    if series.tests:
+        test = np.arange(len(rows), len(y))
     else:
-        x_test, y_test = _arrays(*test, names, steps)
-    kept, rows = running.divide(len(y), labels=y)
+        rows, test = running.divide(len(y), labels=y)
+    kept, held_out = running.divide(len(rows), labels=y[rows])
     parts = []
-    for split in ((x[kept], y[kept]), (x[rows], y[rows]), (x_test, y_test)):
-        chosen = running.limited(len(split[1]), limit)
-        parts.append((split[0][chosen], split[1][chosen]))
+    for part in (rows[kept], rows[held_out], test):
+        chosen = part[running.limited(len(part), limit)]
+        parts.append((x[chosen], y[chosen]))
     return running.Splits(*parts, class_names=names)
 
 
-def _arrays(
-    series: list[np.ndarray], labels: list[str], names: list[str], steps: int
-) -> tuple[np.ndarray, np.ndarray]:
-    rows = [np.pad(values, [(0, steps - len(values)), (0, 0)], mode="edge") for values in series]
-    return np.stack(rows).astype("float32"), np.array([names.index(label) for label in labels])
+def interpolated(values: np.ndarray) -> np.ndarray:
+    """A series of shape (steps, channels) without missing values; 0 where a channel has none."""
+    if not np.isnan(values).any():
+        return values
+    table = pd.DataFrame(values).interpolate(limit_direction="both")
+    return table.fillna(0).to_numpy("float32")
 
 
-def _read(data: str) -> tuple[list[np.ndarray], list[str], Series | None]:
-    """Series and labels, and those for the test if they are apart."""
+def _read(data: str) -> Series:
     if data == "generated":
-        return (*generated(600, seed=0), None)
-    path = Path(data)
-    if not path.suffix:
-        path = _shipped(data)
-    if path.suffix != ".ts" or not path.is_file():
+        return generated(600, seed=0)
+    path = Path(data) if Path(data).suffix else _shipped(data)
+    if path.suffix not in SUFFIXES or not path.is_file():
         raise ValueError(
-            "`--data` must be generated, an existing .ts file, or a data set of the package aeon, "
-            f"such as GunPoint, if that is installed; got {data!r}"
+            f"`--data` must be generated, an existing file {', '.join(SUFFIXES)}, or a data set "
+            f"of the package aeon, such as GunPoint, if that is installed; got {data!r}"
         )
-    test = path.with_name(path.name.replace("_TRAIN.ts", "_TEST.ts"))
-    has_test = test != path and test.is_file()
-    return (*read_ts(path), read_ts(test) if has_test else None)
+    return read_series(path)
 
 
 def _shipped(name: str) -> Path:
@@ -149,60 +147,7 @@ def generated(count: int, seed: int) -> Series:
         values = size * shapes[label] + rng.normal(0, 0.3, len(time))
         series.append(values[:, np.newaxis])
         labels.append(label)
-    return series, labels
-
-
-def read_ts(path: Path) -> Series:
-    """Read a file of the UCR and UEA archives.
-
-    A line has the values of each channel, separated by commas, and a label, separated by colons:
-    `1.0,2.5,?:3.0,4.0,5.0:walking`. `?` is a missing value.
-
-    Raises:
-        ValueError: The file has another form; the message names the line.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be a text file in UTF-8: {error}") from error
-    header: dict[str, str] = {}
-    series: list[np.ndarray] = []
-    labels: list[str] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        if "data" not in header:
-            key, _, value = line.strip().lstrip("@").partition(" ")
-            header[key.lower()] = value.lower()
-            continue
-        *channels, label = line.strip().split(":")
-        try:
-            values = [_numbers(channel) for channel in channels]
-            series.append(np.stack(values, axis=1))
-        except ValueError as error:
-            raise ValueError(
-                f"{path}, line {number}: must be channels of numbers of the same length and a "
-                f"label, separated by colons: {error}"
-            ) from error
-        labels.append(label.strip())
-    if header.get("timestamps") == "true" or not header.get("classlabel", "").startswith("true"):
-        raise ValueError(
-            f"{path} must have class labels (@classLabel true ...) and no time stamps "
-            f"(@timeStamps false); got {header}"
-        )
-    if not series:
-        raise ValueError(f"{path} must have series after a line @data; got none")
-    return series, labels
-
-
-def _numbers(channel: str) -> np.ndarray:
-    """The values of a channel; missing ones are interpolated."""
-    values = np.array([np.nan if v.strip() == "?" else float(v) for v in channel.split(",")])
-    missing = np.isnan(values)
-    if missing.all():
-        return np.zeros(len(values))
-    steps = np.arange(len(values))
-    return np.interp(steps, steps[~missing], values[~missing])
+    return Series(series, labels)
 
 
 # The recipe as a program
@@ -252,7 +197,7 @@ RECIPE = running.Recipe(
         "convolutions": running.network(baseline_model, OBJECTIVE),
         "nearest neighbour": NearestNeighbour,
     },
-    data="generated, a .ts file, or a data set in the package aeon",
+    data="generated, a .ts, .npz or .parquet file, or a data set in the package aeon",
     trials=15,
     epochs=20,
     batch_size=16,

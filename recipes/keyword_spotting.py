@@ -40,9 +40,11 @@ from keras_nas_plugin.starters.audio_data import read_clip
 from keras_nas_plugin.starters.series_data import load_npz
 
 OBJECTIVE = "val_accuracy"
-SPEECH_COMMANDS = "https://storage.googleapis.com/download.tensorflow.org/data/"
-SPEECH_COMMANDS_FILE = "speech_commands_v0.02.tar.gz"
-SPEECH_COMMANDS_SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
+SPEECH_COMMANDS = (
+    "speech_commands_v0.02.tar.gz",
+    "https://storage.googleapis.com/download.tensorflow.org/data/",
+    "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+)
 WORDS = "yes no up down left right on off stop go".split()
 RATE = 8000  # of generated clips, in Hz
 MEL_BINS = 40
@@ -155,13 +157,7 @@ def _read(data: str) -> tuple[Parts, list[str], int]:
         x, y = generated(1_500, seed=0)
         return {"train": (x, y)}, [f"tones {i}" for i in range(10)], RATE
     if data == "speech_commands":
-        folder = keras.utils.get_file(
-            SPEECH_COMMANDS_FILE,
-            SPEECH_COMMANDS + SPEECH_COMMANDS_FILE,
-            file_hash=SPEECH_COMMANDS_SHA256,
-            extract=True,
-        )
-        return read_folder(Path(folder), WORDS)
+        return read_folder(running.download(*SPEECH_COMMANDS, extract=True), WORDS)
     if Path(data).is_dir():
         return read_folder(Path(data))
     if data.endswith(".npz"):

@@ -146,6 +146,33 @@ def data_settings(default: str) -> tuple[str, int]:
     return os.environ.get(DATA) or default, int(limit)
 
 
+def download(file: str, address: str, checksum: str, *, extract: bool = False) -> Path:
+    """Download a file once, into Keras' folder of data sets, and check it.
+
+    Args:
+        file: Its name.
+        address: The address of its folder, which ends in a slash.
+        checksum: SHA-256, or MD5 where the publisher gives no other.
+        extract: Whether it is an archive to extract.
+
+    Returns:
+        The file; the folder with the extracted files if ``extract``.
+
+    Raises:
+        ConnectionError: It cannot be downloaded.
+        ValueError: It is not the file that the checksum is of.
+    """
+    try:
+        path = keras.utils.get_file(file, address + file, file_hash=checksum, extract=extract)
+    except ValueError:
+        raise
+    except Exception as error:  # Keras raises this class itself
+        raise ConnectionError(
+            f"{address}{file} cannot be downloaded; `--data PATH` uses a copy: {error}"
+        ) from error
+    return Path(path)
+
+
 def divide(
     rows: int, *, labels: np.ndarray | None = None, held_out: float = HELD_OUT
 ) -> tuple[np.ndarray, np.ndarray]:

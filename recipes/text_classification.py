@@ -40,8 +40,11 @@ from keras_nas_plugin.space import Layer, Sequential, SpaceHyperModel, ValueChoi
 from keras_nas_plugin.space.presets import text_transformer
 
 OBJECTIVE = "val_accuracy"
-IMDB = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
-IMDB_MD5 = "7c2ac02c03563afcf9b574c7e56c153a"
+IMDB = (
+    "aclImdb_v1.tar.gz",
+    "https://ai.stanford.edu/~amaas/data/sentiment/",
+    "7c2ac02c03563afcf9b574c7e56c153a",  # MD5
+)
 SPLITS = ("train", "validation", "test")
 MOST_WORDS = 10_000
 LONGEST = 256  # words of a text that count
@@ -133,12 +136,12 @@ def _read(data: str) -> Texts:
     if data == "generated":
         return {"train": list(generated(2_000, seed=0))}
     if data == "imdb":
-        file = keras.utils.get_file("aclImdb_v1.tar.gz", IMDB, file_hash=IMDB_MD5)
-        return read_imdb(Path(file))
+        return read_imdb(running.download(*IMDB))
     if data == "20newsgroups":
         return _newsgroups()
-    if Path(data).is_file():
-        return read_lines(Path(data))
+    path = Path(data)
+    if path.is_file():
+        return read_imdb(path) if path.name == IMDB[0] else read_lines(path)
     raise ValueError(
         "`--data` must be generated, imdb, 20newsgroups or an existing file of lines "
         f"label<TAB>text; got {data!r}"

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
+from keras_nas_plugin.cli.recipe import Recipe, split_arguments
 from keras_nas_plugin.recipes import running
 from recipes import image_classification as recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(
+    path for path in (ROOT / "recipes").glob("*.py") if "\nRECIPE = " in path.read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_command_line_searches_each_recipe(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_LIMIT", "30")
+    file = Recipe(str(path))
+    assert file.objective in ("val_accuracy", "val_loss")
+    loaded = file.load()
+    arguments, drawn = split_arguments(loaded, seed=0)
+    assert set(arguments) >= {"x", "y", "validation_data"}
+    assert drawn is None  # its validation rows are its own
+    assert len(running.Splits.of(loaded).test[1]) > 0
+    text = path.read_text("utf-8")
+    for option in ("--data", "--smoke", "--baseline", f"keras-nas search recipes/{path.name}"):
+        assert option in text.split('"""')[1]
+
+
+def test_each_recipe_has_a_page_and_each_page_is_in_the_navigation() -> None:
+    index = (ROOT / "docs" / "recipes" / "index.md").read_text("utf-8")
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert len(FILES) >= 8
+    for path in FILES:
+        page = re.search(rf"\[`{path.stem}`\]\((\w+\.md)", index)
+        assert page, path.stem
+        content = (ROOT / "docs" / "recipes" / page[1]).read_text("utf-8")
+        assert f"$ python recipes/{path.name}" in content
+        assert f"recipes/{page[1]}" in navigation
 
 
 def test_a_smoke_test_searches_registers_and_compares_with_the_baseline(smoke) -> None:
@@ -76,6 +115,26 @@ def test_the_comparison_says_who_wins_in_either_direction() -> None:
     scores["naive"]["error"] = 2.0
     verdict = running.comparison(scores, seconds, larger=True).splitlines()[-1]
     assert verdict == "search and naive are equal: error 2.0000"
+
+
+def test_downloads_are_checked_and_extracted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr(keras.src.utils.file_utils.config, "keras_home", lambda: str(home))
+    (tmp_path / "words.txt").write_text("yes")
+    with tarfile.open(tmp_path / "words.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "words.txt", "words.txt")
+    checksum = hashlib.sha256((tmp_path / "words.tar.gz").read_bytes()).hexdigest()
+    address = f"{tmp_path.as_uri()}/"
+    folder = running.download("words.tar.gz", address, checksum, extract=True)
+    assert (folder / "words.txt").read_text() == "yes"
+    assert folder.is_relative_to(home)
+    with pytest.raises(ValueError, match="hash does not match"):
+        running.download("words.txt", address, checksum)
+    with pytest.raises(ConnectionError, match=r"none\.txt cannot be downloaded; `--data PATH`"):
+        running.download("none.txt", address, checksum)
 
 
 def test_divided_rows_are_disjoint_complete_and_stratified() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import hashlib
+import importlib
 import os
 import re
 import tarfile
@@ -38,6 +40,12 @@ def test_the_command_line_searches_each_recipe(
     text = path.read_text("utf-8")
     for option in ("--data", "--smoke", "--baseline", f"keras-nas search recipes/{path.name}"):
         assert option in text.split('"""')[1]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_examples_in_docstrings_pass(path: Path) -> None:
+    module = importlib.import_module(f"keras_nas_plugin.recipes.{path.stem}")
+    assert doctest.testmod(module).failed == 0
 
 
 def test_each_recipe_has_a_page_and_each_page_is_in_the_navigation() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -403,8 +403,3 @@ def channels(spec: keras.KerasTensor) -> int:
 def repeated(width: Width, shape: Sequence[int]) -> JoinedWidth:
     """Width of a flattened tensor of a shape, channels last and without the batch dimension."""
     return JoinedWidth((width,) * math.prod(shape[:-1]))
-
-
-def plain_values(values: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The values of some decisions, where they are active."""
-    return {name: values[name] for name in names if name in values}

@@ -100,28 +100,35 @@ class _Run:
             elif vertex in self._graph.segments:
                 # Layers after the first of a segment are computed with it.
                 segment = self._graph.segments[vertex]
-                self._values[segment[-1]] = self._segment(segment)
+                if segment[-1] not in self._graph.terms or not self._conditional(segment):
+                    self._values[segment[-1]] = self._segment(segment)
         return self._values[self._graph.output]
 
     # ------------------------------------------------------------------ layers
 
     def _segment(self, segment: Sequence[Vertex]) -> Any:
         """The output of a chain of layers; zeros where it is not needed."""
+        self._prepare(segment)
+        if not self._conditional(segment):
+            return self._chain(segment)
+        return ops.cond(
+            self._is_needed(self._graph.needs[segment[-1]]),
+            functools.partial(self._chain, segment),
+            functools.partial(self._zeros, segment[-1].spec),
+        )
+
+    def _conditional(self, segment: Sequence[Vertex]) -> bool:
+        """Whether a chain is computed only where it is needed."""
         last = segment[-1]
-        need = self._graph.needs[last]
-        # Computed outside of the branches, which must not create shared tensors.
+        return self._branches and self._graph.needs[last] is not True and static_size(last.spec)
+
+    def _prepare(self, segment: Sequence[Vertex]) -> None:
+        """Compute what branches share outside of them: they must not create it."""
         for vertex in segment:
             if isinstance(vertex, LayerVertex) and vertex.width is not None:
                 self._weights.active(vertex.width)
             if isinstance(vertex, LayerVertex) and vertex.kernel is not None:
                 self._weights.joint(vertex.kernel.names)
-        if need is True or not self._branches or not static_size(last.spec):
-            return self._chain(segment)
-        return ops.cond(
-            self._is_needed(need),
-            functools.partial(self._chain, segment),
-            functools.partial(self._zeros, last.spec),
-        )
 
     def _zeros(self, spec: keras.KerasTensor) -> Any:
         batch = ops.shape(keras.tree.flatten(self._inputs)[0])[0]
@@ -162,18 +169,40 @@ class _Run:
         """The weighted sum of the options; zeros are left out."""
         if len(vertex.inputs) == 1:
             return self._values[vertex.inputs[0]]
-        weights = vertex.gate.weights(self._weights)
-        total, size = None, channels(vertex.spec)
+        weights, total = vertex.gate.weights(self._weights), None
+        waiting = []
         for option, source in enumerate(vertex.inputs):
-            if isinstance(source, ZeroVertex):
-                continue
-            value = self._values[source]
-            term = value * ops.cast(weights[option], value.dtype)
-            missing = size - channels(source.spec)
-            if missing:
-                term = ops.pad(term, [[0, 0]] * (len(source.spec.shape) - 1) + [[0, missing]])
-            total = term if total is None else total + term
-        return self._zeros(vertex.spec) if total is None else total
+            if source in self._values and not isinstance(source, ZeroVertex):
+                term = self._term(vertex, source, weights[option], self._values[source])
+                total = term if total is None else total + term
+            elif source in self._graph.terms:
+                waiting.append((source, weights[option]))
+        if total is None:
+            total = self._zeros(vertex.spec)
+        for source, weight in waiting:
+            # An option that is not needed adds nothing, not even zeros.
+            segment = self._graph.terms[source]
+            self._prepare(segment)
+            total = ops.cond(
+                self._is_needed(self._graph.needs[source]),
+                functools.partial(self._added, vertex, segment, weight, total),
+                functools.partial(_unchanged, total),
+            )
+        return total
+
+    def _added(
+        self, vertex: ChoiceVertex, segment: Sequence[Vertex], weight: Any, total: Any
+    ) -> Any:
+        return total + self._term(vertex, segment[-1], weight, self._chain(segment))
+
+    @staticmethod
+    def _term(vertex: ChoiceVertex, source: Vertex, weight: Any, value: Any) -> Any:
+        """The output of an option, multiplied by its weight, with all channels."""
+        term = value * ops.cast(weight, value.dtype)
+        missing = channels(vertex.spec) - channels(source.spec)
+        if missing:
+            term = ops.pad(term, [[0, 0]] * (len(source.spec.shape) - 1) + [[0, missing]])
+        return term
 
     def _is_needed(self, need: Need) -> Any:
         """Whether a computation is needed, as a boolean tensor."""
@@ -189,6 +218,10 @@ class _Run:
                     own if outer is True else ops.logical_and(own, self._is_needed(outer))
                 )
         return self._needed[need]
+
+
+def _unchanged(total: Any) -> Any:
+    return total
 
 
 def _takes_training(layer: Any) -> bool:

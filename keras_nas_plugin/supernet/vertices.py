@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -320,19 +320,27 @@ class Graph:
         needs: When each is needed.
         segments: Vertices that are computed together, by the first of them: chains of layers
             that are needed in the same cases.
+        terms: Segments, by their last vertex, whose only consumer is a choice between several
+            options.
     """
 
     def __init__(self, output: Vertex) -> None:
         self.output = output
         self.order = _reachable(output)
         self.needs: dict[Vertex, Need] = _needs(self.order, output)
-        self.segments = self._segments()
-
-    def _segments(self) -> dict[Vertex, list[Vertex]]:
         consumers: dict[Vertex, list[Vertex]] = {vertex: [] for vertex in self.order}
         for vertex in self.order:
             for source in vertex.inputs:
                 consumers[source].append(vertex)
+        self.segments = self._segments(consumers)
+        self.terms = {
+            segment[-1]: segment
+            for segment in self.segments.values()
+            if [type(consumer) for consumer in consumers[segment[-1]]] == [ChoiceVertex]
+            and len(consumers[segment[-1]][0].inputs) > 1
+        }
+
+    def _segments(self, consumers: Mapping[Vertex, list[Vertex]]) -> dict[Vertex, list[Vertex]]:
         segments: dict[Vertex, list[Vertex]] = {}
         segment_of: dict[Vertex, list[Vertex]] = {}
         for vertex in self.order:

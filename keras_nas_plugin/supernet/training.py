@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -17,6 +18,24 @@ Batch = tuple[Any, Any, Any]
 
 # Training batches that batch normalisation is recalibrated on.
 RECALIBRATION_BATCHES = 8
+
+
+class _MaskedBatches(keras.utils.PyDataset):
+    """Batches with a mask, for `keras.Model.evaluate`."""
+
+    def __init__(self, supernet: Supernet, mask: np.ndarray, batches: Sequence[Batch]) -> None:
+        super().__init__()
+        self._supernet, self._mask, self._batches = supernet, mask, batches
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        """Inputs, targets, and weights if there are any."""
+        x, y, sample_weight = self._batches[index]
+        inputs = self._supernet.inputs(x, self._mask)
+        return (inputs, y) if sample_weight is None else (inputs, y, sample_weight)
 
 
 class SupernetTrainer:
@@ -54,16 +73,17 @@ class SupernetTrainer:
             check: Called before each step; what it raises ends the epoch.
 
         Returns:
-            Mean loss and metrics of the sampled paths.
+            Mean of the loss and of each metric over the steps, each with the path that it
+            trained; empty without batches.
         """
-        model, logs = self.supernet.model, dict[str, float]()
-        model.reset_metrics()
+        model, steps = self.supernet.model, list[dict[str, float]]()
         for x, y, sample_weight in batches:
             if check is not None:
                 check()
             if not model.optimizer.built:
                 self._create_variables(x, y)
             for values in self.sampler.step(self.rng):
+                # Keras 3.15 resets the metrics before each batch.
                 logs = model.train_on_batch(
                     self.supernet.inputs(x, self.supernet.mask(values)),
                     y,
@@ -71,7 +91,9 @@ class SupernetTrainer:
                     class_weight=self._class_weight,
                     return_dict=True,
                 )
-        return {name: float(value) for name, value in logs.items()}
+                steps.append({name: np.mean(value) for name, value in logs.items()})
+        names = steps[0] if steps else ()
+        return {name: float(np.mean([logs[name] for logs in steps])) for name in names}
 
     def _create_variables(self, x: Any, y: Any) -> None:
         """Create the variables of the optimizer and the metrics.
@@ -113,10 +135,6 @@ class SupernetTrainer:
             mask: Shape ``[layout.size]``.
             batches: Batches.
         """
-        model, logs = self.supernet.model, dict[str, float]()
-        model.reset_metrics()
-        for x, y, sample_weight in batches:
-            logs = model.test_on_batch(
-                self.supernet.inputs(x, mask), y, sample_weight=sample_weight, return_dict=True
-            )
-        return {name: float(value) for name, value in logs.items()}
+        rows = _MaskedBatches(self.supernet, mask, list(batches))
+        logs = self.supernet.model.evaluate(rows, verbose=0, return_dict=True)
+        return {name: float(np.mean(value)) for name, value in logs.items()}

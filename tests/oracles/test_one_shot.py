@@ -115,7 +115,6 @@ def test_the_supernet_is_one_run_and_the_finalists_are_trials(searched):
     assert [record.status for record in records] == ["FINISHED"] * 6
     assert epochs.started == ["supernet", *(record.trial_id for record in records)]
     assert [epoch for epoch, _ in epochs.losses] == list(range(EPOCHS))
-    assert epochs.losses[-1][1] < epochs.losses[0][1]
 
     client = mlflow.MlflowClient(uri)
     runs = client.search_runs([tracker.experiment_id])

@@ -190,8 +190,28 @@ def test_a_score_leaves_the_statistics_as_they_were(supernets, data):
         if "moving" in variable.path:
             np.testing.assert_array_equal(old, variable.numpy())
     supernet.recalibrate([x], supernet.mask(values))
-    direct = trainer.evaluate(supernet.mask(values), batches_of(x, y))
-    assert direct.keys() == scores.keys()
+    # Batches of different sizes: the metrics are those of all rows together.
+    direct = trainer.evaluate(supernet.mask(values), batches_of(x, y, 20))
+    network = supernet.extract(values)
+    supernet.hypermodel.compile_model(network, values)
+    alone = network.evaluate(x, y, verbose=0, return_dict=True)
+    assert direct == pytest.approx(alone, abs=1e-5)
+
+
+def test_the_metrics_of_an_epoch_are_means_over_its_steps(data):
+    x, y = data
+    space = Sequential("Flatten", LayerChoice({"skip": Identity()}), Layer("Dense", units=2))
+    hypermodel = SpaceHyperModel(
+        space,
+        inputs=(6, 6, 2),
+        compile={"optimizer": keras.optimizers.SGD(0.0), "loss": "mse", "run_eagerly": True},
+    )
+    supernet = Supernet(hypermodel)
+    trainer = SupernetTrainer(supernet, UniformSampler(supernet.spec), np.random.default_rng(0))
+    targets = np.stack([y, 1 - y], 1).astype("float32")
+    logs = trainer.epoch(batches_of(x, targets, 8))
+    outputs = supernet.extract({"1": "skip"})(x).numpy()
+    assert logs["loss"] == pytest.approx(np.mean((outputs - targets) ** 2), rel=1e-4)
 
 
 def test_nothing_is_traced_again_for_another_mask(supernets, data, monkeypatch):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import logging
 import os
 import tempfile
 import time
@@ -269,6 +270,7 @@ def main(recipe: Recipe, description: str | None, arguments: Sequence[str] | Non
     """
     parser = _parser(recipe, description)
     options = parser.parse_args(arguments)
+    logging.getLogger("tensorflow").addFilter(_is_no_retracing)
     settings = {DATA: options.data, LIMIT: options.limit}
     if options.smoke:
         settings[DATA] = options.data or os.environ.get(DATA) or recipe.smoke_data
@@ -383,6 +385,11 @@ def comparison(
         else f"{ranked[0]} and {ranked[1]} are equal: {metrics[0]} {best:.4f}"
     )
     return "\n".join([*lines, verdict])
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    """Whether a log message is not TensorFlow's advice to trace less: each trial is a new model."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _search(tuner: Any, data: Splits, budget: Budget) -> None:

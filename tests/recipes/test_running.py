@@ -88,6 +88,15 @@ def test_options_select_the_data_and_the_environment_is_restored(
     assert "NAS_DATASET" not in os.environ
 
 
+def test_a_registered_model_is_evaluated_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(running, "run", lambda *_: pytest.fail("no search"))
+    monkeypatch.setattr(running, "evaluate", lambda *arguments: calls.append(arguments))
+    store = ["--tracking-uri", "sqlite:///other.db"]
+    recipe.main(["--evaluate", "models:/digits@challenger", *store])
+    assert calls == [(recipe.RECIPE, "models:/digits@challenger", "sqlite:///other.db")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -388,7 +388,7 @@ def comparison(
 
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:
-    """Whether a log message is not TensorFlow's advice to trace less: each trial is a new model."""
+    """Whether a message is not TensorFlow's advice to trace less: each trial is a new model."""
     return "triggered tf.function retracing" not in record.getMessage()
 
 

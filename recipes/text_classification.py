@@ -38,6 +38,7 @@ from keras import layers
 from keras_nas_plugin.recipes import running
 from keras_nas_plugin.space import Layer, Sequential, SpaceHyperModel, ValueChoice
 from keras_nas_plugin.space.presets import text_transformer
+from keras_nas_plugin.space.presets.attention import masked_mean, token_mask
 
 OBJECTIVE = "val_accuracy"
 IMDB = (
@@ -233,8 +234,10 @@ def baseline_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """The mean of word vectors and a softmax (Joulin et al. 2017, "Bag of Tricks")."""
     corpus = _corpus()
     text = keras.Input((1,), dtype="string", name="text")
-    vectors = layers.Embedding(len(corpus.words) + 2, 64, mask_zero=True)(word_numbers()(text))
-    x = layers.Dropout(0.3)(layers.GlobalAveragePooling1D()(vectors))
+    words = word_numbers()(text)
+    vectors = layers.Embedding(len(corpus.words) + 2, 64)(words)
+    # Keras' own pooling divides by zero where a text has no words.
+    x = layers.Dropout(0.3)(masked_mean(vectors, token_mask()(words)))
     model = keras.Model(
         text, layers.Dense(len(corpus.splits.class_names), activation="softmax")(x)
     )

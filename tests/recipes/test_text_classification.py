@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import keras_tuner
 import numpy as np
 import pytest
@@ -40,7 +41,11 @@ def test_models_take_texts_and_padding_has_no_effect(load) -> None:
     lines = "".join(f"{'ham' if i % 2 else 'spam'}\tword{i % 7} and you\n" for i in range(60))
     splits = load(lines.encode())
     assert splits.class_names == ["ham", "spam"]
-    model = recipe.build_model(keras_tuner.HyperParameters())
+    for build in (recipe.build_model, recipe.baseline_model):
+        _check_padding(build(keras_tuner.HyperParameters()))
+
+
+def _check_padding(model: keras.Model) -> None:
     texts = tf.constant([["word1 and you"], ["WORD1, and you!"], [""]])
     first, second, empty = running.predict(model, texts)
     np.testing.assert_allclose(first, second, rtol=1e-5)

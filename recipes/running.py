@@ -27,6 +27,8 @@ import keras
 import keras_tuner
 import numpy as np
 
+from keras_nas_plugin.errors import NASError
+
 DATA, LIMIT = "NAS_DATASET", "NAS_LIMIT"
 SPLIT_SEED = 0  # not the seed of the search: every search has the same test rows
 HELD_OUT = 0.2  # the fraction of the rows that a missing split takes
@@ -339,7 +341,11 @@ def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, dict[str, floa
     if options.baseline:
         for name, baseline in recipe.baselines.items():
             start = time.monotonic()
-            model = baseline(data, budget)
+            try:
+                model = baseline(data, budget)
+            except NASError as error:  # the search took longer, and is still worth its line
+                print(f"{name} failed: {error}")
+                continue
             seconds[name] = time.monotonic() - start
             scores[name] = dict(recipe.score(model, *data.test))
         print(comparison(scores, seconds, recipe.larger_is_better))
@@ -378,6 +384,8 @@ def comparison(
         lines.append(f"{name:{width}}{cells}{seconds[name]:>14.0f}")
     sign = 1 if larger else -1
     ranked = sorted(scores, key=lambda name: sign * scores[name][metrics[0]], reverse=True)
+    if len(ranked) == 1:
+        return "\n".join(lines)
     best, second = (scores[name][metrics[0]] for name in ranked[:2])
     verdict = (
         f"{ranked[0]} wins: {metrics[0]} {best:.4f} against {second:.4f} of {ranked[1]}"

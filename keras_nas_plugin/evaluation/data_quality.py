@@ -445,7 +445,9 @@ def _common_type(training: Any, validation: Any) -> np.dtype | None:
         return None
     kinds = {first.dtype.kind, second.dtype.kind}
     if kinds <= {"O", "U"}:
-        return np.dtype("U32")
+        # A tensor of strings has bytes, which numpy makes texts only of if they are ASCII.
+        as_bytes = {isinstance(part.ravel()[0], bytes) for part in (first, second)}
+        return np.dtype("S64" if True in as_bytes else "U32") if len(as_bytes) == 1 else None
     return np.result_type(first.dtype, second.dtype) if kinds <= set("biuf") else None
 
 

@@ -129,6 +129,8 @@ def test_the_comparison_says_who_wins_in_either_direction() -> None:
     assert table[2].split() == ["naive", "1.0000", "0.0000", "1"]
     verdict = running.comparison(scores, seconds, larger=True).splitlines()[-1]
     assert verdict.startswith("search wins")
+    lone = {"search": scores["search"]}
+    assert running.comparison(lone, seconds, larger=True).splitlines()[-1].startswith("search")
     scores["naive"]["error"] = 2.0
     verdict = running.comparison(scores, seconds, larger=True).splitlines()[-1]
     assert verdict == "search and naive are equal: error 2.0000"

@@ -463,6 +463,15 @@ def test_rows_of_images_are_compared_in_full():
     assert (repeated.repeated, repeated.read) == (5, 25)
 
 
+def test_repeated_texts_of_tensors_are_counted_in_any_language():
+    texts = [[f"grüße {i}"] for i in range(40)]
+    training, validation = tf.constant(texts[:30]), tf.constant(texts[25:])
+    repeated = data_quality.repeated_rows([training], [validation])
+    assert (repeated.repeated, repeated.read) == (5, 15)
+    # Texts of another type cannot be compared with them.
+    assert data_quality.repeated_rows([training], [np.array(texts[25:], dtype=object)]) is None
+
+
 def test_configurations_that_fail_do_not_blame_the_data(look):
     def sometimes(hp):
         model = build(hp)

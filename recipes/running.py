@@ -306,7 +306,7 @@ def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, dict[str, floa
         Metrics on the test rows, of the search and of each baseline, by name.
     """
     from keras_nas_plugin import MLflowTracker, NASTuner
-    from keras_nas_plugin.oracles.registry import make_oracle
+    from keras_nas_plugin.oracles.registry import accepts, make_oracle
 
     data = Splits.of(recipe.load_data())
     budget = Budget(
@@ -316,6 +316,9 @@ def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, dict[str, floa
         seconds=options.budget,
         seed=options.seed,
     )
+    first: dict[str, Any] = {}
+    if options.strategy != "random" and accepts(options.strategy, "initial"):
+        first["initial"] = [_defaults(recipe)]
     tuner = NASTuner(
         recipe.build_model,
         oracle=make_oracle(
@@ -324,6 +327,7 @@ def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, dict[str, floa
             budget.trials,
             seed=budget.seed,
             epochs=budget.epochs,
+            **first,
         ),
         tracker=MLflowTracker(experiment=options.experiment, tracking_uri=options.tracking_uri),
         budget=budget.seconds,
@@ -393,6 +397,15 @@ def comparison(
         else f"{ranked[0]} and {ranked[1]} are equal: {metrics[0]} {best:.4f}"
     )
     return "\n".join([*lines, verdict])
+
+
+def _defaults(recipe: Recipe) -> dict[str, Any]:
+    """The configuration of defaults: the model that the author of the space would begin with."""
+    from keras_nas_plugin.space.hyperparameters import spec_of
+
+    hp = keras_tuner.HyperParameters()
+    recipe.build_model(hp)
+    return dict(spec_of(hp).fill({}))
 
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:

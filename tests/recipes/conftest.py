@@ -40,7 +40,7 @@ def smoke(
         folder.mkdir()
         monkeypatch.chdir(folder)
         recipe.main(["--smoke", "--tracking-uri", stores.new_database(tmp_path), *arguments])
-        out = capsys.readouterr().out
+        out = run.out = capsys.readouterr().out
         assert list(folder.iterdir()) == []  # nothing is left behind
         line = re.search(
             r"^models:/[\w-]+@challenger: (.+) on \d+ test rows \(the search never saw them\)$",

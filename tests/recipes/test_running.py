@@ -63,6 +63,9 @@ def test_each_recipe_has_a_page_and_each_page_is_in_the_navigation() -> None:
 def test_a_smoke_test_searches_registers_and_compares_with_the_baseline(smoke) -> None:
     scores = smoke(recipe, "--limit", "60", "--baseline")
     assert set(scores) == {"search", "convolutions"}
+    # The only trial has the defaults of the space.
+    for name, value in running._defaults(recipe.RECIPE).items():
+        assert f"\n{name}: {value}\n" in smoke.out
     assert all(0 <= values["accuracy"] <= 1 for values in scores.values())
 
 

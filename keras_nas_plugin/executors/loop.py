@@ -101,6 +101,7 @@ class SearchLoop:
         for slot in self._executor.free_slots():
             if not self._context.budget.allows_trial():
                 return self._stop_proposing("budget")
+            self._expect_trials()
             self._hooks.pre_create_trial()
             try:
                 trial = self._hooks.oracle.create_trial(slot)
@@ -118,6 +119,13 @@ class SearchLoop:
                 save_infeasible_summary(self._context.oracle, self._context.layout)
             self._begin(trial, slot)
         return None
+
+    def _expect_trials(self) -> None:
+        """Tell an oracle of this package how many trials the budget allows."""
+        expect = getattr(self._context.oracle, "expect_trials", None)
+        remaining = self._context.budget.remaining_trials()
+        if expect is not None and remaining is not None:
+            expect(remaining)
 
     def _begin(self, trial: Trial, slot: str) -> None:
         """Submit a trial, unless it already finished in an earlier process."""

@@ -251,6 +251,18 @@ class NASOracle(keras_tuner.Oracle):
         """Metrics that the screen computed before a trial started; empty without a screen."""
         return self._state.screened.get(trial_id, {})
 
+    @synchronized
+    def expect_trials(self, remaining: int) -> None:
+        """Adjust the strategy to the number of trials that a time budget allows.
+
+        It has an effect until the first trials have ended; `Strategy.expect_trials` says which.
+
+        Args:
+            remaining: How many trials are going to end from now on.
+        """
+        if (trials := self._state.expect(remaining, self.max_trials)) is not None:
+            self.strategy.expect_trials(trials)
+
     # ------------------------------------------------------------------ proposals
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -541,6 +553,8 @@ class NASOracle(keras_tuner.Oracle):
                 search_description(current["strategy"], current["objectives"]),
             )
         history = self._state.restore(state, self._scoring)
+        if self._state.expected_trials is not None:
+            self.strategy.expect_trials(self._state.expected_trials)
         self.strategy.set_state(state["strategy"], history)
 
     @property

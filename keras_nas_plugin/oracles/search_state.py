@@ -31,6 +31,9 @@ from keras_nas_plugin.space.hyperparameters import completed
 from keras_nas_plugin.space.spec import SearchSpec, Values
 from keras_nas_plugin.strategies.base import Observation
 
+# Trials that end before the number that a time budget allows is no longer adjusted.
+_ADJUSTED_ENDS = 10
+
 
 class SearchState:
     """The state of a search, and its transitions.
@@ -67,6 +70,7 @@ class SearchState:
         unreported: Observations that have not been passed to the strategy yet, in order.
         stop_reason: Why the search ended before ``max_trials``; None otherwise.
         exclusions: Trials that do not count, because the program was changed.
+        expected_trials: How many trials a time budget allows; None where that is not known.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class SearchState:
         self.unreported: list[Observation] = []
         self.stop_reason: str | None = None
         self.exclusions = Exclusions()
+        self.expected_trials: int | None = None
         # When the program changed the space last: trials that had ended, rejected candidates.
         self._ends_before_change = 0
         self._rejected_before_change = 0
@@ -199,6 +204,24 @@ class SearchState:
         scoring.rank(self.ledger, trial)
         self.end_order.append(trial.trial_id)
 
+    def expect(self, remaining: int, max_trials: int | None) -> int | None:
+        """Record how many trials the search is going to have.
+
+        Args:
+            remaining: How many trials are going to end from now on.
+            max_trials: The largest number of trials; None for no limit.
+
+        Returns:
+            The number; None if it is the same as before, or has been settled.
+        """
+        ends = len(self.end_order)
+        expected = min(ends + remaining, max_trials or ends + remaining)
+        before = max_trials if self.expected_trials is None else self.expected_trials
+        if ends > _ADJUSTED_ENDS or expected == before:
+            return None
+        self.expected_trials = expected
+        return expected
+
     def release(self, trial_id: str) -> None:
         """Mark a trial as no longer running."""
         for tuner_id, trial in list(self.running.items()):
@@ -219,6 +242,8 @@ class SearchState:
             "id_width": self.id_width,
             "hyperparameters": self.hyperparameters.get_config(),
         }
+        if self.expected_trials is not None:
+            saved["expected_trials"] = self.expected_trials
         changed = {
             "ended": self._ends_before_change,
             "rejected": self._rejected_before_change,
@@ -259,6 +284,7 @@ class SearchState:
         Raises:
             StateError: Files are missing.
         """
+        self.expected_trials = saved.get("expected_trials")
         self.seed = saved["seed"]
         self.generator.bit_generator.state = saved["generator"]
         self.started, self.id_width = saved["started"], saved["id_width"]

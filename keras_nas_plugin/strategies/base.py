@@ -85,9 +85,14 @@ class Strategy(abc.ABC):
     #: violated a constraint. Otherwise several objectives are combined into one score, and
     #: trials that violated a constraint have none.
     multi_objective = False
+    #: Arguments whose defaults follow the number of trials while a search runs: see
+    #: `expect_trials`.
+    adjustable: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self._reported: set[str] = set()
+        # The arguments that the caller of `for_budget` set; None if that was not used.
+        self._explicit: Mapping[str, Any] | None = None
 
     @classmethod
     def for_budget(cls, max_trials: int | None, **arguments: Any) -> Self:
@@ -98,7 +103,24 @@ class Strategy(abc.ABC):
             **arguments: Arguments of the constructor; None means the default for the budget.
         """
         explicit = {name: value for name, value in arguments.items() if value is not None}
-        return cls(**{**cls.budget_defaults(max_trials, explicit), **explicit})
+        strategy = cls(**{**cls.budget_defaults(max_trials, explicit), **explicit})
+        strategy._explicit = explicit
+        return strategy
+
+    def expect_trials(self, trials: int) -> None:
+        """Adjust defaults to the number of trials that a search is going to have.
+
+        A search that ends by time does not know that number before its first trials have ended.
+        Arguments that the caller set, and those that are not `adjustable`, stay as they are.
+
+        Args:
+            trials: The number, with the trials so far.
+        """
+        if self._explicit is None:
+            return
+        for name, value in self.budget_defaults(trials, self._explicit).items():
+            if name in self.adjustable and name not in self._explicit:
+                setattr(self, name, value)
 
     @classmethod
     def budget_defaults(

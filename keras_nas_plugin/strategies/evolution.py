@@ -89,6 +89,8 @@ class RegularizedEvolution(Strategy):
         StrategyError: A size is too small, or ``crossover`` is not between 0 and 1.
     """
 
+    adjustable = frozenset({"population_size", "tournament_size"})
+
     def __init__(
         self,
         *,

@@ -90,6 +90,8 @@ class LocalSearch(Strategy):
         StrategyError: An argument is out of range.
     """
 
+    adjustable = frozenset({"initial_samples"})
+
     def __init__(self, *, initial_samples: int = 10, improvement: str = "first") -> None:
         super().__init__()
         if initial_samples < 1:

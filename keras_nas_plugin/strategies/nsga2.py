@@ -72,6 +72,7 @@ class NSGA2(Strategy):
     """
 
     multi_objective = True
+    adjustable = frozenset({"population_size"})
 
     def __init__(self, *, population_size: int = 20, crossover_probability: float = 0.9) -> None:
         super().__init__()

@@ -83,6 +83,8 @@ class SurrogateSearch(Strategy):
         StrategyError: An argument is too small.
     """
 
+    adjustable = frozenset({"initial_trials"})
+
     def __init__(self, *, initial_trials: int = 10, kappa: float = DEFAULT_KAPPA) -> None:
         super().__init__()
         if initial_trials < 1:

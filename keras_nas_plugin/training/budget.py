@@ -21,6 +21,8 @@ class Budget:
         #: `start`.
         self.deadline: float | None = None
         self._longest = 0.0
+        self._started_at: float | None = None
+        self._ended = 0
 
     def start(self, durations: Iterable[float] = ()) -> None:
         """Start counting.
@@ -28,12 +30,25 @@ class Budget:
         Args:
             durations: Seconds that earlier trials of the search took.
         """
-        self.deadline = None if self.seconds is None else time.monotonic() + self.seconds
+        self._started_at, self._ended = time.monotonic(), 0
+        self.deadline = None if self.seconds is None else self._started_at + self.seconds
         self._longest = max(durations, default=0.0)
 
     def record_trial(self, seconds: float) -> None:
         """Record how long a trial took."""
         self._longest = max(self._longest, seconds)
+        self._ended += 1
+
+    def remaining_trials(self) -> int | None:
+        """How many trials are going to end within the budget, at the speed so far.
+
+        Returns:
+            None without a limit, and before the first trial has ended.
+        """
+        if self.deadline is None or self._started_at is None or not self._ended:
+            return None
+        now = time.monotonic()
+        return int(max(0.0, self.deadline - now) / max(now - self._started_at, 1e-9) * self._ended)
 
     def allows_trial(self) -> bool:
         """Whether a trial as long as the longest one so far would end within the budget."""

@@ -87,7 +87,7 @@ class NASOracle(keras_tuner.Oracle):
             `keras_nas_plugin.earlier_trials`. `warm_start_report` counts the trials that do
             not fit the space. Their configurations are not proposed again.
         initial: Configurations to try before the first proposal of the strategy, even if
-            ``warm_start`` contains them.
+            ``warm_start`` contains them. ``{}`` is the default of each hyperparameter.
 
     Raises:
         ArgumentError: There is no argument of that name.

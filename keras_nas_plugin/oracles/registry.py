@@ -29,10 +29,13 @@ STOCK = {
     "hyperband": "HyperbandOracle",
 }
 
+#: Functions that choose a strategy.
+CHOOSING = {"auto": "auto_oracle"}
+
 
 def strategy_names() -> tuple[str, ...]:
     """Names of all strategies, in alphabetical order, without importing any."""
-    return tuple(sorted({*oracles.STRATEGIES, *STOCK, *_third_party()}))
+    return tuple(sorted({*oracles.STRATEGIES, *STOCK, *CHOOSING, *_third_party()}))
 
 
 def accepts(name: str, option: str) -> bool:
@@ -134,7 +137,8 @@ def _broken(name: str, problem: str) -> StrategyError:
 
 def _find(name: str) -> Callable[..., Any]:
     """The class or function behind a name."""
-    for table, module in ((oracles.STRATEGIES, ""), (STOCK, ".stock")):
+    tables = ((oracles.STRATEGIES, ""), (STOCK, ".stock"), (CHOOSING, ".auto"))
+    for table, module in tables:
         if name in table:
             return load(oracles.__name__ + module, table[name])
     entries = _third_party().get(name)
@@ -161,7 +165,7 @@ def _warn_of_duplicates(name: str) -> None:
 
 
 def _built_in(name: str) -> bool:
-    return name in oracles.STRATEGIES or name in STOCK
+    return name in oracles.STRATEGIES or name in STOCK or name in CHOOSING
 
 
 def _third_party() -> dict[str, list[EntryPoint]]:

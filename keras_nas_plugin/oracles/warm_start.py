@@ -30,7 +30,7 @@ class WarmStart:
     Args:
         earlier: Pairs of values and score, in the objective's own direction; one score per
             objective for several; None, NaN or infinite for a trial that failed.
-        initial: Configurations to try first.
+        initial: Configurations to try first; an empty one is the default of each hyperparameter.
         objectives: Number of scores that the strategy gets of a trial.
 
     Raises:
@@ -78,7 +78,7 @@ class WarmStart:
         ]
         initial = MatchedTrials(spec)
         for values in self._unmatched_initial:
-            initial.add(values, None)
+            initial.add(values or spec.fill({}), None)
         self.initial = [values for values, _ in initial.merged()]
         self.report = WarmStartReport(
             used=len(merged),

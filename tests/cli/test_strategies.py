@@ -212,7 +212,7 @@ def test_wrong_usage_ends_with_2_before_anything_is_written(write, nas, tmp_path
 def test_an_unknown_strategy_lists_the_installed_ones(option):
     result = CliRunner().invoke(cli, ["search", "x.py", option, "luck"])
     assert result.exit_code == 2
-    assert "must be one of bayesian, evolution, gradient-proxy, grid" in " ".join(
+    assert "must be one of auto, bayesian, evolution, gradient-proxy, grid" in " ".join(
         result.output.split()
     )
 

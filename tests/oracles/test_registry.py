@@ -73,7 +73,7 @@ def site(tmp_path, monkeypatch):
 
 
 def test_strategy_names_include_built_in_stock_and_entry_point_strategies(site):
-    expected = {*oracles.STRATEGIES, "bayesian", "grid", "hyperband", *ENTRIES}
+    expected = {*oracles.STRATEGIES, "auto", "bayesian", "grid", "hyperband", *ENTRIES}
     assert set(strategy_names()) == expected
     assert list(strategy_names()) == sorted(strategy_names())
     assert not oracles.STRATEGIES.keys() & registry.STOCK.keys()
@@ -162,7 +162,9 @@ def test_an_option_that_a_strategy_does_not_accept_is_named():
 
 
 def test_an_unknown_name_lists_the_valid_names(site):
-    with pytest.raises(StrategyError, match="must be one of bayesian, evolution, .*; got 'bo'"):
+    with pytest.raises(
+        StrategyError, match="must be one of auto, bayesian, evolution, .*; got 'bo'"
+    ):
         make_oracle("bo", "val_loss", 3)
     with pytest.raises(StrategyError, match="mine"):
         accepts("bo", "seed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.oracles.objectives import checked_objective
@@ -89,7 +89,7 @@ def auto_oracle(
         "warm_start": warm_start,
         "initial": [{}],  # the default of each hyperparameter
     }
-    oracle = make_oracle(
+    made = make_oracle(
         choice.strategy,
         objective,
         max_trials,
@@ -98,5 +98,4 @@ def auto_oracle(
         **choice.options,
         **options,
     )
-    assert isinstance(oracle, NASOracle)
-    return oracle
+    return cast(NASOracle, made)

@@ -177,7 +177,7 @@ def settings(**changes):
         ),
         (
             {"strategy": "bayesian", "warm_start": ("x",)},
-            r"`--warm-start` must be .* \(evolution, ",
+            r"`--warm-start` must be .* \(auto, evolution, ",
         ),
         ({"strategy": "hyperband", "max_trials_given": True}, "trials follows from --epochs"),
         ({"warm_start": ("nowhere",)}, "`--warm-start nowhere`: `source` must be the folder"),
@@ -305,7 +305,7 @@ def test_help_shows_strategies_of_other_distributions(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     result = CliRunner().invoke(cli, ["search", "--help"]).output
     names = "".join(result.split())
-    assert "[bayesian|evolution|" in names and "|of-others|" in names
+    assert "[auto|bayesian|evolution|" in names and "|of-others|" in names
 
 
 def command_line_with_path(words, path):

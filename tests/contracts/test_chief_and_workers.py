@@ -12,7 +12,12 @@ from tests.integration import forkserver
 
 _TRIALS = 6
 _FAULTY = "FaultyOracle"
-_TARGETS = {name: f"keras_nas_plugin.oracles:{name}" for name in STRATEGIES.values()}
+# A one-shot search needs a `SpaceHyperModel`, which the nodes of this suite do not have.
+_TARGETS = {
+    name: f"keras_nas_plugin.oracles:{name}"
+    for name in STRATEGIES.values()
+    if name != "OneShotOracle"
+}
 
 
 @pytest.fixture(scope="module")

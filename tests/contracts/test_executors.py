@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import json
 
 import keras_tuner
@@ -17,6 +16,7 @@ from keras_nas_plugin.records.trial import FAILED, FINISHED, load_records
 from keras_nas_plugin.testing import ExecutorContract, check_executor
 from keras_nas_plugin.testing.driving import hashed_score
 from keras_nas_plugin.testing.spaces import wide_space
+from keras_nas_plugin.testing.stand_ins import maker_of
 
 
 class TestThisProcess(ExecutorContract):
@@ -77,12 +77,9 @@ class Hashing(NASTuner):
 
 
 @pytest.mark.usefixtures("forked_workers")
-@pytest.mark.parametrize("name", STRATEGIES.values())
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_every_oracle_searches_with_two_workers(tmp_path, name):
-    module, make = "keras_nas_plugin.oracles", name
-    if name == "GradientProxyOracle":  # which scores models
-        module, make = "keras_nas_plugin.testing.proxied", "make"
-    oracle = getattr(importlib.import_module(module), make)(
+    oracle = maker_of(name)(
         objective=keras_tuner.Objective("loss", "min"),
         max_trials=8,
         seed=0,

@@ -8,13 +8,11 @@ import sys
 import pytest
 
 from keras_nas_plugin.oracles import STRATEGIES
+from keras_nas_plugin.testing.stand_ins import target_of
 from tests.integration import forkserver
 
 _SECONDS = 280
-# The oracle that scores models gets trivial ones.
-_TARGETS = {name: f"keras_nas_plugin.oracles:{name}" for name in STRATEGIES.values()}
-_TARGETS["GradientProxyOracle"] = "keras_nas_plugin.testing.proxied:make"
-_TARGETS["OneShotOracle"] = "keras_nas_plugin.testing.one_shot:make"
+_TARGETS = {name: target_of(strategy) for strategy, name in STRATEGIES.items()}
 
 
 @pytest.fixture(scope="module")

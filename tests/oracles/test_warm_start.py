@@ -16,9 +16,9 @@ from keras_nas_plugin.oracles.store import Storage
 from keras_nas_plugin.oracles.warm_start import WarmStartReport, was_fitted
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.strategies import RandomSearch
-from keras_nas_plugin.testing import proxied
 from keras_nas_plugin.testing.driving import SCORE, Search, hashed_score
 from keras_nas_plugin.testing.spaces import small_configurations, small_space
+from keras_nas_plugin.testing.stand_ins import maker_of
 
 DENSE = {"kind": "dense", "units": 1, "pool": True}
 CONV = {"kind": "conv", "units": 32, "bias": False, "pool": False}
@@ -329,11 +329,7 @@ def test_every_strategy_accepts_a_warm_start_and_resumes_with_the_same_proposals
     warm_start = [(values, hashed_score(values)) for values in configurations[:5]]
     warm_start[2] = (configurations[2], None)
 
-    def make(objective, max_trials, **options):
-        if name == "gradient-proxy":
-            return proxied.make(objective, max_trials, **options)
-        return oracles.make_oracle(name, objective, max_trials, **options)
-
+    make = maker_of(name)
     options = {"warm_start": warm_start, "initial": [configurations[0]], "max_trials": 7}
     straight = search_of(tmp_path / "straight", make, **options).run(7)
     search = search_of(tmp_path / "reloaded", make, **options)

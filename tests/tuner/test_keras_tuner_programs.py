@@ -22,6 +22,7 @@ from keras_nas_plugin.errors import (
 from keras_nas_plugin.oracles import STRATEGIES, fatal
 from keras_nas_plugin.oracles.registry import STOCK, make_oracle
 from keras_nas_plugin.records.trial import FAILED, load_records
+from keras_nas_plugin.testing.stand_ins import NEED_A_TUNER
 from tests.tuner.conftest import Witness, dense
 from tests.tuner.outcome import statuses
 
@@ -367,7 +368,7 @@ def test_the_directory_stays_as_it_was_given(tmp_path, convert):
 # ---------------------------------------------------------------------- spaces
 
 
-@pytest.mark.parametrize("name", sorted({*STRATEGIES, *STOCK} - {"gradient-proxy"}))
+@pytest.mark.parametrize("name", sorted({*STRATEGIES, *STOCK} - NEED_A_TUNER))
 def test_a_space_without_choices_is_one_trial(tmp_path, caplog, name):
     oracle = make_oracle(name, SCORE, 3, seed=0, epochs=1)
     oracle.hyperparameters.Fixed("layers", 1)

@@ -60,7 +60,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """
     image_shape, classes = image_shape_and_classes()
     inputs = keras.Input(image_shape, name="image")
-    x = _head(hp, _trunk(hp, inputs))
+    x = features(hp, inputs)
     # Probabilities stay in float32 when the search runs in mixed precision.
     outputs = layers.Dense(classes, activation="softmax", dtype="float32", name="class")(x)
     model = keras.Model(inputs, outputs)
@@ -75,10 +75,15 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     return model
 
 
+def features(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
+    """All layers but the last: shape (batch, features)."""
+    return _head(hp, _trunk(hp, x))
+
+
 def _trunk(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
     """Stem and stages. Every stage is declared, so that one build declares the complete space."""
     finish = functools.partial(
-        _normalize_and_activate,
+        normalize_and_activate,
         normalization=hp.Choice("normalization", ["batch", "group", "none"]),
         activation=hp.Choice("activation", ["relu", "silu", "gelu"]),
     )
@@ -100,11 +105,11 @@ def _trunk(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
         if stage > 1:
             x = _halve(x, pooling)
         for _ in range(blocks):
-            x = _block(x, block, width, kernel, finish)
+            x = block_of(x, block, width, kernel, finish)
     return x
 
 
-def _block(
+def block_of(
     x: Tensor, block: str, width: int, kernel: int, finish: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """One block of `width` channels; `finish` normalizes and activates."""
@@ -118,7 +123,8 @@ def _block(
     return finish(layers.Add()([x, shortcut]))
 
 
-def _normalize_and_activate(x: Tensor, *, normalization: str, activation: str) -> Tensor:
+def normalize_and_activate(x: Tensor, *, normalization: str, activation: str) -> Tensor:
+    """Normalization (`batch`, `group` or `none`), then an activation."""
     if normalization == "batch":
         # Keras' momentum of 0.99 takes about 500 steps to forget the initial values; a short trial
         # has 100.

@@ -21,13 +21,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import keras_tuner
 import numpy as np
 
 from keras_nas_plugin.errors import NASError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DATA, LIMIT = "NAS_DATASET", "NAS_LIMIT"
 SPLIT_SEED = 0  # not the seed of the search: every search has the same test rows
@@ -67,22 +70,24 @@ class Splits:
     validation: tuple[Any, Any]
     test: tuple[Any, Any]
     class_names: Sequence[str] | None = None
+    class_weight: Mapping[int, float] | None = None
 
     @classmethod
     def of(cls, loaded: Any) -> Splits:
         """From three pairs, or the mapping that `as_mapping` returns."""
         if not isinstance(loaded, Mapping):
             return cls(*loaded)
-        names = loaded.get("class_names")
-        return cls(
-            (loaded["x"], loaded["y"]), loaded["validation_data"], loaded["test_data"], names
-        )
+        training = loaded["x"], loaded["y"]
+        named = {name: loaded.get(name) for name in ("class_names", "class_weight")}
+        return cls(training, loaded["validation_data"], loaded["test_data"], **named)
 
     def as_mapping(self) -> dict[str, Any]:
         """In the form that `keras-nas search` and `keras-nas promote` take from `load_data`."""
         (x, y), named = self.training, {}
         if self.class_names is not None:
             named["class_names"] = list(self.class_names)
+        if self.class_weight is not None:
+            named["class_weight"] = dict(self.class_weight)
         return {
             "x": x,
             "y": y,
@@ -104,7 +109,10 @@ class Recipe:
         name: In lower case with hyphens: names the search, the experiment and the model.
         build_model: The search space.
         load_data: Returns the training, validation and test data: see `Splits.of`.
-        objective: By which the search chooses.
+        objective: By which the search chooses: a name, a `keras_tuner.Objective`, or a list of
+            them, whose first chooses the model that is registered.
+        constraints: On the costs of the models.
+        strategy: Default of `--strategy`.
         score: By which the best model and the baselines are judged.
         larger_is_better: Whether this holds for the first metric of ``score``.
         baselines: By name.
@@ -119,8 +127,10 @@ class Recipe:
     name: str
     build_model: Callable[[keras_tuner.HyperParameters], keras.Model]
     load_data: Callable[[], Any]
-    objective: str
+    objective: Any
     score: Score
+    constraints: Sequence[Any] = ()
+    strategy: str = "evolution"
     larger_is_better: bool = True
     baselines: Mapping[str, Baseline] = dataclasses.field(default_factory=dict)
     data: str = "the data"
@@ -224,7 +234,7 @@ def predict(model: Predictor, x: Any) -> np.ndarray:
 
 
 def network(
-    build_model: Callable[[keras_tuner.HyperParameters], keras.Model], objective: str
+    build_model: Callable[[keras_tuner.HyperParameters], keras.Model], objective: Any
 ) -> Baseline:
     """A baseline that is a network made by hand.
 
@@ -328,6 +338,7 @@ def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, dict[str, floa
             seed=budget.seed,
             epochs=budget.epochs,
             **first,
+            **({"constraints": list(recipe.constraints)} if recipe.constraints else {}),
         ),
         tracker=MLflowTracker(experiment=options.experiment, tracking_uri=options.tracking_uri),
         budget=budget.seconds,
@@ -339,6 +350,8 @@ def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, dict[str, floa
     _search(tuner, data, budget)
     seconds = {"search": time.monotonic() - start}
     tuner.results_summary(1)
+    if isinstance(recipe.objective, list):
+        print(pareto_front(tuner.trials_dataframe(), recipe.objective))
     tuner.register_best(options.register, class_names=data.class_names)
     uri = f"models:/{options.register}@challenger"
     scores = {"search": evaluate(recipe, uri, options.tracking_uri)}
@@ -413,9 +426,38 @@ def _is_no_retracing(record: logging.LogRecord) -> bool:
     return "triggered tf.function retracing" not in record.getMessage()
 
 
+def pareto_front(trials: pd.DataFrame, objectives: Sequence[Any]) -> str:
+    """A table of the trials that no other trial beats in every objective, the best first.
+
+    Args:
+        trials: See `NASTuner.trials_dataframe`.
+        objectives: At least two; the first sorts the table.
+    """
+    from keras_nas_plugin.oracles.objectives import checked_objective
+    from keras_nas_plugin.pareto import non_dominated
+
+    trials = trials[trials["rank"].notna()]
+    columns, oriented = {}, []
+    for objective in checked_objective(objectives):
+        column = f"costs.{objective.name}"
+        values = trials[column if column in trials else f"metrics.{objective.name}"]
+        columns[objective.name] = values
+        oriented.append(values if objective.direction == "max" else -values)
+    front = non_dominated(np.stack(oriented, axis=1).astype("float64"))
+    order = np.argsort(-oriented[0].to_numpy()[front], kind="stable")
+    lines = ["trials that no other beats in every objective:"]
+    lines.append("trial   " + "".join(f"{name:>25}" for name in columns))
+    for trial in trials.index[front][order]:
+        cells = "".join(f"{values[trial]:>25.5g}" for values in columns.values())
+        lines.append(f"{trial:8}{cells}")
+    return "\n".join(lines)
+
+
 def _search(tuner: Any, data: Splits, budget: Budget) -> None:
     x, y = data.training
     training = {"epochs": budget.epochs, "batch_size": budget.batch_size, "verbose": 0}
+    if data.class_weight is not None:
+        training["class_weight"] = dict(data.class_weight)
     tuner.search(x, y, validation_data=data.validation, **training)
 
 
@@ -437,7 +479,7 @@ def _parser(recipe: Recipe, description: str | None) -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="limit of the search, and of each baseline",
     )
-    add("--strategy", choices=strategy_names(), default="evolution", metavar="NAME")
+    add("--strategy", choices=strategy_names(), default=recipe.strategy, metavar="NAME")
     add("--seed", type=int, default=0, metavar="N")
     names = ", ".join(recipe.baselines)
     add(

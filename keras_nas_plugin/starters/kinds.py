@@ -24,10 +24,10 @@ STARTERS: tuple[Starter, ...] = (
     ImageStarter(),
     TextStarter(),
 )
-# What to start from for tasks that no starter writes recipes for.
-_PRESETS = {
-    "detection": "a file of your own with the preset `residual_cnn` (docs/presets.md)",
-    "generation": "a file of your own with the preset `unet` (docs/presets.md)",
+# Recipes to start from for tasks that no starter writes recipes for.
+_RECIPES = {
+    "detection": "recipes/object_detection.py, which takes images with boxes",
+    "generation": "recipes/image_generation.py, which takes images",
 }
 
 
@@ -54,10 +54,10 @@ def draft_recipe(request: Request) -> Draft:
         )
     if source.is_dir() and not any(source.iterdir()):
         raise SourceError(f"`SOURCE` must have files; the folder {str(source)!r} is empty")
-    if request.task in _PRESETS:
+    if request.task in _RECIPES:
         raise SourceError(
             f"`--task` must be one that a recipe can be written for; for {request.task}, start "
-            f"from {_PRESETS[request.task]}"
+            f"from {_RECIPES[request.task]} by `--data` (docs/recipes/)"
         )
     if request.task is not None and request.task not in TASKS:
         raise SourceError(f"`--task` must be one of {', '.join(TASKS)}; got {request.task!r}")

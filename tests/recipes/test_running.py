@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from keras_nas_plugin.cli.recipe import Recipe, split_arguments
+from keras_nas_plugin.oracles.objectives import checked_objective
 from keras_nas_plugin.recipes import running
 from recipes import image_classification as recipe
 
@@ -31,7 +32,7 @@ def test_the_command_line_searches_each_recipe(
 ) -> None:
     monkeypatch.setenv("NAS_LIMIT", "30")
     file = Recipe(str(path))
-    assert file.objective in ("val_accuracy", "val_loss")
+    assert checked_objective(file.objective) is not None  # its direction is clear
     loaded = file.load()
     arguments, drawn = split_arguments(loaded, seed=0)
     assert set(arguments) >= {"x", "y", "validation_data"}
@@ -51,7 +52,7 @@ def test_examples_in_docstrings_pass(path: Path) -> None:
 def test_each_recipe_has_a_page_and_each_page_is_in_the_navigation() -> None:
     index = (ROOT / "docs" / "recipes" / "index.md").read_text("utf-8")
     navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
-    assert len(FILES) >= 8
+    assert len(FILES) >= 14
     for path in FILES:
         page = re.search(rf"\[`{path.stem}`\]\((\w+\.md)", index)
         assert page, path.stem

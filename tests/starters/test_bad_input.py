@@ -193,7 +193,16 @@ REFUSED = {
     ),
     "empty folder": (empty_folder, {}, "is empty"),
     "task of other data": (photos, {"task": "forecast"}, "must be classification for images"),
-    "task without a starter": (photos, {"task": "generation"}, "start from a file"),
+    "task of a recipe": (
+        photos,
+        {"task": "generation"},
+        "for generation, start from recipes/image_generation.py, which takes images by `--data`",
+    ),
+    "task of another recipe": (
+        photos,
+        {"task": "detection"},
+        "for detection, start from recipes/object_detection.py",
+    ),
     "image without a mask": (
         lambda f: (segments(f) / "masks" / "3.png").unlink() or f / "segments",
         {},

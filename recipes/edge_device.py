@@ -53,7 +53,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     image = keras.Input((frames, bins, 1), name="spectrogram")
     x = _normalized(
         layers.Conv2D(
-            hp.Choice("stem_width", [8, 16, 24, 32]),
+            hp.Choice("stem_width", [8, 16, 24, 32], default=24),
             hp.Choice("stem_kernel", [3, 5]),
             strides=(hp.Choice("stem_stride_time", [2, 4], default=2), 2),
             padding="same",
@@ -64,9 +64,9 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     for block in range(1, MOST_BLOCKS + 1):
         with hp.conditional_scope("blocks", list(range(block, MOST_BLOCKS + 1))):
             separable = hp.Choice(f"block{block}_kind", ["separable", "full"]) == "separable"
-            width = hp.Choice(f"block{block}_width", [16, 24, 32, 48, 64])
+            width = hp.Choice(f"block{block}_width", [16, 24, 32, 48, 64], default=48)
             kernel = hp.Choice(f"block{block}_kernel", [3, 5])
-            strides = hp.Choice(f"block{block}_stride", [1, 2])
+            strides = hp.Choice(f"block{block}_stride", [1, 2], default=2 if block == 1 else 1)
         if block > blocks:  # inactive: the values above are None
             continue
         x = _block(x, separable, width, kernel, strides)

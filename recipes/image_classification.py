@@ -90,7 +90,7 @@ def _trunk(hp: keras_tuner.HyperParameters, x: Tensor) -> Tensor:
     stem = hp.Choice("stem_width", [16, 24, 32])
     x = finish(layers.Conv2D(stem, 3, strides=_stem_stride(x.shape), padding="same")(x))
     max_stages = _max_stages(x.shape)
-    stages = hp.Int("stages", 1, max_stages)
+    stages = hp.Int("stages", 1, max_stages, default=min(3, max_stages))
     for stage in range(1, max_stages + 1):
         with hp.conditional_scope("stages", list(range(stage, max_stages + 1))):
             if stage > 1:

@@ -55,7 +55,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     )
 
     image = keras.Input((height, width, channels), name="image")
-    x, base = image, hp.Choice("encoder_width", [16, 32, 48])
+    x, base = image, hp.Choice("encoder_width", [16, 32, 48], default=32)
     for level in range(depth):
         x = convolution(base * 2**level, strides=2)(x)
     x = _dense(layers.Flatten()(x), units, activation)
@@ -64,7 +64,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     )
 
     latent = keras.Input(z.shape[1:], name="latent")
-    base, last = hp.Choice("decoder_width", [16, 32, 48]), 2 ** (depth - 1)
+    base, last = hp.Choice("decoder_width", [16, 32, 48], default=32), 2 ** (depth - 1)
     enlarge, extra = hp.Choice("enlarge", ["transposed", "resize"]), hp.Boolean("extra")
     grid = math.ceil(height / 2**depth), math.ceil(width / 2**depth), base * last
     x = layers.Dense(math.prod(grid), activation=activation)(_dense(latent, units, activation))

@@ -47,7 +47,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
         image,
         image_classification.features(hp, image),
         keras.optimizers.AdamW(
-            learning_rate=hp.Float("learning_rate", 3e-4, 1e-2, sampling="log"),
+            learning_rate=hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=1e-3),
             weight_decay=hp.Float("weight_decay", 1e-5, 1e-1, sampling="log"),
         ),
     )

@@ -58,7 +58,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
         normalization=hp.Choice("normalization", ["batch", "group"]),
         activation=hp.Choice("activation", ["relu", "silu"]),
     )
-    width = hp.Choice("width", [16, 24, 32])
+    width = hp.Choice("width", [16, 24, 32], default=24)
     neck = hp.Choice("neck", ["none", "pyramid"], default="pyramid")
     image = keras.Input(_splits().training[0].shape[1:], name="image")
     x = layers.Rescaling(1 / 255)(image)
@@ -81,7 +81,9 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
         up = layers.UpSampling2D(2)(layers.Conv2D(x.shape[-1], 1)(stages[2]))
         x = layers.Add()([x, cropped(up, x)])
     for _ in range(hp.Int("head_blocks", 1, 2)):
-        x = finish(layers.Conv2D(hp.Choice("head_width", [32, 64]), 3, padding="same")(x))
+        x = finish(
+            layers.Conv2D(hp.Choice("head_width", [32, 64], default=64), 3, padding="same")(x)
+        )
     rate = hp.Float("learning_rate", 5e-4, 1e-2, sampling="log", default=2e-3)
     return _compiled(image, x, rate)
 

@@ -75,7 +75,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     return SpaceHyperModel(
         Fork(
             LayerChoice(anchors, name="anchor"),
-            network=Sequential(Layer(standardised_window), network.space),
+            network=Sequential(standardised=Layer(standardised_window), layers=network.space),
             window=Layer(layers.Identity),
         ),
         inputs={"window": x.shape[1:]},

@@ -89,7 +89,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     return SpaceHyperModel(
         Sequential(
             prepare=Layer(prepared),
-            network=network.space,
+            layers=network.space,
             unit=Layer(unit_of, classes=table.classes),
         ),
         inputs=_inputs(table),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from keras_nas_plugin import quiet
 from keras_nas_plugin.cli.finished_search import open_search, tracker_of, was_tracked
 from keras_nas_plugin.cli.held_out import SPLITS, held_out_data
 from keras_nas_plugin.cli.options import (
@@ -143,6 +144,8 @@ def export(
         contextlib.redirect_stdout(sys.stderr),
         usage_errors(PromotionError, RetrainingError, ArgumentError),
     ):
+        with quiet.tensorflow_start():
+            import keras  # noqa: F401
         from keras_nas_plugin.export import export_model
         from keras_nas_plugin.export.exporting import label_of
         from keras_nas_plugin.export.table import exporter_of

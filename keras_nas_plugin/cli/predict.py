@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from keras_nas_plugin import quiet
 from keras_nas_plugin.cli.options import store_options, usage_errors
 from keras_nas_plugin.errors import ArgumentError
 
@@ -57,6 +58,8 @@ def predict(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     with contextlib.redirect_stdout(sys.stderr), usage_errors(ArgumentError):
+        with quiet.tensorflow_start():
+            import keras  # noqa: F401
         from keras_nas_plugin.registry.predicting import predict_file
         from keras_nas_plugin.registry.versions import stored_version
 

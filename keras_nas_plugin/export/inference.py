@@ -83,7 +83,8 @@ class InferenceGraph:
 
         Args:
             rows: An array, a DataFrame, or a list or dictionary of arrays, as the model takes
-                them; dictionaries by name or in the structure of the model's input.
+                them; dictionaries by name or in the structure of the model's input. A DataFrame
+                has a column for each of several inputs, or is the only input.
 
         Raises:
             ExportError: They do not fit the inputs of the model.
@@ -92,7 +93,9 @@ class InferenceGraph:
 
         names = [spec.name for spec in self.inputs]
         if hasattr(rows, "to_numpy") and hasattr(rows, "columns"):
-            rows = rows.to_numpy()
+            columns = {str(name): rows[name].to_numpy() for name in rows.columns}
+            by_column = len(names) > 1 and set(names) <= set(map(_safe, columns))
+            rows = columns if by_column else rows.to_numpy()
         if isinstance(rows, Mapping) and set(names) <= {_safe(str(name)) for name in rows}:
             by_name = {_safe(str(name)): value for name, value in rows.items()}
             flat = [by_name[name] for name in names]

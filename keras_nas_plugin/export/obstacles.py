@@ -59,14 +59,26 @@ def check_layers(graph: InferenceGraph, exporter_name: str) -> None:
     """
     title = TITLES[exporter_name]
     texts = [spec.name for spec in graph.inputs if spec.dtype == "string"]
-    for layer in _layers(graph.model):
-        if _class_of(layer) in _TEXT_LAYERS and (texts or _has_strings(layer)):
-            raise ExportError(
-                f"{_named(layer)} must not be part of a model for {title}, which has no strings. "
-                "Use the format `savedmodel`, or export the part after it, "
-                f"`keras.Model(model.get_layer({layer.name!r}).output, model.output)`, and run "
-                "the layer in your own program."
+    layers = [
+        layer
+        for layer in _layers(graph.model)
+        if _class_of(layer) in _TEXT_LAYERS and (texts or _has_strings(layer))
+    ]
+    inner = {id(part) for layer in layers for part in layer._flatten_layers(include_self=False)}
+    layers = [layer for layer in layers if id(layer) not in inner]
+    if layers:
+        part = "a model of the layers after all of its preprocessing"
+        if len(graph.inputs) == len(layers) == 1:
+            part = (
+                "the part after it, "
+                f"`keras.Model(model.get_layer({layers[0].name!r}).output, model.output)`"
             )
+        names = ", ".join(dict.fromkeys(map(_named, layers)))
+        raise ExportError(
+            f"{names} must not be part of a model for {title}, which has no strings. Use the "
+            f"format `savedmodel`, or export {part}, and compute what comes before in your own "
+            "program."
+        )
     if texts:
         raise ExportError(
             f"`model` must take numbers for {title}, which has no strings; got strings for the "

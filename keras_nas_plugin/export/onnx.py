@@ -106,11 +106,33 @@ class ONNXRuntime:
 def _converted(graph: InferenceGraph) -> Any:
     import tf2onnx
 
+    function = graph.function()
     with _quiet():
         model, _ = tf2onnx.convert.from_function(
-            graph.function(), graph.signature(), opset=_OPSET, custom_op_handlers=_handlers()
+            function, graph.signature(), opset=_OPSET, custom_op_handlers=_handlers()
         )
+    _embed_constants(model, function.get_concrete_function())
     return model
+
+
+def _embed_constants(model: Any, function: Any) -> None:
+    """Store the tensors that a model refers to, such as the mean of `Normalization`, with it.
+
+    tf2onnx (1.17) makes inputs of those that TensorFlow does not store in the graph.
+
+    Args:
+        model: The ONNX model, which is changed.
+        function: The concrete function that it was converted from.
+    """
+    import onnx
+
+    constants = {placeholder.name: value for value, placeholder in function.graph.captures}
+    for declared in list(model.graph.input):
+        if declared.name in constants:
+            value = np.asarray(constants[declared.name])
+            tensor = onnx.numpy_helper.from_array(value, declared.name)
+            model.graph.initializer.append(tensor)
+            model.graph.input.remove(declared)
 
 
 def _handlers() -> dict[str, Any]:

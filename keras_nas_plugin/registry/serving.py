@@ -88,7 +88,9 @@ def request_of(version: StoredVersion) -> dict[str, Any]:
     """
     path = Path(version.folder, _EXAMPLE)
     if path.exists():
-        return _first_row(json.loads(path.read_text(encoding="utf-8")))
+        content = path.read_text(encoding="utf-8")
+        # Missing values; NaN is no JSON.
+        return _first_row(json.loads(content, parse_constant=lambda name: None))
     from mlflow.models import Model
 
     schema = Model.load(str(version.folder)).get_input_schema()

@@ -44,7 +44,7 @@ def kendall(first: Sequence[float], second: Sequence[float]) -> RankCorrelation:
         second: As many finite numbers.
 
     >>> print(kendall([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 6, 5]))
-    0.87 (0.39 to 0.98, 6 trials)
+    0.87 (0.38 to 0.98, 6 trials)
     """
     from scipy import stats
 

@@ -6,12 +6,14 @@ import importlib.util
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from keras_nas_plugin.errors import ExportError
 from keras_nas_plugin.export import export_model, exporter_of
 from keras_nas_plugin.export.base import Tolerance
 from keras_nas_plugin.export.comparison import compare
+from keras_nas_plugin.export.inference import InferenceGraph
 
 SEQUENCES = np.random.default_rng(0).random((3, 5, 2)).astype("float32")
 
@@ -123,6 +125,43 @@ def test_several_inputs_and_outputs_have_names(tmp_path):
         result = export_model(model, name, tmp_path / name, data=(rows, None))
         assert [spec["name"] for spec in result.inputs] == ["a", "b"]
         assert result.largest_difference < 1e-5
+
+
+def test_tables_are_rows_of_several_inputs_by_column():
+    inputs = {name: keras.Input((1,), name=name) for name in ("age", "weight")}
+    both = InferenceGraph(keras.Model(inputs, keras.layers.Concatenate()(list(inputs.values()))))
+    table = pd.DataFrame({"weight": [70.0, None], "id": [1, 2], "age": [30, 40]})
+    rows = both.arrays(table)
+    np.testing.assert_array_equal(rows["age"], [[30.0], [40.0]])
+    np.testing.assert_array_equal(rows["weight"], [[70.0], [np.nan]])
+    single = InferenceGraph(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+    (array,) = single.arrays(table.fillna(0.0)).values()
+    assert array.shape == (2, 3)
+
+
+def test_constants_that_onnx_needs_are_in_the_file(tmp_path):
+    pytest.importorskip("tf2onnx")
+    scale = keras.layers.Normalization(axis=(1, 2))  # TensorFlow does not store that many
+    series = np.random.default_rng(0).normal(size=(6, 20, 9)).astype("float32")
+    scale.adapt(series)
+    inputs = keras.Input((20, 9))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(scale(inputs))))
+    result = export_model(model, "onnx", tmp_path, data=(series, None))
+    assert result.largest_difference < 1e-4
+
+
+def test_several_layers_of_strings_are_named_once(tmp_path):
+    inputs = {name: keras.Input((1,), name=name, dtype="string") for name in ("color", "shape")}
+    features = [
+        keras.layers.StringLookup(
+            vocabulary=["a", "b"], output_mode="one_hot", name=f"{name}_lookup"
+        )(tensor)
+        for name, tensor in inputs.items()
+    ]
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Concatenate()(features)))
+    with pytest.raises(ExportError, match="of the layers after all of its") as raised:
+        export_model(model, "litert", tmp_path)
+    assert str(raised.value).count("color_lookup") == str(raised.value).count("shape_lookup") == 1
 
 
 def test_predictions_that_differ_are_refused(tmp_path):

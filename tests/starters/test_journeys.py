@@ -1,6 +1,7 @@
 """From data to a registered model that takes raw input, in two commands."""
 
 import json
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -39,6 +40,18 @@ def search(source, *words):
     return mlflow.pyfunc.load_model(f"models:/{name}@challenger")
 
 
+def check_export(name, format_name):
+    """The model is exported with its preprocessing, and predicts the same in the runtime."""
+    words = ["export", f"{name}@challenger", "--format", format_name, "--json"]
+    if (recipe := Path(f"{name}.py")).exists():
+        words += ["--data", recipe]
+    result = CliRunner().invoke(cli, list(map(str, words)))
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    exported = json.loads(result.stdout)
+    assert exported["rows"] > 1 and exported["largest_difference"] < 1e-4
+    assert Path(exported["folder"], exported["file"]).exists()
+
+
 def test_a_table_in_one_command(folder):
     source = sources.penguins(folder / "penguins.csv")
     model = search(source, "--target", "species")
@@ -53,6 +66,7 @@ def test_a_table_in_one_command(folder):
     response = scoring_server.invocations(request, "application/json", model, schema)
     assert response.status == 200, response.response
     assert "class" in json.loads(response.response)["predictions"][0]
+    check_export("penguins", "savedmodel")
     # The second time, the recipe is used as it is.
     assert "is used as it is" in keras_nas("search", source, "--max-trials", 1, "--no-tracking")
 
@@ -63,6 +77,7 @@ def test_images(folder):
     model = search(source)
     images = np.stack([read_image(path) for path in sorted(source.rglob("*.png"))])
     assert set(model.predict(images)["class"]) <= {"day", "night"}
+    check_export("photos", "litert")
 
 
 def test_texts(folder):
@@ -71,6 +86,7 @@ def test_texts(folder):
     model = search(source)
     answers = model.predict(pd.DataFrame({"text": ["win a free prize", "see you later"]}))
     assert set(answers["class"]) <= {"ham", "spam"}
+    check_export("messages", "savedmodel")
 
 
 def test_sound_clips(folder):
@@ -83,6 +99,7 @@ def test_sound_clips(folder):
     # What is predicted for a clip does not depend on the others of a batch.
     alone = model.predict(samples[:1])
     assert alone["probability"][0] == pytest.approx(answers["probability"][0], abs=1e-5)
+    check_export("clips", "litert")
 
 
 def test_series(folder):
@@ -91,3 +108,4 @@ def test_series(folder):
     model = search(source)
     series = read_series(source).stacked(20)
     assert set(model.predict(series)["class"]) <= {"up", "down"}
+    check_export("motions", "onnx")

@@ -146,8 +146,18 @@ class ProjectLayout:
 
     @property
     def supernet(self) -> Path:
-        """Folder of the supernet: its checkpoint, its record and its scores."""
+        """Folder of the supernet: its checkpoint, its record, its scores and its figure."""
         return self.folder / "supernet"
+
+    @property
+    def supernet_state(self) -> Path:
+        """How far the training of the supernet is: its settings, and its metrics by epoch."""
+        return self.supernet / "state.json"
+
+    @property
+    def supernet_weights(self) -> Path:
+        """A picture of the weights of the options by epoch, of a differentiable search."""
+        return self.supernet / "weights.svg"
 
     @property
     def supernet_scores(self) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from keras_nas_plugin.lazy import attach
 
 _MODULES = {
+    "DifferentiableOracle": "differentiable",
     "GradientProxyOracle": "gradient_proxy",
     "LocalSearchOracle": "local_search",
     "NASOracle": "base",
@@ -27,6 +28,7 @@ _MODULES = {
 
 #: Oracle classes by strategy name, as used by `make_oracle` and the command line.
 STRATEGIES = {
+    "differentiable": "DifferentiableOracle",
     "evolution": "RegularizedEvolutionOracle",
     "gradient-proxy": "GradientProxyOracle",
     "halving": "SuccessiveHalvingOracle",
@@ -43,6 +45,9 @@ __all__ = ["STRATEGIES", *_MODULES]
 
 if TYPE_CHECKING:
     from keras_nas_plugin.oracles.base import NASOracle as NASOracle
+    from keras_nas_plugin.oracles.differentiable import (
+        DifferentiableOracle as DifferentiableOracle,
+    )
     from keras_nas_plugin.oracles.evolution import (
         RegularizedEvolutionOracle as RegularizedEvolutionOracle,
     )

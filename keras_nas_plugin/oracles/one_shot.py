@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import math
 from typing import Any, Unpack
 
-from keras_tuner.engine.trial import Trial, TrialStatus
-
 from keras_nas_plugin.errors import StrategyError
-from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
-from keras_nas_plugin.oracles.gradient_proxy import PREFIX
-from keras_nas_plugin.oracles.lock import synchronized
-from keras_nas_plugin.oracles.supernet_scores import PARAMETERS, SupernetEvaluator, SupernetScores
-from keras_nas_plugin.space.fidelity import configuration
+from keras_nas_plugin.oracles.base import OracleOptions
+from keras_nas_plugin.oracles.supernet_oracle import SupernetOracle
+from keras_nas_plugin.oracles.supernet_scores import SupernetEvaluator, SupernetScores
 from keras_nas_plugin.strategies.base import Strategy
 from keras_nas_plugin.strategies.evolution import RegularizedEvolution
 from keras_nas_plugin.strategies.nsga2 import NSGA2
-from keras_nas_plugin.strategies.one_shot import (
-    OneShotSearch,
-    SupernetCalibration,
-    default_evaluations,
-)
+from keras_nas_plugin.strategies.one_shot import OneShotSearch, default_evaluations
 from keras_nas_plugin.strategies.random import RandomSearch
 from keras_nas_plugin.strategies.surrogate import SurrogateSearch
 from keras_nas_plugin.supernet.sampling import SAMPLERS
-
-logger = logging.getLogger("keras_nas_plugin")
 
 _SEARCHES: dict[str, type[Strategy]] = {
     "evolution": RegularizedEvolution,
@@ -36,7 +24,7 @@ _SEARCHES: dict[str, type[Strategy]] = {
 }
 
 
-class OneShotOracle(NASOracle):
+class OneShotOracle(SupernetOracle):
     """Trains one supernet, searches on its validation scores, and trains the best alone.
 
     `NASTuner` trains the supernet before the first proposal, on the training data of `search`,
@@ -100,61 +88,16 @@ class OneShotOracle(NASOracle):
         ):
             if value not in names:
                 raise StrategyError(f"`{name}` must be one of {', '.join(names)}; got {value!r}")
-        if supernet_epochs is not None and supernet_epochs < 1:
-            raise StrategyError(
-                f"`supernet_epochs` must be at least 1, or None; got {supernet_epochs}"
-            )
-        self.supernet_epochs, self.sampling = supernet_epochs, sampling
-        self.scores = SupernetScores()
-        self.scores.evaluator = evaluator
+        self.sampling = sampling
+        scores = SupernetScores()
+        scores.evaluator = evaluator
         count = default_evaluations(max_trials) if evaluations is None else evaluations
         strategy = OneShotSearch.for_budget(
             max_trials,
-            scorer=self.scores,
+            scorer=scores,
             search=lambda: _SEARCHES[search].for_budget(count),
             base=_SEARCHES[search].for_budget(max_trials),
             evaluations=evaluations,
             calibration_trials=calibration_trials,
         )
-        super().__init__(strategy, objective, max_trials, **options)
-        summed = not strategy.multi_objective and len(self.objectives) > 1
-        self.scores.attach(self._state, self.objectives, self.objective if summed else None)
-        self._said = False
-
-    @property
-    def calibration(self) -> SupernetCalibration | None:
-        """How well the supernet ranked the first finalists; None before it is known."""
-        return self.strategy.calibration
-
-    @synchronized
-    def create_trial(self, tuner_id: str) -> Trial:
-        """See `NASOracle`; the metrics of a finalist include its score with the supernet."""
-        trial = super().create_trial(tuner_id)
-        entered = any(name.startswith(PREFIX) for name in trial.metrics.metrics)
-        if trial.status == TrialStatus.RUNNING and not entered:
-            for name, value in self._scores_of(trial).items():
-                trial.metrics.register(name, direction="max")
-                trial.metrics.update(name, value)
-        self._say()
-        return trial
-
-    def _scores_of(self, trial: Trial) -> dict[str, float]:
-        values = configuration(trial.hyperparameters.values)
-        if not self.strategy.scored(self.spec, values):
-            return {}
-        scores, parameters = self.scores(values), self.scores.parameters(values)
-        found = {f"{PREFIX}supernet": None if scores is None else scores[0]}
-        found[f"{PREFIX}{PARAMETERS}"] = parameters
-        return {
-            name: value
-            for name, value in found.items()
-            if value is not None and math.isfinite(value)
-        }
-
-    def _say(self) -> None:
-        """Log once how well the supernet ranked the finalists."""
-        calibration = None if self._said else self.calibration
-        if calibration is not None:
-            self._said = True
-            level = logging.INFO if calibration.better else logging.WARNING
-            logger.log(level, "After %d trials, %s.", calibration.supernet.trials, calibration)
+        super().__init__(strategy, scores, objective, max_trials, supernet_epochs, **options)

@@ -23,6 +23,8 @@ KILLED: Final = "KILLED"
 #: Id of the run in which the supernet of a search is trained. It is not a trial: it has no score,
 #: and its record is in a folder of its own.
 SUPERNET: Final = "supernet"
+#: Prefix of the metrics of a supernet that are weights of options: ``weight/DECISION/OPTION``.
+WEIGHT: Final = "weight/"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 

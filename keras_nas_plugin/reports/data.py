@@ -32,6 +32,7 @@ from keras_nas_plugin.reports.fronts import front
 from keras_nas_plugin.reports.importance import importance
 from keras_nas_plugin.reports.lineage import lineage
 from keras_nas_plugin.reports.space import described, space_of
+from keras_nas_plugin.reports.supernet_weights import weights_data
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.tracking.mlflow.links import RunPages
 from keras_nas_plugin.tracking.summary.leaderboard import Leaderboard
@@ -88,6 +89,7 @@ def report_data(directory: str | os.PathLike[str]) -> dict[str, Any]:
         "lineage": lineage(search, ended, best),
         "costs": costs(records, best),
         "calibration": calibration(search, records),
+        "supernet": weights_data(directory),
         "failures": failures(records),
         "excluded": excluded(search, ended),
         "infeasible": dataclasses.asdict(InfeasibleSummary.load(directory)),

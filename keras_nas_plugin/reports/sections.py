@@ -19,6 +19,7 @@ from keras_nas_plugin.reports.elements import (
     time_text,
 )
 from keras_nas_plugin.reports.model_diagram import embedded
+from keras_nas_plugin.reports.supernet_weights import weights_section
 from keras_nas_plugin.reports.svg import to_svg
 from keras_nas_plugin.tracking.mlflow.links import RunPages
 
@@ -59,6 +60,7 @@ def sections(data: Data) -> list[Section]:
         _timeline(data),
         _costs(data),
         *_calibration(data),
+        *([weights_section(data["supernet"])] if data["supernet"] else []),
         *_failures(data),
         *_excluded(data),
         _search(data),

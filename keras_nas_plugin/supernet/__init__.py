@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from keras_nas_plugin.lazy import attach
 
 _MODULES = {
+    "DifferentiableTrainer": "differentiable",
     "FairSampler": "sampling",
+    "Guards": "guards",
     "MaskLayout": "layout",
     "PathSampler": "sampling",
     "SandwichSampler": "sampling",
@@ -19,6 +21,10 @@ _MODULES = {
 __all__ = [*_MODULES]
 
 if TYPE_CHECKING:
+    from keras_nas_plugin.supernet.differentiable import (
+        DifferentiableTrainer as DifferentiableTrainer,
+    )
+    from keras_nas_plugin.supernet.guards import Guards as Guards
     from keras_nas_plugin.supernet.layout import MaskLayout as MaskLayout
     from keras_nas_plugin.supernet.sampling import FairSampler as FairSampler
     from keras_nas_plugin.supernet.sampling import PathSampler as PathSampler

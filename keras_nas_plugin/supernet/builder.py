@@ -67,6 +67,8 @@ class SupernetBuilder(Builder[Vertex]):
         vertices: Everything that was built, by key.
         inputs: The inputs of the model.
         separate: Paths of arguments for each of whose values there is a layer of its own.
+        empty: Options that compute nothing, by decision: those that are zero, or return one of
+            their inputs. Only decisions are listed of which another option has weights.
     """
 
     def __init__(self, spec: SearchSpec, inputs: Mapping[str, keras.KerasTensor]) -> None:
@@ -87,6 +89,7 @@ class SupernetBuilder(Builder[Vertex]):
         self.searched: set[str] = set()
         self.read: dict[str, Any] = {}
         self.separate: list[str] = []
+        self.empty: dict[str, tuple[Any, ...]] = {}
         self.inputs = [
             self._add(InputVertex(input_key(name), tensor, position=position))
             for position, (name, tensor) in enumerate(inputs.items())
@@ -131,8 +134,15 @@ class SupernetBuilder(Builder[Vertex]):
         self.searched.add(path)
         key = choice_key(self._location.of(path), [vertex.key for vertex in inputs])
         outputs: dict[Vertex, list[int]] = {}
+        empty, before = [], set(self.vertices)
         for option, build in options.items():
-            outputs.setdefault(build(), []).append(self.layout.index(path, option))
+            output = build()
+            outputs.setdefault(output, []).append(self.layout.index(path, option))
+            if isinstance(output, ZeroVertex) or output in inputs:
+                empty.append(option)
+        new = (vertex for name, vertex in self.vertices.items() if name not in before)
+        if empty and any(isinstance(v, LayerVertex) and v.layer.weights for v in new):
+            self.empty[path] = tuple(empty)
         return self._choice(key, path, (path,), outputs)
 
     def _choice(

@@ -74,6 +74,9 @@ class Supernet:
         fixed: Values of the decisions that the supernet does not search.
         notes: One sentence for each decision that is fixed, and for each argument whose values
             have layers of their own.
+        empty: Options that compute nothing (identity, zero), by decision, where another option
+            has weights.
+        graph: What the model computes.
         model: The Keras model.
         body: Its only layer, which has the layers of the description.
 
@@ -108,8 +111,10 @@ class Supernet:
         }
         self.notes = (*self._fixed_notes(), *_separate_notes(builder.separate))
         self.spec = _restricted(hypermodel.spec, self.fixed)
+        self.empty = {n: o for n, o in builder.empty.items() if n in self.layout.options}
         self._names = list(inputs)
-        self.body = SupernetBody(Graph(output), self.layout)
+        self.graph = Graph(output)
+        self.body = SupernetBody(self.graph, self.layout)
         mask = keras.Input((self.layout.size,), dtype="float32", name=MASK)
         result = self.body(list(inputs.values()), mask)
         self.model = keras.Model({**inputs, MASK: mask}, result, name="supernet")
@@ -142,12 +147,12 @@ class Supernet:
         """
         return self.layout.encode(values)
 
-    def inputs(self, x: Any, mask: np.ndarray) -> dict[str, Any]:
+    def inputs(self, x: Any, mask: Any) -> dict[str, Any]:
         """The inputs of `model` for some rows and a mask.
 
         Args:
             x: Rows: an array, or a dictionary or list of arrays for several inputs.
-            mask: Shape ``[layout.size]``.
+            mask: Shape ``[layout.size]``; a tensor stays one, so that it has gradients.
         """
         if isinstance(x, Mapping):
             named = {name: x[name] for name in self._names}
@@ -155,7 +160,11 @@ class Supernet:
             named = dict(zip(self._names, x, strict=True))
         else:
             named = {self._names[0]: x}
-        rows = next(iter(named.values())).shape[0]
+        first = next(iter(named.values()))
+        if ops.is_tensor(mask):
+            shape = (ops.shape(first)[0], self.layout.size)
+            return {**named, MASK: ops.broadcast_to(mask[None], shape)}
+        rows = first.shape[0]
         return {**named, MASK: np.broadcast_to(np.asarray(mask, "float32"), (rows, len(mask)))}
 
     def predict(self, x: Any, mask: np.ndarray, *, batch_size: int = 32) -> np.ndarray:

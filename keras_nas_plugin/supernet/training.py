@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -38,62 +39,50 @@ class _MaskedBatches(keras.utils.PyDataset):
         return (inputs, y) if sample_weight is None else (inputs, y, sample_weight)
 
 
-class SupernetTrainer:
-    """Trains a supernet path by path, and scores architectures with its weights.
+class MaskTrainer(abc.ABC):
+    """Trains a supernet, and scores architectures with its weights.
 
     Args:
-        supernet: The supernet. It is compiled here, so that the gradients of the paths of a step
-            are averaged.
-        sampler: Draws the paths of each step.
+        supernet: The supernet. It is compiled here.
         rng: Source of randomness.
         class_weight: Weight of the rows of each class, or None.
+        paths: Number of masks of a training step, whose gradients are averaged.
     """
 
     def __init__(
         self,
         supernet: Supernet,
-        sampler: PathSampler,
         rng: np.random.Generator,
         *,
         class_weight: Mapping[int, float] | None = None,
+        paths: int = 1,
     ) -> None:
         self.supernet = supernet
-        self.sampler = sampler
         self.rng = rng
         self._class_weight = None if class_weight is None else dict(class_weight)
-        supernet.compile(gradient_accumulation=sampler.paths)
+        supernet.compile(gradient_accumulation=paths)
 
-    def epoch(
-        self, batches: Iterable[Batch], check: Callable[[], None] | None = None
-    ) -> dict[str, float]:
-        """Train on each batch once, with all paths of a step.
+    @abc.abstractmethod
+    def get_state(self) -> dict[str, Any]:
+        """What further training depends on besides the model and the generator, as JSON."""
 
-        Args:
-            batches: The batches, all of the same size.
-            check: Called before each step; what it raises ends the epoch.
+    @abc.abstractmethod
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restore a state that `get_state` returned."""
 
-        Returns:
-            Mean of the loss and of each metric over the steps, each with the path that it
-            trained; empty without batches.
+    def _train(self, x: Any, y: Any, sample_weight: Any, mask: np.ndarray) -> dict[str, float]:
+        """Train the weights on a batch; returns its loss and metrics.
+
+        Keras 3.15 resets the metrics before each batch.
         """
-        model, steps = self.supernet.model, list[dict[str, float]]()
-        for x, y, sample_weight in batches:
-            if check is not None:
-                check()
-            if not model.optimizer.built:
-                self._create_variables(x, y)
-            for values in self.sampler.step(self.rng):
-                # Keras 3.15 resets the metrics before each batch.
-                logs = model.train_on_batch(
-                    self.supernet.inputs(x, self.supernet.mask(values)),
-                    y,
-                    sample_weight=sample_weight,
-                    class_weight=self._class_weight,
-                    return_dict=True,
-                )
-                steps.append({name: np.mean(value) for name, value in logs.items()})
-        names = steps[0] if steps else ()
-        return {name: float(np.mean([logs[name] for logs in steps])) for name in names}
+        logs = self.supernet.model.train_on_batch(
+            self.supernet.inputs(x, mask),
+            y,
+            sample_weight=sample_weight,
+            class_weight=self._class_weight,
+            return_dict=True,
+        )
+        return {name: float(np.mean(value)) for name, value in logs.items()}
 
     def _create_variables(self, x: Any, y: Any) -> None:
         """Create the variables of the optimizer and the metrics.
@@ -123,7 +112,12 @@ class SupernetTrainer:
         Returns:
             Loss and metrics by name.
         """
-        mask = self.supernet.mask(values)
+        return self.score_mask(self.supernet.mask(values), training, validation)
+
+    def score_mask(
+        self, mask: np.ndarray, training: Sequence[Any], validation: Iterable[Batch]
+    ) -> dict[str, float]:
+        """Metrics of a mask, which may be a mixture: see `score`."""
         with self.supernet.statistics_kept():
             self.supernet.recalibrate(training[:RECALIBRATION_BATCHES], mask)
             return self.evaluate(mask, validation)
@@ -138,3 +132,63 @@ class SupernetTrainer:
         rows = _MaskedBatches(self.supernet, mask, list(batches))
         logs = self.supernet.model.evaluate(rows, verbose=0, return_dict=True)
         return {name: float(np.mean(value)) for name, value in logs.items()}
+
+
+class SupernetTrainer(MaskTrainer):
+    """Trains a supernet path by path, and scores architectures with its weights.
+
+    Args:
+        supernet: The supernet. It is compiled here, so that the gradients of the paths of a step
+            are averaged.
+        sampler: Draws the paths of each step.
+        rng: Source of randomness.
+        class_weight: Weight of the rows of each class, or None.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        sampler: PathSampler,
+        rng: np.random.Generator,
+        *,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> None:
+        super().__init__(supernet, rng, class_weight=class_weight, paths=sampler.paths)
+        self.sampler = sampler
+
+    def get_state(self) -> dict[str, Any]:
+        """See `MaskTrainer.get_state`."""
+        return self.sampler.get_state()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `MaskTrainer.set_state`."""
+        self.sampler.set_state(dict(state))
+
+    def epoch(
+        self, batches: Iterable[Batch], check: Callable[[], None] | None = None
+    ) -> dict[str, float]:
+        """Train on each batch once, with all paths of a step.
+
+        Args:
+            batches: The batches, all of the same size.
+            check: Called before each step; what it raises ends the epoch.
+
+        Returns:
+            Mean of the loss and of each metric over the steps, each with the path that it
+            trained; empty without batches.
+        """
+        model, steps = self.supernet.model, list[dict[str, float]]()
+        for x, y, sample_weight in batches:
+            if check is not None:
+                check()
+            if not model.optimizer.built:
+                self._create_variables(x, y)
+            for values in self.sampler.step(self.rng):
+                steps.append(self._train(x, y, sample_weight, self.supernet.mask(values)))
+        return means(steps)
+
+
+def means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each metric over the steps; empty without steps."""
+    names = steps[0] if steps else ()
+    return {name: float(np.mean([logs[name] for logs in steps])) for name in names}

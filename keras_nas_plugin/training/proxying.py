@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from keras_tuner.engine.trial import Trial
 
+from keras_nas_plugin.oracles.differentiable import DifferentiableOracle
 from keras_nas_plugin.oracles.gradient_proxy import PREFIX
+from keras_nas_plugin.oracles.one_shot import OneShotOracle
 from keras_nas_plugin.oracles.proxy_scores import ProxyScores
+from keras_nas_plugin.oracles.supernet_oracle import SupernetOracle
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
-from keras_nas_plugin.training.supernet_run import prepare_supernet
+from keras_nas_plugin.training.relaxed_run import RelaxedRun
+from keras_nas_plugin.training.supernet_run import PathRun, SupernetRun
 
 # Rows of the batch that candidates are scored on.
 _BATCH_ROWS = 32
@@ -17,16 +21,17 @@ _BATCH_ROWS = 32
 def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
     """Give an oracle that scores candidates what it needs for that.
 
-    One with zero-cost proxies gets the hypermodel and the first rows of the data, a
-    `OneShotOracle` a supernet. Other oracles are left unchanged.
+    One with zero-cost proxies gets the hypermodel and the first rows of the data, one that trains
+    a supernet gets that, unless it has an evaluator of its own. Other oracles are left unchanged.
 
     Args:
         context: The search.
         fit: Arguments of `search`.
 
     Raises:
-        SearchSpaceError: See `prepare_supernet`.
-        FitArgumentsError: See `prepare_supernet`.
+        SearchSpaceError: See `SupernetRun`.
+        FitArgumentsError: See `SupernetRun`.
+        BackendError: The backend cannot differentiate the architecture.
     """
     scorer = getattr(getattr(context.oracle, "strategy", None), "scorer", None)
     if isinstance(scorer, ProxyScores):
@@ -37,7 +42,20 @@ def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
         )
         scorer.prepare(context.hypermodel, batch)
         scorer.check = lambda: context.budget.check("scored")
-    prepare_supernet(context, fit)
+    oracle = context.oracle
+    if isinstance(oracle, SupernetOracle) and context.role.owns_search:
+        _set_supernet(context, oracle, fit)
+
+
+def _set_supernet(context: SearchContext, oracle: SupernetOracle, fit: FitArguments) -> None:
+    """Give an oracle the supernet of this search, unless it has an evaluator of its own."""
+    scores = oracle.scores
+    if scores.evaluator is not None and not isinstance(scores.evaluator, SupernetRun):
+        return
+    if isinstance(oracle, DifferentiableOracle):
+        oracle.scores.evaluator = RelaxedRun(context, oracle, fit)
+    elif isinstance(oracle, OneShotOracle):
+        oracle.scores.evaluator = PathRun(context, oracle, fit)
 
 
 def proxies_of(trial: Trial) -> dict[str, float]:

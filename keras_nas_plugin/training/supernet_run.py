@@ -2,66 +2,49 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import gc
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import keras
 import numpy as np
 
-from keras_nas_plugin.errors import BudgetExhaustedError, FitArgumentsError, StateError
+from keras_nas_plugin.errors import BudgetExhaustedError, StateError, StrategyError
 from keras_nas_plugin.evaluation.costs import analytic_costs
-from keras_nas_plugin.evaluation.datasets import DataKind
 from keras_nas_plugin.evaluation.names import COSTS
 from keras_nas_plugin.files import read_json, write_json
 from keras_nas_plugin.oracles.one_shot import OneShotOracle
+from keras_nas_plugin.oracles.supernet_oracle import SupernetOracle
 from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, SUPERNET, Status, TrialRecord
 from keras_nas_plugin.space.spec import Values
+from keras_nas_plugin.supernet.guards import Verdict
 from keras_nas_plugin.supernet.sampling import SAMPLERS
 from keras_nas_plugin.supernet.supernet import Supernet, check_describes_space
-from keras_nas_plugin.supernet.training import RECALIBRATION_BATCHES, Batch, SupernetTrainer
+from keras_nas_plugin.supernet.training import MaskTrainer, SupernetTrainer
 from keras_nas_plugin.training import runtime
 from keras_nas_plugin.training.bookkeeping import error_line
 from keras_nas_plugin.training.context import SearchContext
-from keras_nas_plugin.training.fit_arguments import DataSplit, FitArguments
+from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.sample_model import unchanged_generators
+from keras_nas_plugin.training.supernet_data import SupernetData
 from keras_nas_plugin.training.weights import load_state, save_state
 
 logger = logging.getLogger("keras_nas_plugin")
 
 # Epochs of the supernet for each epoch of a trial: a path is one of many that share them.
 _EPOCHS_PER_EPOCH = 4
-_BATCH = 32  # Keras' default
-_STATE = "state.json"
 
-
-def prepare_supernet(context: SearchContext, fit: FitArguments) -> None:
-    """Give a `OneShotOracle` the supernet of this search, unless it has an evaluator of its own.
-
-    Other oracles are left unchanged.
-
-    Args:
-        context: The search.
-        fit: Arguments of `search`.
-
-    Raises:
-        SearchSpaceError: The hypermodel does not describe its space.
-        FitArgumentsError: There are no validation data, or the data cannot be read twice.
-    """
-    oracle = context.oracle
-    if not isinstance(oracle, OneShotOracle) or not context.role.owns_search:
-        return
-    if oracle.scores.evaluator is None or isinstance(oracle.scores.evaluator, SupernetRun):
-        oracle.scores.evaluator = SupernetRun(context, oracle, fit)
+T = TypeVar("T", bound=MaskTrainer)
 
 
 @dataclasses.dataclass
-class _Progress:
+class Progress:
     """How far the training of a supernet is, beside its weights.
 
     Attributes:
@@ -69,7 +52,9 @@ class _Progress:
         epoch: Number of epochs that have ended.
         curve: Metrics of each.
         generator: State of the random generator.
-        sampler: State of the sampler.
+        trainer: State of the trainer: of its sampler, or its alphas.
+        stopped: Why the training ended early, or None.
+        derived: The architecture by perturbation, once it is known.
         seconds: Seconds of training.
         started_ms: Start in milliseconds since 1970 (UTC).
     """
@@ -78,17 +63,19 @@ class _Progress:
     epoch: int = 0
     curve: list[dict[str, float]] = dataclasses.field(default_factory=list)
     generator: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    sampler: dict[str, Any] = dataclasses.field(default_factory=dict)
+    trainer: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stopped: str | None = None
+    derived: dict[str, Any] | None = None
     seconds: float = 0.0
     started_ms: int = 0
 
 
-class SupernetRun:
+class SupernetRun(abc.ABC, Generic[T]):
     """The supernet of a search: a `keras_nas_plugin.oracles.supernet_scores.SupernetEvaluator`.
 
-    It is trained when the first architecture is to be scored, and after each epoch, its weights,
-    its optimizer and the state of the sampler are written to the project folder. A search that
-    was killed continues after the last epoch that ended.
+    It is trained when it is first needed, and after each epoch, its weights, its optimizer and
+    the state of its trainer are written to the project folder. A search that was killed continues
+    after the last epoch that ended.
 
     Args:
         context: The search.
@@ -96,21 +83,51 @@ class SupernetRun:
         fit: Arguments of `search`.
 
     Raises:
-        SearchSpaceError: See `prepare_supernet`.
-        FitArgumentsError: See `prepare_supernet`.
+        SearchSpaceError: The hypermodel does not describe its space.
+        FitArgumentsError: There are no validation data, or the data cannot be read twice.
     """
 
-    def __init__(self, context: SearchContext, oracle: OneShotOracle, fit: FitArguments) -> None:
+    def __init__(self, context: SearchContext, oracle: SupernetOracle, fit: FitArguments) -> None:
         check_describes_space(context.hypermodel)
         self._context = context
         self._folder = context.layout.supernet
         self._seed = int(oracle.seed)
-        self._sampling = oracle.sampling
         self._epochs = oracle.supernet_epochs or _EPOCHS_PER_EPOCH * (fit.epochs or 1)
         self._class_weight = fit.class_weight
-        self._data = _Data(*fit.splits(), fit.batch_size or _BATCH, fit.values)
+        self._data = SupernetData(fit)
         self._supernet: Supernet | None = None
-        self._trainer: SupernetTrainer | None = None
+        self._trainer: T | None = None
+        self._progress: Progress | None = None
+
+    # ------------------------------------------------------------------ what a method decides
+
+    @property
+    @abc.abstractmethod
+    def options(self) -> Mapping[str, Any]:
+        """What determines the training besides the seed, the epochs and the space, as JSON."""
+
+    @abc.abstractmethod
+    def _new_trainer(self, supernet: Supernet, rng: np.random.Generator) -> T:
+        """The trainer; its first state is that of a new training."""
+
+    @abc.abstractmethod
+    def _epoch(self, trainer: T, check: Callable[[], None]) -> dict[str, float]:
+        """Train an epoch; returns its losses and metrics."""
+
+    def _judge(
+        self, trainer: T, curve: Sequence[Mapping[str, float]], logs: Mapping[str, float]
+    ) -> Verdict | None:
+        """Whether the training ends with this epoch; never, by default.
+
+        Args:
+            trainer: The trainer.
+            curve: Losses and metrics of the epochs before.
+            logs: Those of the epoch.
+        """
+        return None
+
+    def _draw(self) -> None:
+        """Draw a picture of the training from its saved state; nothing by default."""
 
     # ------------------------------------------------------------------ scores
 
@@ -134,7 +151,7 @@ class SupernetRun:
 
     def release(self) -> None:
         """See `SupernetEvaluator.release`."""
-        self._supernet = self._trainer = None
+        self._supernet = self._trainer = self._progress = None
         gc.collect()
 
     def _built(self) -> Supernet:
@@ -147,18 +164,11 @@ class SupernetRun:
 
     # ------------------------------------------------------------------ training
 
-    def _trained(self) -> SupernetTrainer:
+    def _trained(self) -> T:
         if self._trainer is None:
-            supernet = self._built()
-            sampler = SAMPLERS[self._sampling](supernet.spec)
-            trainer = SupernetTrainer(
-                supernet,
-                sampler,
-                np.random.default_rng(self._seed),
-                class_weight=self._class_weight,
-            )
+            trainer = self._new_trainer(self._built(), np.random.default_rng(self._seed))
             with runtime.precision(self._context.precision):
-                self._train(trainer)
+                self._progress = self._train(trainer)
             self._trainer = trainer
         return self._trainer
 
@@ -167,32 +177,37 @@ class SupernetRun:
         layout = self._built().layout.options
         return {
             "seed": self._seed,
-            "sampling": self._sampling,
+            **self.options,
             "epochs": self._epochs,
             "decisions": {name: list(options) for name, options in layout.items()},
         }
 
-    def _train(self, trainer: SupernetTrainer) -> None:
+    def _train(self, trainer: T) -> Progress:
         """Train the epochs that are left, as one run."""
         progress = self._restore(trainer)
-        if progress.epoch >= self._epochs:
-            return
+        if progress.epoch >= self._epochs or progress.stopped is not None:
+            return progress
         notes = self._built().notes
         for note in notes if not progress.epoch else ():
             logger.info("Supernet: %s", note)
         trackers, started = self._context.trackers, time.monotonic()
         progress.started_ms = progress.started_ms or time.time_ns() // 1_000_000
-        trackers.trial_started(SUPERNET, {"sampling": self._sampling, "epochs": self._epochs})
+        trackers.trial_started(SUPERNET, {**self.options, "epochs": self._epochs})
 
         def check() -> None:
             self._context.budget.check("trained together in the supernet")
 
         try:
-            while progress.epoch < self._epochs:
-                logs = trainer.epoch(self._data.training(trainer.rng), check)
-                progress.curve.append(logs)
+            while progress.epoch < self._epochs and progress.stopped is None:
+                logs = self._epoch(trainer, check)
                 trackers.epoch_ended(SUPERNET, progress.epoch, logs)
-                progress.epoch += 1
+                verdict = self._judge(trainer, progress.curve, logs)
+                if verdict is not None and verdict.discard:
+                    self._return(trainer, progress, verdict)
+                else:
+                    progress.curve.append(logs)
+                    progress.epoch += 1
+                progress.stopped = None if verdict is None else verdict.sentence
                 progress.seconds += time.monotonic() - started
                 started = time.monotonic()
                 self._save(trainer, progress)
@@ -200,14 +215,36 @@ class SupernetRun:
             killed = not isinstance(error, Exception) or isinstance(error, BudgetExhaustedError)
             self._end(progress, KILLED if killed else FAILED, error)
             raise
+        if progress.stopped is not None:
+            logger.warning(
+                "The supernet ends with the weights of epoch %d of %d: %s.",
+                progress.epoch,
+                self._epochs,
+                progress.stopped,
+            )
         self._end(progress, FINISHED)
+        return progress
 
-    def _end(
-        self, progress: _Progress, status: Status, error: BaseException | None = None
-    ) -> None:
+    def _return(self, trainer: T, progress: Progress, verdict: Verdict) -> None:
+        """Return to the state after the last good epoch.
+
+        Raises:
+            StrategyError: There is none.
+        """
+        if not progress.epoch:
+            raise StrategyError(
+                f"the supernet must have a good epoch to search on; got none: {verdict.sentence}"
+            )
+        self._load(trainer, progress)
+
+    def _end(self, progress: Progress, status: Status, error: BaseException | None = None) -> None:
         record = TrialRecord(
             trial_id=SUPERNET,
-            values={"sampling": self._sampling, "epochs": self._epochs},
+            values={
+                **self.options,
+                "epochs": self._epochs,
+                **({} if progress.stopped is None else {"stopped": progress.stopped}),
+            },
             status=status,
             metrics=progress.curve[-1] if status == FINISHED else {},
             best_step=max(progress.epoch - 1, 0),
@@ -223,6 +260,8 @@ class SupernetRun:
             ended_ms=time.time_ns() // 1_000_000,
         )
         if status == FINISHED:
+            with self._context.bookkeeping.step("the figure of the supernet was not drawn"):
+                self._draw()
             with self._context.bookkeeping.step("the record of the supernet was not written"):
                 record.save(self._folder)
         self._context.trackers.trial_ended(record)
@@ -232,18 +271,21 @@ class SupernetRun:
     def _weights(self, epoch: int) -> Path:
         return self._folder / f"epoch_{epoch}.weights.h5"
 
-    def _save(self, trainer: SupernetTrainer, progress: _Progress) -> None:
+    def _save(self, trainer: T, progress: Progress) -> None:
         """Write the weights, then the state that names their epoch, then delete older weights."""
         progress.generator = trainer.rng.bit_generator.state
-        progress.sampler = trainer.sampler.get_state()
+        progress.trainer = trainer.get_state()
         self._folder.mkdir(parents=True, exist_ok=True)
         save_state(self._built().model, self._weights(progress.epoch))
-        write_json(self._folder / _STATE, dataclasses.asdict(progress))
+        self._write(progress)
         for path in self._folder.glob("epoch_*.weights.h5"):
             if path != self._weights(progress.epoch):
                 path.unlink(missing_ok=True)
 
-    def _restore(self, trainer: SupernetTrainer) -> _Progress:
+    def _write(self, progress: Progress) -> None:
+        write_json(self._context.layout.supernet_state, dataclasses.asdict(progress))
+
+    def _restore(self, trainer: T) -> Progress:
         """Continue from the last checkpoint, if it is of the same training.
 
         Raises:
@@ -251,9 +293,9 @@ class SupernetRun:
         """
         settings = self._settings
         try:
-            progress = _Progress(**read_json(self._folder / _STATE))
+            progress = Progress(**read_json(self._context.layout.supernet_state))
         except FileNotFoundError:
-            return _Progress(settings)
+            return Progress(settings)
         if progress.settings != settings:
             changed = [name for name in settings if settings[name] != progress.settings.get(name)]
             raise StateError(
@@ -261,6 +303,15 @@ class SupernetRun:
                 f"{ {name: settings[name] for name in changed} }. Choose another `project_name`, "
                 "or pass `overwrite=True` to start over."
             )
+        self._load(trainer, progress)
+        return progress
+
+    def _load(self, trainer: T, progress: Progress) -> None:
+        """Restore the state after the last epoch that was saved.
+
+        Raises:
+            StateError: The weights cannot be read.
+        """
         try:
             load_state(self._built().model, self._weights(progress.epoch))
         except (OSError, ValueError, KeyError) as error:
@@ -269,82 +320,30 @@ class SupernetRun:
                 f"supernet; they cannot be read: {error}"
             ) from error
         trainer.rng.bit_generator.state = progress.generator
-        trainer.sampler.set_state(progress.sampler)
-        return progress
+        trainer.set_state(progress.trainer)
 
 
-class _Data:
-    """Batches of the training and the validation data of a search."""
+class PathRun(SupernetRun[SupernetTrainer]):
+    """The supernet of a `OneShotOracle`, which is trained path by path.
 
-    def __init__(
-        self,
-        training: DataSplit | None,
-        validation: DataSplit | None,
-        batch_size: int,
-        arguments: Mapping[str, Any],
-    ) -> None:
-        if training is None or validation is None:
-            missing = "x" if training is None else "validation_data"
-            raise FitArgumentsError(
-                f"`{missing}` must be given to score architectures with a supernet; got None"
-            )
-        for name, split in (("x", training), ("validation_data", validation)):
-            if split.kind is DataKind.OTHER:
-                raise FitArgumentsError(
-                    f"`{name}` must be arrays, a tf.data.Dataset or a keras.utils.PyDataset to "
-                    f"train a supernet; got a {type(split.x).__name__}"
-                )
-        self._training, self._validation = training, validation
-        self._batch_size = batch_size
-        self._shuffle = bool(arguments.get("shuffle", True))
-        self._steps: int | None = arguments.get("steps_per_epoch")
-        self._first: list[Any] | None = None
+    Args:
+        context: The search.
+        oracle: Its oracle.
+        fit: Arguments of `search`.
+    """
 
-    def training(self, rng: np.random.Generator) -> Iterator[Batch]:
-        """The batches of an epoch; the last rows of arrays that fill no batch are left out."""
-        rows = self._training.rows
-        if self._training.kind is not DataKind.ARRAYS or rows is None:
-            yield from _limited(_iterated(self._training.x), self._steps)
-            return
-        order = rng.permutation(rows) if self._shuffle else np.arange(rows)
-        size = min(self._batch_size, rows)
-        for start in range(0, rows - size + 1, size):
-            yield _batch(self._training.take(order[start : start + size]))
+    def __init__(self, context: SearchContext, oracle: OneShotOracle, fit: FitArguments) -> None:
+        super().__init__(context, oracle, fit)
+        self._sampling = oracle.sampling
 
-    def validation(self) -> Iterator[Batch]:
-        """The validation batches."""
-        rows = self._validation.rows
-        if self._validation.kind is not DataKind.ARRAYS or rows is None:
-            yield from _iterated(self._validation.x)
-            return
-        for start in range(0, rows, self._batch_size):
-            indices = np.arange(start, min(start + self._batch_size, rows))
-            yield _batch(self._validation.take(indices))
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """See `SupernetRun.options`."""
+        return {"sampling": self._sampling}
 
-    def first_inputs(self) -> list[Any]:
-        """Inputs of some training batches, always the same, for batch normalisation."""
-        if self._first is None:
-            batches = self.training(np.random.default_rng(0))
-            self._first = [x for x, _, _ in _limited(batches, RECALIBRATION_BATCHES)]
-        return self._first
+    def _new_trainer(self, supernet: Supernet, rng: np.random.Generator) -> SupernetTrainer:
+        sampler = SAMPLERS[self._sampling](supernet.spec)
+        return SupernetTrainer(supernet, sampler, rng, class_weight=self._class_weight)
 
-
-def _batch(split: DataSplit) -> Batch:
-    return split.x, split.y, split.sample_weight
-
-
-def _limited(batches: Iterator[Batch], number: int | None) -> Iterator[Batch]:
-    for index, batch in enumerate(batches):
-        if index == number:
-            return
-        yield batch
-
-
-def _iterated(data: Any) -> Iterator[Batch]:
-    """Batches of a data set, as ``(x, y, sample_weight)``."""
-    batches: int | None = getattr(data, "num_batches", None)
-    elements = data if batches is None else (data[index] for index in range(batches))
-    for element in elements:
-        parts = element if isinstance(element, tuple) else (element,)
-        x, y, weight = (*parts, None, None)[:3]
-        yield x, y, weight
+    def _epoch(self, trainer: SupernetTrainer, check: Callable[[], None]) -> dict[str, float]:
+        return trainer.epoch(self._data.training(trainer.rng), check)

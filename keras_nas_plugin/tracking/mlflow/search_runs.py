@@ -422,6 +422,8 @@ class SearchRuns:
             tags["nas.parents"] = tag_value(", ".join(record.parents))
         files = self._layout.trial(record.trial_id)
         artifacts = [files.architecture, files.picture, files.model_summary]
+        if record.trial_id == SUPERNET:
+            artifacts = [self._layout.supernet_weights]
         if record.error:
             tags["nas.error"] = tag_value(record.error)
             artifacts.append(files.traceback)

@@ -93,8 +93,11 @@ class DifferentiableOracle(SupernetOracle):
             multiply-adds; a `keras_nas_plugin.export.LatencyTable` or another function of a model
             that is the sum over its layers; None for nothing. With a constraint on this cost, the
             excess over the limit counts; otherwise the cost relative to that of equal weights.
-        cost_weight: Factor of the cost in the loss.
+        cost_weight: Factor of the cost in the loss. None takes 1 with a limit, and 0.1 without.
         supernet_epochs: See `OneShotOracle`.
+        warmup_epochs: First epochs of the supernet that train the weights alone, because options
+            without weights have an advantage over untrained operations. None takes a fifth, as
+            DrNAS does; the papers of DARTS and GDAS take 0.
         learning_rate: Learning rate of the alphas. None takes that with which they can move as
             far as in the paper of DARTS.
         skip_limit: See `keras_nas_plugin.supernet.Guards`.
@@ -118,8 +121,9 @@ class DifferentiableOracle(SupernetOracle):
         method: str = "darts",
         derivation: str = "discretisation",
         cost: str | Callable[[Any], float] | None = None,
-        cost_weight: float = 1.0,
+        cost_weight: float | None = None,
         supernet_epochs: int | None = None,
+        warmup_epochs: int | None = None,
         learning_rate: float | None = None,
         skip_limit: float = 0.5,
         evaluations: int | None = None,
@@ -138,14 +142,19 @@ class DifferentiableOracle(SupernetOracle):
                 f"`cost` must be 'flops', a LatencyTable or None; got {cost!r}. A constraint on "
                 "any other cost is checked before an architecture is proposed."
             )
-        if not cost_weight >= 0:
-            raise StrategyError(f"`cost_weight` must be at least 0; got {cost_weight}")
+        if cost_weight is not None and not cost_weight >= 0:
+            raise StrategyError(f"`cost_weight` must be at least 0, or None; got {cost_weight}")
         if learning_rate is not None and not learning_rate > 0:
             raise StrategyError(f"`learning_rate` must be positive, or None; got {learning_rate}")
         if not 0 <= skip_limit <= 1:
             raise StrategyError(f"`skip_limit` must be between 0 and 1; got {skip_limit}")
         self.method, self.derivation = method, derivation
         self.cost, self.cost_weight = cost, cost_weight
+        if warmup_epochs is not None and warmup_epochs < 0:
+            raise StrategyError(
+                f"`warmup_epochs` must be at least 0, or None; got {warmup_epochs}"
+            )
+        self.warmup_epochs = warmup_epochs
         self.learning_rate, self.skip_limit = learning_rate, skip_limit
         several = isinstance(objective, list | tuple) and len(objective) > 1
         scores = RelaxedScores(derivation)

@@ -31,20 +31,15 @@ class CostTerm:
 
     Args:
         expected: The expected cost as a function of the weights.
-        weight: Its factor, at least 0.
+        weight: Its factor.
         limit: The largest allowed cost: what exceeds it counts, relative to it. None for no
             limit: the cost counts, relative to that of equal weights.
         uniform: The cost of equal weights.
-
-    Raises:
-        StrategyError: ``weight`` is negative.
     """
 
     def __init__(
         self, expected: ExpectedCost, weight: float, limit: float | None, uniform: float
     ) -> None:
-        if not weight >= 0:
-            raise StrategyError(f"`cost_weight` must be at least 0; got {weight}")
         self.expected, self._weight, self._limit = expected, weight, limit
         self._uniform = max(uniform, 1e-12)
 
@@ -70,6 +65,7 @@ class DifferentiableTrainer(MaskTrainer):
         rng: Source of randomness.
         epochs: Epochs of the training.
         steps: Steps of an epoch; None if it is not known.
+        warmup: Number of first epochs that train the weights alone.
         learning_rate: Learning rate of the alphas. None takes that with which Adam can move them
             as far as in the paper, between 0.0003 and 0.1.
         cost: A cost in the loss of the alphas, or None.
@@ -91,6 +87,7 @@ class DifferentiableTrainer(MaskTrainer):
         *,
         epochs: int,
         steps: int | None,
+        warmup: int = 0,
         learning_rate: float | None = None,
         cost: CostTerm | None = None,
         class_weight: Mapping[int, float] | None = None,
@@ -98,14 +95,15 @@ class DifferentiableTrainer(MaskTrainer):
         check_backend()
         super().__init__(supernet, rng, class_weight=class_weight)
         self.relaxation, self._epochs, self._cost = relaxation, epochs, cost
-        self._epoch = 0
-        if relaxation.second_order and self._scale is not None:
+        self._epoch, self._warmup = 0, warmup
+        scaled = isinstance(supernet.model.optimizer, keras.optimizers.LossScaleOptimizer)
+        if relaxation.second_order and scaled:
             raise StrategyError(
                 "`precision` must be float32 or mixed_bfloat16 for the gradient of second order, "
                 "which is a difference of gradients; got mixed_float16"
             )
         if learning_rate is None:
-            total = epochs * (steps or 0)
+            total = max(epochs - warmup, 1) * (steps or 0)
             learning_rate = min(_FASTEST, max(_SLOWEST, _TRAVEL / total)) if total else _SLOWEST
         self._alphas = keras.Variable(relaxation.initial(rng), name="alphas")
         self._adam = keras.optimizers.Adam(learning_rate, *_MOMENTUM)
@@ -169,8 +167,8 @@ class DifferentiableTrainer(MaskTrainer):
             check: Called before each step; what it raises ends the epoch.
 
         Returns:
-            Mean loss and metrics of the training batches, and ``val_loss``: the mean loss of the
-            validation batches before each step.
+            Mean loss and metrics of the training batches, and ``val_loss`` unless the epoch trains
+            the weights alone: the mean loss of the validation batches before each step.
         """
         model, logs, losses = self.supernet.model, dict[str, float](), []
         temperature = self.relaxation.temperature(self._epoch, self._epochs)
@@ -181,8 +179,9 @@ class DifferentiableTrainer(MaskTrainer):
             if not model.optimizer.built:
                 self._create_variables(x, y)
                 model.reset_metrics()
-            weighted = self._weighted(y, sample_weight)
-            losses.append(self._step((x, y, weighted), held_out, temperature))
+            if self._epoch >= self._warmup:
+                weighted = self._weighted(y, sample_weight)
+                losses.append(self._step((x, y, weighted), held_out, temperature))
             logs = self._train(x, y, sample_weight, self._mask(temperature))
         self._epoch += 1
         logs = {name: float(value) for name, value in logs.items()}

@@ -94,7 +94,7 @@ class Guards:
             return Verdict(
                 f"identity or zero is the strongest option of {share:.0%} of the decisions with "
                 f"operations after epoch {epoch}, more than `skip_limit`={self.skip_limit:.0%}",
-                discard=True,
+                discard=epoch > 1,
             )
         if self.entropy(weights) < _DECIDED:
             return Verdict(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_nas_plugin.errors import CostError
+from keras_nas_plugin.errors import CostError, StrategyError
 from keras_nas_plugin.evaluation.flops import count_flops
-from keras_nas_plugin.evaluation.names import FLOPS, canonical
+from keras_nas_plugin.evaluation.names import canonical
 from keras_nas_plugin.oracles.differentiable import DifferentiableOracle
 from keras_nas_plugin.records.trial import WEIGHT
 from keras_nas_plugin.space.spec import Values
@@ -33,6 +33,9 @@ from keras_nas_plugin.training.supernet_run import SupernetRun
 
 logger = logging.getLogger("keras_nas_plugin")
 
+# One of this many epochs trains the weights alone: 10 of 50 in Chen et al. 2021, appendix A.1.
+_WARMUP = 5
+
 
 class RelaxedRun(SupernetRun[DifferentiableTrainer]):
     """The supernet of a `DifferentiableOracle`: see `RelaxedEvaluator`.
@@ -52,6 +55,14 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         check_backend()
         super().__init__(context, oracle, fit)
         self._oracle = oracle
+        self._warmup = (
+            self._epochs // _WARMUP if oracle.warmup_epochs is None else oracle.warmup_epochs
+        )
+        if self._warmup >= self._epochs:
+            raise StrategyError(
+                f"`warmup_epochs` must be less than the {self._epochs} epochs of the supernet; "
+                f"got {self._warmup}"
+            )
         self._cost_name = ""
         if oracle.cost is not None:
             own = getattr(oracle.cost, "name", getattr(oracle.cost, "__name__", "cost"))
@@ -61,11 +72,15 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
     def options(self) -> Mapping[str, Any]:
         """See `SupernetRun.options`."""
         oracle = self._oracle
-        options: dict[str, Any] = {"method": oracle.method, "skip_limit": oracle.skip_limit}
+        options: dict[str, Any] = {
+            "method": oracle.method,
+            "warmup_epochs": self._warmup,
+            "skip_limit": oracle.skip_limit,
+        }
         if oracle.learning_rate is not None:
             options["learning_rate"] = oracle.learning_rate
         if self._cost_name:
-            options |= {"cost": self._cost_name, "cost_weight": oracle.cost_weight}
+            options |= {"cost": self._cost_name, "cost_weight": self._cost_weight}
             limit = self._limit()
             options |= {} if limit is None else {"cost_limit": limit}
         return options
@@ -115,6 +130,7 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
                 rng,
                 epochs=self._epochs,
                 steps=self._data.steps,
+                warmup=self._warmup,
                 learning_rate=self._oracle.learning_rate,
                 cost=self._cost_term(supernet),
                 class_weight=self._class_weight,
@@ -184,14 +200,20 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         uniform = float(expected(ops.convert_to_tensor(supernet.layout.uniform())))
         limit = self._limit()
         limit = None if limit is None else limit - overhead
-        return CostTerm(expected, self._oracle.cost_weight, limit, uniform)
+        return CostTerm(expected, self._cost_weight, limit, uniform)
+
+    @property
+    def _cost_weight(self) -> float:
+        """Factor of the cost: an excess over a limit counts more than the cost itself."""
+        if self._oracle.cost_weight is not None:
+            return self._oracle.cost_weight
+        return 0.1 if self._limit() is None else 1.0
 
     def _limit(self) -> float | None:
         """The smallest upper limit of the constraints on the cost."""
         limits = [
             constraint.max
             for constraint in self._oracle.constraints
-            if canonical(constraint.name) == (self._cost_name or FLOPS)
-            and constraint.max is not None
+            if canonical(constraint.name) == self._cost_name and constraint.max is not None
         ]
         return min(limits, default=None)

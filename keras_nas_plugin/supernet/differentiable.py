@@ -15,7 +15,7 @@ from keras_nas_plugin.space.spec import Values
 from keras_nas_plugin.supernet.expected_cost import ExpectedCost
 from keras_nas_plugin.supernet.relaxation import Relaxation
 from keras_nas_plugin.supernet.supernet import Supernet
-from keras_nas_plugin.supernet.training import Batch, MaskTrainer
+from keras_nas_plugin.supernet.training import Batch, MaskTrainer, means
 
 # In 50 epochs of 390 steps with the learning rate 3e-4, Adam moves alphas by at most 5.9 (Liu et
 # al. 2019, appendix A.1). A shorter search gets a larger learning rate, so that they get as far.
@@ -170,21 +170,20 @@ class DifferentiableTrainer(MaskTrainer):
             Mean loss and metrics of the training batches, and ``val_loss`` unless the epoch trains
             the weights alone: the mean loss of the validation batches before each step.
         """
-        model, logs, losses = self.supernet.model, dict[str, float](), []
+        model, steps = self.supernet.model, list[dict[str, float]]()
+        losses: list[float] = []
         temperature = self.relaxation.temperature(self._epoch, self._epochs)
-        model.reset_metrics()
         for (x, y, sample_weight), held_out in zip(training, validation, strict=False):
             if check is not None:
                 check()
             if not model.optimizer.built:
                 self._create_variables(x, y)
-                model.reset_metrics()
             if self._epoch >= self._warmup:
                 weighted = self._weighted(y, sample_weight)
                 losses.append(self._step((x, y, weighted), held_out, temperature))
-            logs = self._train(x, y, sample_weight, self._mask(temperature))
+            steps.append(self._train(x, y, sample_weight, self._mask(temperature)))
         self._epoch += 1
-        logs = {name: float(value) for name, value in logs.items()}
+        logs = means(steps)
         return {**logs, "val_loss": float(np.mean(losses))} if losses else logs
 
     def train_mask(self, mask: np.ndarray, batches: Iterable[Batch]) -> None:

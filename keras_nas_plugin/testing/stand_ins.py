@@ -9,6 +9,7 @@ from typing import Any
 from keras_nas_plugin.oracles import STRATEGIES
 
 _STAND_INS = {
+    "differentiable": "keras_nas_plugin.testing.differentiable:make",
     "gradient-proxy": "keras_nas_plugin.testing.proxied:make",
     "one-shot": "keras_nas_plugin.testing.one_shot:make",
 }

@@ -89,7 +89,8 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
 
     def architecture_weights(self) -> ArchitectureWeights:
         """See `RelaxedEvaluator.architecture_weights`."""
-        weights, layout = self._trained().weights, self._built().layout
+        trainer, _ = self._after_training()
+        weights, layout = trainer.weights, self._built().layout
         return {
             name: list(zip(options, weights[layout.slice(name)].tolist(), strict=True))
             for name, options in layout.options.items()
@@ -97,8 +98,7 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
 
     def perturbed(self) -> Values:
         """See `RelaxedEvaluator.perturbed`; the result is saved."""
-        trainer, progress = self._trained(), self._progress
-        assert progress is not None  # `_trained` sets it
+        trainer, progress = self._after_training()
         if progress.derived is None:
 
             def check() -> None:

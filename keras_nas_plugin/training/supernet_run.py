@@ -96,8 +96,7 @@ class SupernetRun(abc.ABC, Generic[T]):
         self._class_weight = fit.class_weight
         self._data = SupernetData(fit)
         self._supernet: Supernet | None = None
-        self._trainer: T | None = None
-        self._progress: Progress | None = None
+        self._trained: tuple[T, Progress] | None = None
 
     # ------------------------------------------------------------------ what a method decides
 
@@ -138,7 +137,7 @@ class SupernetRun(abc.ABC, Generic[T]):
 
     def evaluate(self, values: Values, costs: Sequence[str]) -> dict[str, float]:
         """See `SupernetEvaluator.evaluate`."""
-        trainer = self._trained()
+        trainer, _ = self._after_training()
         self._context.budget.check("scored")
         with runtime.precision(self._context.precision):
             scores = trainer.score(values, self._data.first_inputs(), self._data.validation())
@@ -151,7 +150,7 @@ class SupernetRun(abc.ABC, Generic[T]):
 
     def release(self) -> None:
         """See `SupernetEvaluator.release`."""
-        self._supernet = self._trainer = self._progress = None
+        self._supernet = self._trained = None
         gc.collect()
 
     def _built(self) -> Supernet:
@@ -164,13 +163,13 @@ class SupernetRun(abc.ABC, Generic[T]):
 
     # ------------------------------------------------------------------ training
 
-    def _trained(self) -> T:
-        if self._trainer is None:
+    def _after_training(self) -> tuple[T, Progress]:
+        """The trainer and its progress when all epochs have ended."""
+        if self._trained is None:
             trainer = self._new_trainer(self._built(), np.random.default_rng(self._seed))
             with runtime.precision(self._context.precision):
-                self._progress = self._train(trainer)
-            self._trainer = trainer
-        return self._trainer
+                self._trained = trainer, self._train(trainer)
+        return self._trained
 
     @property
     def _settings(self) -> dict[str, Any]:

@@ -219,7 +219,7 @@ def most_probable(spec: SearchSpec, weights: ArchitectureWeights) -> Iterator[Va
 
     >>> from keras_nas_plugin.space.domains import Categorical
     >>> from keras_nas_plugin.space.spec import Decision, SearchSpec
-    >>> spec = SearchSpec((Decision("a", Categorical((1, 2)), 1),))
+    >>> spec = SearchSpec((Decision("a", Categorical((1, 2)), default=1),))
     >>> [values["a"] for values in most_probable(spec, {"a": [(1, 0.3), (2, 0.7)]})]
     [2, 1]
     """

@@ -177,7 +177,7 @@ def settings(**changes):
         ),
         (
             {"strategy": "bayesian", "warm_start": ("x",)},
-            r"`--warm-start` must be .* \(auto, evolution, ",
+            r"`--warm-start` must be .* \(auto, differentiable, evolution, ",
         ),
         ({"strategy": "hyperband", "max_trials_given": True}, "trials follows from --epochs"),
         ({"warm_start": ("nowhere",)}, "`--warm-start nowhere`: `source` must be the folder"),
@@ -212,8 +212,9 @@ def test_wrong_usage_ends_with_2_before_anything_is_written(write, nas, tmp_path
 def test_an_unknown_strategy_lists_the_installed_ones(option):
     result = CliRunner().invoke(cli, ["search", "x.py", option, "luck"])
     assert result.exit_code == 2
-    assert "must be one of auto, bayesian, evolution, gradient-proxy, grid" in " ".join(
-        result.output.split()
+    assert (
+        "must be one of auto, bayesian, differentiable, evolution, gradient-proxy, grid"
+        in " ".join(result.output.split())
     )
 
 
@@ -305,7 +306,7 @@ def test_help_shows_strategies_of_other_distributions(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     result = CliRunner().invoke(cli, ["search", "--help"]).output
     names = "".join(result.split())
-    assert "[auto|bayesian|evolution|" in names and "|of-others|" in names
+    assert "[auto|bayesian|differentiable|evolution|" in names and "|of-others|" in names
 
 
 def command_line_with_path(words, path):

@@ -163,7 +163,8 @@ def test_an_option_that_a_strategy_does_not_accept_is_named():
 
 def test_an_unknown_name_lists_the_valid_names(site):
     with pytest.raises(
-        StrategyError, match="must be one of auto, bayesian, evolution, .*; got 'bo'"
+        StrategyError,
+        match="must be one of auto, bayesian, differentiable, evolution, .*; got 'bo'",
     ):
         make_oracle("bo", "val_loss", 3)
     with pytest.raises(StrategyError, match="mine"):

@@ -203,12 +203,15 @@ def read_arrays(path: Path) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[s
             continue
         _check(path, suffix, x, boxes)
         empty = (boxes[:, 2] == boxes[:, 4]) | (boxes[:, 3] == boxes[:, 5])
+        if empty.all():
+            raise ValueError(f"{path} must have boxes with an area in boxes_{suffix}; got none")
         if empty.any():
             warnings.warn(
-                f"{path}: {empty.sum()} boxes of boxes_{suffix} have no area and are left out",
+                f"{path}: boxes without area in boxes_{suffix} are left out: {empty.sum()}",
                 stacklevel=2,
             )
         parts[suffix] = x, boxes[~empty]
+    running.check_images(path, {name: x for name, (x, _) in parts.items()})
     classes = 1 + max(int(boxes[:, 1].max(initial=0)) for _, boxes in parts.values())
     names = [str(name) for name in arrays.get("classes", range(classes))]
     if len(names) < classes:
@@ -231,9 +234,9 @@ def _check(path: Path, suffix: str, x: np.ndarray | None, boxes: np.ndarray | No
             f"{path} must have images x_{suffix} of shape (n, height, width, channels) and "
             f"boxes_{suffix} of shape (m, 6); got {got}"
         )
-    if not len(boxes):
-        raise ValueError(f"{path} must have boxes in boxes_{suffix}; got none")
     image, kind, left, top, right, bottom = boxes.T
+    if not np.all(np.isfinite(boxes)):
+        raise ValueError(f"{path}: boxes_{suffix} must be finite numbers; got NaN or infinity")
     if np.any(image < 0) or np.any(image >= len(x)) or np.any(kind < 0):
         raise ValueError(
             f"{path}: boxes_{suffix} must begin with the number of one of {len(x)} images, and "

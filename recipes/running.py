@@ -222,6 +222,24 @@ def limited(rows: int, limit: int) -> np.ndarray:
     return np.sort(order[: limit or None])
 
 
+def check_images(path: Path, images: Mapping[str, np.ndarray]) -> None:
+    """Check that images are raw pixels of one shape.
+
+    Args:
+        path: Their file, for the message.
+        images: Images of each split, of shape (n, ...).
+
+    Raises:
+        ValueError: They are not.
+    """
+    wrong = {name: str(x.dtype) for name, x in images.items() if x.dtype != np.uint8}
+    if wrong:
+        raise ValueError(f"{path} must have images of type uint8, 0 to 255; got {wrong}")
+    shapes = {name: x.shape[1:] for name, x in images.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{path} must have images of one shape; got {shapes}")
+
+
 def accuracy(model: Predictor, x: Any, y: Any) -> dict[str, float]:
     """The fraction of rows whose most probable class is the right one."""
     return {"accuracy": float(np.mean(np.argmax(predict(model, x), axis=-1) == np.ravel(y)))}

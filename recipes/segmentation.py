@@ -134,6 +134,7 @@ def read_arrays(path: Path) -> list[Part]:
                 f"{path}: y_{suffix} must be integers from 0; got {y.dtype} from {y.min()}"
             )
         parts[suffix] = x, y.astype("int64")
+    running.check_images(path, {name: x for name, (x, _) in parts.items()})
     for missing in (name for name in ("test", "val") if name not in parts):
         x, y = parts["train"]
         rest, held_out = running.divide(len(x))

@@ -35,6 +35,28 @@ def test_models_take_spectrograms_and_the_baseline_is_below_the_limit(monkeypatc
     assert 20_000 < count_parameters(baseline) < 40_000
 
 
+def test_the_program_searches_with_the_limits_and_all_objectives(monkeypatch, capsys) -> None:
+    class Asked(Exception):
+        pass
+
+    def ask(*arguments, **options):
+        raise Asked(*arguments, options)
+
+    monkeypatch.setattr("keras_nas_plugin.oracles.registry.make_oracle", ask)
+    with pytest.raises(Asked) as asked:
+        recipe.main(["--smoke", "--limit", "40"])
+    strategy, objectives, _, options = asked.value.args
+    assert strategy == "nsga2"
+    assert objectives == [
+        "litert_int8_accuracy",
+        "litert_int8_bytes",
+        "litert_int8_latency_ms",
+    ]
+    limits = {limit.name: limit.max for limit in options["constraints"]}
+    assert limits == {"litert_int8_bytes": 50_000, "litert_int8_latency_ms": 5}
+    assert options["initial"][0]["blocks"] == 3
+
+
 def test_the_front_has_the_trials_that_no_other_beats() -> None:
     table = pd.DataFrame(
         {

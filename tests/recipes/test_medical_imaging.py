@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from keras_nas_plugin.recipes import running
 from recipes import medical_imaging as recipe
 
 
@@ -24,6 +26,15 @@ def test_both_classes_weigh_the_same() -> None:
     weights = data["class_weight"]
     assert weights[0] * counts[0] == pytest.approx(weights[1] * counts[1])
     assert len(data["class_names"]) == 2
+
+
+def test_the_weights_reach_the_training_of_each_trial() -> None:
+    splits = running.Splits.of(recipe.load_data())
+    budget = running.Budget(trials=1, epochs=1, batch_size=8, seconds=None, seed=0)
+    arguments: dict = {}
+    tuner = SimpleNamespace(search=lambda *_, **given: arguments.update(given))
+    running._search(tuner, splits, budget)
+    assert arguments["class_weight"] == recipe.load_data()["class_weight"]
 
 
 def test_the_threshold_has_the_specificity_and_no_lower_one_has_it() -> None:

@@ -132,7 +132,7 @@ def test_archives_are_read_and_divided(tmp_path: Path) -> None:
 def test_boxes_without_area_are_left_out_and_named(tmp_path: Path) -> None:
     rows = np.array([[0, 0, *LEFT], [1, 0, 0.5, 0.5, 0.5, 0.5], [2, 1, *RIGHT]])
     path = write(tmp_path / "a.npz", boxes_train=rows)
-    with pytest.warns(UserWarning, match="1 boxes of boxes_train have no area and are left out"):
+    with pytest.warns(UserWarning, match="boxes without area in boxes_train are left out: 1"):
         parts, _ = recipe.read_arrays(path)
     assert sum((y[..., 0] >= 0).sum() for _, y in parts) == 2
 
@@ -141,9 +141,19 @@ def test_boxes_without_area_are_left_out_and_named(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"boxes_train": np.zeros((3, 5))}, r"boxes_train of shape \(m, 6\); got"),
+        ({"x_train": np.zeros((20, 8, 8, 3))}, "images of type uint8, 0 to 255; got.*float64"),
+        (
+            {"x_val": np.zeros((3, 8, 8, 3), "uint8"), "boxes_val": np.array([[0, 0, *LEFT]])},
+            "images of one shape; got",
+        ),
+        ({"boxes_train": np.array([[0, 0, *LEFT[:3], np.nan]])}, "finite numbers; got NaN"),
+        ({"boxes_train": np.array([[0, 0, 0, 0, 0, 1]])}, "with an area in boxes_train; got none"),
         ({"x_train": np.zeros((3, 8, 8))}, r"x_train of shape \(n, height, width, channels\)"),
         ({"x_val": np.zeros((3, 8, 8, 1))}, r"boxes_val of shape"),
-        ({"boxes_train": np.zeros((0, 6))}, "must have boxes in boxes_train; got none"),
+        (
+            {"boxes_train": np.zeros((0, 6))},
+            "must have boxes with an area in boxes_train; got none",
+        ),
         ({"boxes_train": np.array([[20, 0, *LEFT]])}, "one of 20 images.*got images 20 to 20"),
         ({"boxes_train": np.array([[0, -1, *LEFT]])}, "classes from -1"),
         ({"boxes_train": np.array([[0, 0, 0.5, 0, 0.4, 1]])}, "left <= right.*got \\[0.5"),

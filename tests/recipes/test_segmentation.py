@@ -55,6 +55,8 @@ def test_archives_are_read_and_errors_name_the_problem(tmp_path: Path, monkeypat
         ({"y_train": y / 2}, "y_train must be integers from 0; got float64"),
         ({"y_train": y.astype("int8") - 2}, "must be integers from 0; got int8 from -1"),
         ({"x_val": x}, "must have images x_val"),
+        ({"x_train": x / 255}, "images of type uint8, 0 to 255; got.*float64"),
+        ({"x_val": x[:, :4], "y_val": y[:, :4]}, "images of one shape; got"),
     ):
         np.savez(path, **({"x_train": x, "y_train": y} | changed))
         with pytest.raises(ValueError, match=message):

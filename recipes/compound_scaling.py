@@ -34,8 +34,6 @@ BLOCKS, WIDTHS = (2, 2, 2), (16, 24, 40)  # of the stages, at scale 0
 EXPANSION = 3
 SHARES = [0.0, 0.25, 0.5, 0.75, 1.0]
 
-load_data = image_classification.load_data
-
 # The search space
 
 
@@ -101,6 +99,15 @@ def _scaled(hp: keras_tuner.HyperParameters, depth: float, width: float) -> kera
         metrics=["accuracy"],
     )
     return model
+
+
+# The data
+
+
+def load_data() -> tuple[image_classification.Split, ...]:
+    """Load the images that `--data` names, in three splits; a wrong `NAS_SCALE` is an error."""
+    scale()
+    return image_classification.load_data()
 
 
 # The recipe as a program

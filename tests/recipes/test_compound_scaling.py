@@ -44,7 +44,9 @@ def test_scaled_networks_have_about_the_operations_that_are_asked_for(
 
 
 @pytest.mark.parametrize("value", ["large", "-1", "7", "nan"])
-def test_a_scale_out_of_range_is_refused(value: str, monkeypatch) -> None:
+def test_a_scale_out_of_range_is_refused(value: str, monkeypatch, capsys) -> None:
     monkeypatch.setenv("NAS_SCALE", value)
-    with pytest.raises(ValueError, match=f"must be a number from 0 to 6; got '{value}'"):
-        recipe.scale()
+    with pytest.raises(SystemExit, match="2"):
+        recipe.main(["--smoke"])
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.endswith(f"`NAS_SCALE` must be a number from 0 to 6; got '{value}'")

@@ -282,7 +282,11 @@ def network(
                 project_name="baseline",
             )
             _search(tuner, data, budget)
-            return tuner.get_best_models(1)[0]
+            models = tuner.get_best_models(1)
+            if not models:
+                limit = "no limit" if budget.seconds is None else f"{budget.seconds:g} seconds"
+                raise NASError(f"`--budget` must be enough for one training; got {limit}")
+            return models[0]
 
     return train
 
@@ -413,10 +417,11 @@ def comparison(
     """
     metrics = list(scores["search"])
     width = max(map(len, scores))
-    lines = [" " * width + "".join(f"{name:>14}" for name in (*metrics, "seconds"))]
+    column = max(14, 2 + max(map(len, metrics)))
+    lines = [" " * width + "".join(f"{name:>{column}}" for name in (*metrics, "seconds"))]
     for name, values in scores.items():
-        cells = "".join(f"{values[metric]:>14.4f}" for metric in metrics)
-        lines.append(f"{name:{width}}{cells}{seconds[name]:>14.0f}")
+        cells = "".join(f"{values[metric]:>{column}.4f}" for metric in metrics)
+        lines.append(f"{name:{width}}{cells}{seconds[name]:>{column}.0f}")
     sign = 1 if larger else -1
     ranked = sorted(scores, key=lambda name: sign * scores[name][metrics[0]], reverse=True)
     if len(ranked) == 1:

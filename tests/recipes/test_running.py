@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from keras_nas_plugin.cli.recipe import Recipe, split_arguments
+from keras_nas_plugin.errors import NASError
 from keras_nas_plugin.oracles.objectives import checked_objective
 from keras_nas_plugin.recipes import running
 from recipes import image_classification as recipe
@@ -158,6 +159,14 @@ def test_downloads_are_checked_and_extracted(
         running.download("words.txt", address, checksum)
     with pytest.raises(ConnectionError, match=r"none\.txt cannot be downloaded; `--data PATH`"):
         running.download("none.txt", address, checksum)
+
+
+def test_a_baseline_without_time_for_a_training_says_so() -> None:
+    splits = running.Splits.of(recipe.load_data())
+    budget = running.Budget(trials=1, epochs=1, batch_size=8, seconds=1e-3, seed=0)
+    train = running.network(recipe.baseline_model, recipe.OBJECTIVE)
+    with pytest.raises(NASError, match=r"`--budget` must be enough.*got 0\.001 seconds"):
+        train(splits, budget)
 
 
 def test_divided_rows_are_disjoint_complete_and_stratified() -> None:

@@ -8,7 +8,8 @@ Each search runs in a process of its own with one thread, over the convolutional
 `recipes/image_classification.py`, until it has used its CPU time: building models, proposing,
 scoring by proxies, training a supernet and saving checkpoints count, importing does not. Nothing
 is tracked. The strategies know the time (`budget`), but no number of trials. The search ends in
-the middle of a trial when the time is up; only trials that have ended count.
+the middle of a trial when the time is up; only trials that have ended count, and a search in which
+none has ended has an accuracy of 0 and no best architecture.
 
 The report lists, for each strategy, the validation accuracy of the best trial at a third, two
 thirds and all of the time, how many trials ended, the share of the time after which it has reached
@@ -144,6 +145,8 @@ def _search(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
                 callbacks=[Clock()],
                 verbose=0,
             )
+        if not curve:  # the first model takes longer
+            return {"curve": curve, "trials": 0, "best": 0.0, "test": None}
         trials = len(curve)
         values = tuner.oracle.get_best_trials(1)[0].hyperparameters
         values = values.copy()
@@ -221,7 +224,7 @@ def report(results: dict[str, list[dict[str, Any]]], options: argparse.Namespace
     for name, runs in results.items():
         mean = means[name]
         ends = [at(run["curve"], seconds) for run in runs]
-        tests = [run["test"] for run in runs]
+        tests = [run["test"] for run in runs if run["test"] is not None]
         share = "-"
         if goal is not None:
             reached = [
@@ -231,7 +234,7 @@ def report(results: dict[str, list[dict[str, Any]]], options: argparse.Namespace
         trials = statistics.fmean(run["trials"] for run in runs)
         lines.append(
             f"  {name:20s}{mean[32]:8.4f}{mean[65]:8.4f}{mean[-1]:8.4f}{_error(ends):>8s}"
-            f"{trials:8.1f}{share:>8s}{statistics.fmean(tests):8.4f}{_error(tests):>8s}"
+            f"{trials:8.1f}{share:>8s}{_mean(tests):>8s}{_error(tests):>8s}"
         )
     if goal is not None:
         lines.append(
@@ -239,6 +242,10 @@ def report(results: dict[str, list[dict[str, Any]]], options: argparse.Namespace
             f"target {TARGET:.2f}"
         )
     return "\n".join(lines)
+
+
+def _mean(values: list[float]) -> str:
+    return f"{statistics.fmean(values):.4f}" if values else "-"
 
 
 def _error(values: list[float]) -> str:

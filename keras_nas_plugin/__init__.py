@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from keras_nas_plugin.evaluation.latency import measure_latency as measure_latency
     from keras_nas_plugin.executors.local import LocalExecutor as LocalExecutor
     from keras_nas_plugin.executors.ray.executor import RayExecutor as RayExecutor
+    from keras_nas_plugin.inheritance.settings import Inheritance as Inheritance
     from keras_nas_plugin.oracles import *  # noqa: F403
     from keras_nas_plugin.records.retraining import RetrainConfig as RetrainConfig
     from keras_nas_plugin.records.retraining import Retraining as Retraining

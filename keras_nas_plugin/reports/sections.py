@@ -46,6 +46,7 @@ def sections(data: Data) -> list[Section]:
             *_failures(data),
             *_excluded(data),
             *([_timeline(data)] if data["trials"]["score"] else []),
+            *_supernet(data),
             _search(data),
         ]
     return [
@@ -60,7 +61,7 @@ def sections(data: Data) -> list[Section]:
         _timeline(data),
         _costs(data),
         *_calibration(data),
-        *([weights_section(data["supernet"])] if data["supernet"] else []),
+        *_supernet(data),
         *_failures(data),
         *_excluded(data),
         _search(data),
@@ -413,6 +414,10 @@ def _calibration(data: Data) -> list[Section]:
     tables.append(table("Ranks", ["trial", "observed", *names], by_rank))
     svg = to_svg(figures.draw_calibration(data), "calibration", title, text)
     return [Section("calibration", title, text, svg, tables)]
+
+
+def _supernet(data: Data) -> list[Section]:
+    return [] if data["supernet"] is None else [weights_section(data["supernet"])]
 
 
 def _failures(data: Data) -> list[Section]:

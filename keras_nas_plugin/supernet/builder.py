@@ -67,6 +67,8 @@ class SupernetBuilder(Builder[Vertex]):
         vertices: Everything that was built, by key.
         inputs: The inputs of the model.
         separate: Paths of arguments for each of whose values there is a layer of its own.
+        sliced: Names of the decisions whose options are parts of one layer: widths and kernel
+            sizes.
         empty: Options that compute nothing, by decision: those that are zero, or return one of
             their inputs. Only decisions are listed of which another option has weights.
     """
@@ -89,6 +91,7 @@ class SupernetBuilder(Builder[Vertex]):
         self.searched: set[str] = set()
         self.read: dict[str, Any] = {}
         self.separate: list[str] = []
+        self.sliced: set[str] = set()
         self.empty: dict[str, tuple[Any, ...]] = {}
         self.inputs = [
             self._add(InputVertex(input_key(name), tensor, position=position))
@@ -287,6 +290,7 @@ class SupernetBuilder(Builder[Vertex]):
         for name, value in sliced.items():
             names, values = self._values_of(value)
             self.searched.update(names)
+            self.sliced.update(names)
             if name == "kernel_size":
                 sizes = tuple(_sizes(kind, size) for size in values)
                 largest[name] = tuple(max(axis) for axis in zip(*sizes, strict=True))

@@ -74,6 +74,7 @@ class Supernet:
         fixed: Values of the decisions that the supernet does not search.
         notes: One sentence for each decision that is fixed, and for each argument whose values
             have layers of their own.
+        sliced: Decisions whose options are parts of one layer: widths and kernel sizes.
         empty: Options that compute nothing (identity, zero), by decision, where another option
             has weights.
         graph: What the model computes.
@@ -111,6 +112,7 @@ class Supernet:
         }
         self.notes = (*self._fixed_notes(), *_separate_notes(builder.separate))
         self.spec = _restricted(hypermodel.spec, self.fixed)
+        self.sliced = tuple(sorted(builder.sliced & self.layout.options.keys()))
         self.empty = {n: o for n, o in builder.empty.items() if n in self.layout.options}
         self._names = list(inputs)
         self.graph = Graph(output)

@@ -143,7 +143,7 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         logs = trainer.epoch(self._data.training(rng), self._data.validation_cycle(rng), check)
         guards, weights = self._guards(), trainer.weights
         if self._cost_name:
-            logs[f"expected_{self._cost_name}"] = trainer.expected_cost or 0.0
+            logs[f"expected_{self._cost_name}"] = (trainer.expected_cost or 0.0) + self._overhead
         logs |= {"entropy": guards.entropy(weights), "skips": guards.skips(weights)[0]}
         return logs | dict(zip(self._names(), weights.tolist(), strict=True))
 
@@ -160,6 +160,17 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         if undecided is not None:
             logger.warning("Supernet: %s.", undecided)
         return verdict
+
+    def _notes(self) -> Sequence[str]:
+        supernet = self._built()
+        if self._oracle.method == "gdas":  # every mask is one architecture
+            return supernet.notes
+        relaxed = (
+            f"{name} is relaxed as the expected channels or positions of the largest layer, which "
+            "is not the weighted sum of its options."
+            for name in supernet.sliced
+        )
+        return (*supernet.notes, *relaxed)
 
     def _draw(self) -> None:
         from keras_nas_plugin.reports.supernet_weights import write_weights
@@ -189,7 +200,7 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         cost: Any = self._oracle.cost
         if cost is None:
             return None
-        overhead = float(getattr(cost, "overhead_ms", 0.0))
+        overhead = self._overhead
         count = count_flops if isinstance(cost, str) else cost
         try:
             expected = ExpectedCost(
@@ -201,6 +212,11 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         limit = self._limit()
         limit = None if limit is None else limit - overhead
         return CostTerm(expected, self._cost_weight, limit, uniform)
+
+    @property
+    def _overhead(self) -> float:
+        """Milliseconds of any network in a table of latencies, whatever its layers are."""
+        return float(getattr(self._oracle.cost, "overhead_ms", 0.0))
 
     @property
     def _cost_weight(self) -> float:

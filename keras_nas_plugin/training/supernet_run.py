@@ -125,6 +125,10 @@ class SupernetRun(abc.ABC, Generic[T]):
         """
         return None
 
+    def _notes(self) -> Sequence[str]:
+        """What the supernet does not search as a network alone would be."""
+        return self._built().notes
+
     def _draw(self) -> None:
         """Draw a picture of the training from its saved state; nothing by default."""
 
@@ -186,8 +190,7 @@ class SupernetRun(abc.ABC, Generic[T]):
         progress = self._restore(trainer)
         if progress.epoch >= self._epochs or progress.stopped is not None:
             return progress
-        notes = self._built().notes
-        for note in notes if not progress.epoch else ():
+        for note in self._notes() if not progress.epoch else ():
             logger.info("Supernet: %s", note)
         trackers, started = self._context.trackers, time.monotonic()
         progress.started_ms = progress.started_ms or time.time_ns() // 1_000_000

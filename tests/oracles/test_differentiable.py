@@ -136,12 +136,13 @@ def test_a_killed_search_continues_with_the_same_alphas(tmp_path, data, searched
 def test_a_collapse_ends_the_supernet_at_its_last_good_state(tmp_path, data, caplog):
     """The cost outweighs the loss: all decisions prefer what computes nothing."""
     search = tuner(tmp_path, skip_limit=0.5, cost="flops", cost_weight=10.0, max_trials=1)
-    with caplog.at_level(logging.WARNING, "keras_nas_plugin"):
+    with caplog.at_level(logging.INFO, "keras_nas_plugin"):
         search.search(epochs=1, verbose=0, **data)
     state = state_of(search)
     assert state["epoch"] == len(state["curve"]) < EPOCHS
     assert "identity or zero is the strongest option of 100%" in state["stopped"]
     assert f"The supernet ends with the weights of epoch {state['epoch']} of 5" in caplog.text
+    assert "3/units is relaxed as the expected channels or positions" in caplog.text
     saved = TrialRecord.load(search._context().layout.supernet)
     assert saved.status == "FINISHED"
     assert saved.values["stopped"] == state["stopped"]

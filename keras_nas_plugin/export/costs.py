@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 # Enough for the ranges of activations of a model that is not trained yet: its bytes and its
 # latency do not depend on them.
 _RANDOM_ROWS = 4
+# What is added to weights that are all equal before training: see `_as_if_trained`.
+_NOISE = 0.1
 _LATENCIES = (LATENCY, LATENCY_P95)
 
 
@@ -73,7 +76,11 @@ def check_exporters(costs: Iterable[str]) -> None:
 
 
 def exported_costs(
-    model: keras.Model, requested: Iterable[str], rows: ExportRows | None = None
+    model: keras.Model,
+    requested: Iterable[str],
+    rows: ExportRows | None = None,
+    *,
+    trained: bool = True,
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Costs of a model after its conversion to other formats.
 
@@ -82,6 +89,9 @@ def exported_costs(
         requested: Names among `names.EXPORTED`; others are ignored.
         rows: Rows of the search; None for random numbers, which is enough for all costs but the
             accuracy and the error.
+        trained: Whether the model is trained. The files of a model with initial weights are
+            smaller than those that it will have, because biases of zero are stored once for all
+            layers: such weights are varied for the time of the export.
 
     Returns:
         The costs by name, and why the model cannot be exported, by the name of the cost
@@ -95,13 +105,33 @@ def exported_costs(
     reasons: dict[str, str] = {}
     for (format_name, quantize), wanted in _by_format(requested).items():
         try:
-            values = _costs_of(model, format_name, quantize, wanted, rows or ExportRows())
+            with contextlib.nullcontext() if trained else _as_if_trained(model):
+                values = _costs_of(model, format_name, quantize, wanted, rows or ExportRows())
         except ExportError as error:
             reasons[ExportedCost(format_name, quantize, EXPORTABLE).name] = str(error)
             values = {EXPORTABLE: 0.0}
         for quantity, value in values.items():
             costs[ExportedCost(format_name, quantize, quantity).name] = value
     return costs, reasons
+
+
+@contextlib.contextmanager
+def _as_if_trained(model: keras.Model) -> Iterator[None]:
+    """Give weights that are all equal (initial biases, scales, moments) different values."""
+    initial = model.get_weights()
+    rng = np.random.default_rng(0)
+    model.set_weights(
+        [
+            weight + rng.uniform(0, _NOISE, weight.shape).astype(weight.dtype)
+            if weight.size and weight.dtype.kind == "f" and np.all(weight == weight.flat[0])
+            else weight
+            for weight in initial
+        ]
+    )
+    try:
+        yield
+    finally:
+        model.set_weights(initial)
 
 
 def _by_format(requested: Iterable[str]) -> dict[tuple[str, str | None], set[str]]:

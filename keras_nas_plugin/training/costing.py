@@ -323,7 +323,7 @@ class CostScreen:
     def _exported(
         self, model: keras.Model, missing: Sequence[str]
     ) -> tuple[dict[str, float], dict[str, str]]:
-        return exported_costs(model, missing, ExportRows(x=self.sample))
+        return exported_costs(model, missing, ExportRows(x=self.sample), trained=False)
 
     def _message(
         self, metrics: Mapping[str, float], broken: Mapping[str, float], reasons: Mapping[str, str]

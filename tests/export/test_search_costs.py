@@ -86,6 +86,11 @@ def test_a_search_within_limits_of_the_exported_model(tmp_path):
         rows = ExportRows(X[:48], X[48:], Y[48:])
         costs, _ = exported_costs(model, ["litert_int8_accuracy"], rows)
         assert costs["litert_int8_accuracy"] == record.costs["litert_int8_accuracy"]
+        # What was checked before training are the bytes of a trained model.
+        costs, _ = exported_costs(
+            built(**record.values), ["litert_int8_bytes"], ExportRows(x=X), trained=False
+        )
+        assert costs["litert_int8_bytes"] == record.costs["litert_int8_bytes"]
     lines = ProjectLayout.of(tuner.project_dir).infeasible_log.read_text().splitlines()
     large, inverse, *_ = map(json.loads, lines)
     assert [*large["broken"]] == ["litert_int8_bytes"]
@@ -136,6 +141,25 @@ def test_costs_of_exported_models():
         exported_costs(built(), ["onnx_accuracy"])
     with pytest.raises(CostError, match="must have labels of classes"):
         exported_costs(built(), ["onnx_accuracy"], ExportRows(x=X, y=X))
+
+
+def test_models_before_training_have_the_bytes_of_trained_ones():
+    inputs = keras.Input((6,))
+    hidden = inputs
+    for _ in range(4):
+        hidden = keras.layers.Dense(32, "relu")(hidden)
+    model = keras.Model(inputs, keras.layers.Dense(2)(hidden))
+    initial = model.get_weights()
+    wanted = ["litert_int8_bytes"]
+    as_is = exported_costs(model, wanted)[0]["litert_int8_bytes"]
+    estimate = exported_costs(model, wanted, trained=False)[0]["litert_int8_bytes"]
+    for weight, before in zip(model.get_weights(), initial, strict=True):
+        np.testing.assert_array_equal(weight, before)
+    rng = np.random.default_rng(1)
+    model.set_weights([weight + rng.normal(0, 0.1, weight.shape) for weight in initial])
+    bytes_of_trained = exported_costs(model, wanted)[0]["litert_int8_bytes"]
+    assert as_is < 0.97 * bytes_of_trained  # the converter stores equal biases once
+    assert estimate == pytest.approx(bytes_of_trained, rel=0.01)
 
 
 def test_rows_of_a_search_for_exported_models():

@@ -24,6 +24,7 @@ EXPECTED = (
 # Oracles that cannot be judged with a table of final scores, and what they require instead.
 _ELSEWHERE = {
     "GradientProxyOracle": "networks to score: benchmarks/proxy_search.py",
+    "DifferentiableOracle": "networks to train together: benchmarks/supernet_ranks.py",
     "OneShotOracle": "networks to train together: benchmarks/supernet_ranks.py",
     "NSGA2Oracle": "several objectives: benchmarks/hypervolume.py",
     "SuccessiveHalvingOracle": "several budgets per configuration",

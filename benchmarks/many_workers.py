@@ -67,9 +67,10 @@ def main() -> None:
     results: dict[str, Any] = {}
     for kind in options.only or ["time", "pending"]:
         if kind == "time":
-            results[kind] = {
-                name: _times(name, options.workers, options.trials) for name in options.strategies
-            }
+            results[kind] = {}
+            for name in options.strategies:
+                results[kind][name] = _times(name, options.workers, options.trials)
+                print(f"{name}: {results[kind][name]}", file=sys.stderr, flush=True)
             text = _time_report(results[kind], options)
         else:
             results[kind] = _pending(options)

@@ -91,8 +91,6 @@ def checked_objective(objective: Any) -> Any:
             f"`direction` of objective {objective.name!r} must be 'min' or 'max'; "
             f"got {objective.direction!r}"
         )
-    if isinstance(objective, keras_tuner.Objective) and canonical(objective.name) in COSTS:
-        return keras_tuner.Objective(canonical(objective.name), objective.direction)
     return objective
 
 

@@ -54,14 +54,6 @@ def test_explicit_directions_are_unchanged():
     assert objectives == [keras_tuner.Objective("val_loss", "min"), objective]
 
 
-def test_short_names_of_costs_are_those_that_trials_report():
-    given = ["val_loss", keras_tuner.Objective("params", "min")]
-    names = [objective.name for objective in checked_objective(given)]
-    assert names == ["val_loss", "parameters"]
-    single = checked_objective(keras_tuner.Objective("params", "max"))
-    assert (single.name, single.direction) == ("parameters", "max")
-
-
 def test_an_invalid_direction_is_rejected():
     with pytest.raises(ObjectiveError, match="must be 'min' or 'max'; got 'up'"):
         checked_objective(keras_tuner.Objective("score", "up"))

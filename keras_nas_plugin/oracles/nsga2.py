@@ -20,7 +20,7 @@ class NSGA2Oracle(NASOracle):
 
     ```python
     oracle = NSGA2Oracle(
-        [keras_tuner.Objective("val_accuracy", "max"), keras_tuner.Objective("params", "min")],
+        [keras_tuner.Objective("val_accuracy", "max"), keras_tuner.Objective("parameters", "min")],
         max_trials=200,
     )
     ...

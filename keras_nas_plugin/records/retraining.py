@@ -35,7 +35,7 @@ class RetrainConfig:
         seed: The first seed; the following seeds count up from it. None for the seed of the
             search, or 0 if it has none.
         epochs: Epochs of each training. None for as many as the trial took to reach its best
-            epoch.
+            epoch; for those of the search, if it started from the weights of another trial.
         hold_out: Fraction of the validation rows to measure on instead of training on them,
             between 0 and 1; for searches without test data. The searched model was chosen by these
             rows. None trains on all rows.

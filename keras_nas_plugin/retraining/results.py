@@ -211,7 +211,6 @@ class SearchResults:
         """
         if self._retraining_of(trial) is not None:
             return
-        epochs = self._record(trial).epochs
         if self._searched_with is None:
             raise RetrainingError(
                 f"`retrained` must be True for trial {trial.trial_id}, which started from the "
@@ -219,13 +218,12 @@ class SearchResults:
                 "registered; got False. Call `retrain_best`, or `keras-nas retrain`."
             )
         logger.warning(
-            "Trial %s started from the weights of another trial: it is trained from scratch for "
-            "%s epochs before it is registered.",
+            "Trial %s started from the weights of another trial: it is trained from scratch "
+            "before it is registered.",
             trial.trial_id,
-            epochs,
         )
         fit = FitArguments.bind((), {}, self._tuner.hypermodel)
-        self.retrain(trial.trial_id, RetrainConfig(epochs=epochs), fit, None)
+        self.retrain(trial.trial_id, RetrainConfig(), fit, None)
 
     def _validation(self, data: object) -> tuple[object, object] | None:
         """Inputs and labels of validation data, or else of those of the last search."""

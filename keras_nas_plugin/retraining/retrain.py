@@ -379,11 +379,14 @@ def epochs_of_best(record: TrialRecord, search: SearchInfo) -> int | None:
     """Epochs up to the best one of a trial, including those of the trials that it continued.
 
     A hypermodel's `fit` that returns numbers instead of a `History` does not say which epoch
-    they belong to; in that case all epochs count.
+    they belong to; in that case all epochs count. The epochs of a trial that inherited weights say
+    nothing about a training from scratch, which gets the epochs of the search.
 
     Returns:
         The number of epochs; None if no epoch was recorded.
     """
+    if record.inherited_epochs:
+        return record.epochs
     longest = max(map(len, record.curves), default=0)
     if not longest:
         return None

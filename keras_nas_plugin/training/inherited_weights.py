@@ -116,14 +116,22 @@ def inherit(
 
     Returns:
         Which layers were initialised.
+
+    Raises:
+        Exception: The weights cannot be used; those of the model are unchanged.
     """
     hp = trial.hyperparameters.copy()
     hp.values = dict(source.record.values)
     parent = hooks._build_hypermodel(hp)
     restore(hooks, parent, source.trial_id, source.checkpoint)
     seed = zlib.crc32(trial.trial_id.encode())
-    transfer = transfer_weights(model, parent, seed)
-    recalibrate(model, transfer, batches_of(fit, seed))
+    before = model.get_weights()
+    try:
+        transfer = transfer_weights(model, parent, seed)
+        recalibrate(model, transfer, batches_of(fit, seed))
+    except Exception:
+        model.set_weights(before)
+        raise
     return transfer
 
 

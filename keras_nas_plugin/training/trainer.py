@@ -321,7 +321,9 @@ class TrialTrainer:
             return
         try:
             with self.outside_execution():
-                inherit(self._hooks, model, trial, source, fit)
+                transfer = inherit(self._hooks, model, trial, source, fit)
+            if not transfer.inherited and self._running is not None:
+                self._running.lineage = Lineage()  # no layer corresponds to another
         except Exception as error:  # whatever the user's `build` raises for other values
             logger.warning(
                 "Trial %s starts from random weights, because those of trial %s cannot be used: "

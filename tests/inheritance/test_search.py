@@ -17,7 +17,11 @@ from keras_nas_plugin import (
     SuccessiveHalvingOracle,
 )
 from keras_nas_plugin.errors import ArgumentError, RetrainingError
+from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import FINISHED, load_records
+from keras_nas_plugin.retraining.retrain import epochs_of_best
+from keras_nas_plugin.training import inherited_weights
+from keras_nas_plugin.training.fit_arguments import FitArguments
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(256, 6)).astype("float32")
@@ -185,6 +189,32 @@ def test_a_parent_that_cannot_be_built_costs_no_trial(tmp_path, caplog):
     records = records_of(tuner)
     assert [record.status for record in records.values()].count(FINISHED) >= 4
     assert "starts from random weights, because those of trial" in caplog.text
+
+
+def test_weights_that_cannot_be_used_leave_the_model_as_it_was(searched, monkeypatch):
+    records = records_of(searched)
+    child = next(record for record in records.values() if record.inherited_from)
+    trial = searched.oracle.get_trial(child.trial_id)
+    source = inherited_weights.source_of(searched, child.trial_id)
+    model = build(trial.hyperparameters.copy())
+    before = model.get_weights()
+
+    def full_disk(*_):
+        raise OSError("full")
+
+    monkeypatch.setattr(inherited_weights, "recalibrate", full_disk)
+    with pytest.raises(OSError, match="full"):
+        fit = FitArguments.bind((X, Y), FIT, searched.hypermodel)
+        inherited_weights.inherit(searched, model, trial, source, fit)
+    for value, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_a_trial_that_inherited_is_retrained_for_the_epochs_of_the_search(searched):
+    search_info = SearchInfo.load(searched.project_dir)
+    for record in records_of(searched).values():
+        if record.inherited_from:
+            assert epochs_of_best(record, search_info) == FIT["epochs"]
 
 
 @pytest.mark.parametrize("inherit", ["grandparent", True, 3])

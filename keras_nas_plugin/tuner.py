@@ -320,7 +320,7 @@ class NASTuner(ResumableTuner):
             None,
         )
         self.stopped_by = None
-        self._trainer.prepare(fit, self.unconfirmed)
+        self._trainer.prepare(fit, self.range_checks)
         self._results.remember(given, fit.x, sample)
         prepare_scoring(context, fit)
         if self._screen is not None:

@@ -48,7 +48,7 @@ def select_executor(
     # Only here, as KerasTuner does: gRPC and its messages need certain versions of protobuf.
     from keras_nas_plugin.executors.service import executors
 
-    return executors.executor_of(context, oracle, train)
+    return executors.executor_of(context, oracle, train, trainer.ranges)
 
 
 def joins_chief(oracle: keras_tuner.Oracle | ChiefClient) -> bool:

@@ -86,6 +86,8 @@ class TrialRecord:
         error: Last line of the traceback of a failed trial, or None. The whole traceback is in
             `TrialLayout.traceback`.
         location: The innermost line of the user's code in that traceback, or None.
+        redeclared: Names of hyperparameters that the trial declared with another range than the
+            search, because the range depends on other values.
         hyperparameters: KerasTuner's configuration of the space, if the trial declared
             hyperparameters that were unknown before.
         placement: Where the trial trained; None in records of the first versions.
@@ -109,6 +111,7 @@ class TrialRecord:
     inherited_epochs: int = 0
     error: str | None = None
     location: Location | None = None
+    redeclared: tuple[str, ...] = ()
     hyperparameters: Mapping[str, Any] | None = None
     placement: Placement | None = None
     started_ms: int = 0
@@ -200,6 +203,7 @@ class TrialRecord:
         read = {
             "curves": tuple(tuple(curve) for curve in data["curves"]),
             "parents": tuple(data.get("parents", ())),
+            "redeclared": tuple(data.get("redeclared", ())),
             "location": None if location is None else Location(**location),
             "placement": None if placement is None else Placement(**placement),
         }

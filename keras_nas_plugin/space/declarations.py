@@ -8,8 +8,8 @@ values that are outside the range which it has just declared.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import keras_tuner
 
@@ -45,6 +45,36 @@ class ChangedRangeError(NASError):
         return f"`{self.declared.name}` is declared with other values than those of the search"
 
 
+class RangeChecks(Protocol):
+    """Decides whether a range that a trial declares is a change of the search's space."""
+
+    def is_changed(self, declared: HyperParameter, *, same: bool) -> bool:
+        """Whether the search must continue in the range of a hyperparameter.
+
+        Args:
+            declared: The hyperparameter as the trial declares it.
+            same: Whether the search has the same range.
+        """
+
+
+class UnconfirmedRanges:
+    """The hyperparameters of a resumed search that its program has not declared yet.
+
+    Args:
+        names: Their names; one that a trial has declared is removed.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self.names = set(names)
+
+    def is_changed(self, declared: HyperParameter, *, same: bool) -> bool:
+        """See `RangeChecks`; only the first declaration of a name decides."""
+        if declared.name not in self.names:
+            return False
+        self.names.discard(declared.name)
+        return not same
+
+
 class CheckedHyperParameters(keras_tuner.HyperParameters):
     """The hyperparameters of one trial, each checked when the model declares it.
 
@@ -55,17 +85,19 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
         exempt: Names that may have values which the model does not declare, because the user has
             replaced their range by the oracle's argument ``hyperparameters``.
         warned: Names whose range differs from that of the search; shared by all trials.
-        unconfirmed: Names of a resumed search that no trial has declared since; shared by all
+        ranges: Recognizes ranges that were changed before the search was resumed; shared by all
             trials.
+        redeclared: Names that this trial has declared with another range than the search.
     """
 
     exempt: Collection[str]
     warned: set[str]
-    unconfirmed: set[str]
+    ranges: RangeChecks
 
     def __init__(self) -> None:
         super().__init__()
-        self.exempt, self.warned, self.unconfirmed = (), set(), set()
+        self.exempt, self.warned, self.ranges = (), set(), UnconfirmedRanges()
+        self.redeclared: set[str] = set()
         # Names that this trial has declared with the range that the search knows.
         self._agreed: set[str] = set()
 
@@ -76,7 +108,7 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
         *,
         exempt: Collection[str],
         warned: set[str],
-        unconfirmed: set[str],
+        ranges: RangeChecks,
     ) -> CheckedHyperParameters:
         """A copy of the hyperparameters of a trial.
 
@@ -84,10 +116,10 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
             hyperparameters: The hyperparameters with the values of the trial.
             exempt: See the class.
             warned: See the class; it may be changed.
-            unconfirmed: See the class; it may be changed.
+            ranges: See the class.
         """
         checked: CheckedHyperParameters = cls.from_config(hyperparameters.get_config())
-        checked.exempt, checked.warned, checked.unconfirmed = exempt, warned, unconfirmed
+        checked.exempt, checked.warned, checked.ranges = exempt, warned, ranges
         return checked
 
     def _retrieve(self, hp: Any) -> Any:
@@ -110,13 +142,12 @@ class CheckedHyperParameters(keras_tuner.HyperParameters):
         # Almost always equal, so that the domains need not be compared.
         same = item.get_config() == declared.get_config()
         same = same or domain_key(item) == domain_key(declared)
-        if name in self.unconfirmed:
-            self.unconfirmed.discard(name)
-            if not same:
-                raise ChangedRangeError(declared)
+        if self.ranges.is_changed(declared, same=same):
+            raise ChangedRangeError(declared)
         if same:
             self._agreed.add(name)
             return
+        self.redeclared.add(name)
         texts = domain_text(declared), domain_text(item)
         valid = read_value(value, decision_of(declared).domain) is not None
         if not valid and name not in self._agreed:

@@ -25,7 +25,7 @@ from keras_nas_plugin.oracles.changes import (
 )
 from keras_nas_plugin.records.exclusions import Exclusions
 from keras_nas_plugin.records.search import SearchInfo
-from keras_nas_plugin.records.trial import TrialRecord
+from keras_nas_plugin.records.trial import TrialRecord, load_records
 from keras_nas_plugin.space.changes import SpaceChange, compare
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.space.hyperparameters import completed, spec_of
@@ -81,7 +81,7 @@ def resume(
 
     Returns:
         One text per hyperparameter that was added, removed or changed, and the names of the
-        search that training may declare.
+        search that training may declare, without those whose range depends on other values.
 
     Raises:
         StateError: The search cannot be read, or its space was changed and ``on_change`` is
@@ -94,13 +94,16 @@ def resume(
         replace_excluded(oracle, previous.exclusions)
     if declared is None or build is None:
         return (), set()
-    return change_space(
+    differences, unconfirmed = change_space(
         oracle,
         declared,
         build,
         on_change=on_change,
         declares_while_training=declares_while_training,
     )
+    if unconfirmed:  # a range that depends on other values is different in each trial
+        unconfirmed -= {name for record in load_records(folder) for name in record.redeclared}
+    return differences, unconfirmed
 
 
 def _declared_space(

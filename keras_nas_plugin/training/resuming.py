@@ -12,7 +12,11 @@ from keras_nas_plugin import project
 from keras_nas_plugin.files import write_json
 from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.roles import Role
-from keras_nas_plugin.space.declarations import ChangedRangeError
+from keras_nas_plugin.space.declarations import (
+    ChangedRangeError,
+    RangeChecks,
+    UnconfirmedRanges,
+)
 from keras_nas_plugin.space.discovery import discover
 from keras_nas_plugin.training.changes import change_range, resume
 
@@ -38,9 +42,17 @@ class ResumableTuner(keras_tuner.Tuner):
         return False
 
     @functools.cached_property
-    def unconfirmed(self) -> set[str]:
-        """Names of a resumed search that the program has not declared yet."""
-        return set()
+    def unconfirmed(self) -> UnconfirmedRanges:
+        """The hyperparameters of a resumed search that the program has not declared yet."""
+        return UnconfirmedRanges()
+
+    @property
+    def range_checks(self) -> RangeChecks:
+        """Recognizes ranges that were changed before the search was resumed.
+
+        In a worker of KerasTuner's service, the chief does.
+        """
+        return getattr(self.oracle, "range_checks", self.unconfirmed)
 
     @property
     def search_id(self) -> str:
@@ -67,7 +79,7 @@ class ResumableTuner(keras_tuner.Tuner):
             on_change=self.on_change,
             declares_while_training=self.declares_while_training,
         )
-        self.unconfirmed.update(unconfirmed)
+        self.unconfirmed.names |= unconfirmed
 
     def continue_in_range(self, change: ChangedRangeError) -> None:
         """Continue the search in a range that training declares, as after a restart.
@@ -78,7 +90,9 @@ class ResumableTuner(keras_tuner.Tuner):
         Raises:
             StateError: ``on_change`` is ``"error"``.
         """
-        self.unconfirmed.discard(change.declared.name)
+        if not self._role.owns_search:
+            return  # the chief does, to which the worker has reported the range
+        self.unconfirmed.names.discard(change.declared.name)
         self.space_changes += change_range(
             self._local_oracle, change.declared, on_change=self.on_change
         )

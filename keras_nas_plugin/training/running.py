@@ -172,6 +172,7 @@ class RunningTrial:
             inherited_epochs=self.lineage.epochs if self.lineage else 0,
             error=None if error is None else error_line(error),
             location=None if error is None else location_of(error),
+            redeclared=tuple(sorted(getattr(hyperparameters, "redeclared", ()))),
             hyperparameters=hyperparameters.get_config() if space_grew else None,
             placement=self._placement,
             started_ms=self.started_ms,

@@ -34,7 +34,12 @@ from keras_nas_plugin.files import write_json
 from keras_nas_plugin.inheritance.settings import Inheritance
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED, Lineage
-from keras_nas_plugin.space.declarations import ChangedRangeError, CheckedHyperParameters
+from keras_nas_plugin.space.declarations import (
+    ChangedRangeError,
+    CheckedHyperParameters,
+    RangeChecks,
+    UnconfirmedRanges,
+)
 from keras_nas_plugin.space.fidelity import Fidelity, configuration, fidelity_of
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.training import memory
@@ -152,8 +157,8 @@ class TrialTrainer:
         self._given = frozenset(item.name for item in space.space)
         # Hyperparameters whose other ranges were reported.
         self._warned: set[str] = set()
-        # Hyperparameters of a resumed search whose ranges the program has not declared yet.
-        self._unconfirmed: set[str] = set()
+        #: Recognizes ranges that were changed before the search was resumed.
+        self.ranges: RangeChecks = UnconfirmedRanges()
 
     def move_project(self, folder: Path) -> None:
         """Have trials write to another project folder, in a worker.
@@ -163,15 +168,14 @@ class TrialTrainer:
         """
         self._hooks.directory, self._hooks.project_name = str(folder.parent), folder.name
 
-    def prepare(self, fit: FitArguments, unconfirmed: set[str]) -> None:
+    def prepare(self, fit: FitArguments, ranges: RangeChecks) -> None:
         """Set the number of epochs of a full training before a search, as agreed with the oracle.
 
         Args:
             fit: What `search` was called with.
-            unconfirmed: Names of a resumed search that its program may declare with other values
-                while a trial is trained; those that it has declared are removed.
+            ranges: Recognizes ranges that were changed before the search was resumed.
         """
-        self._unconfirmed = unconfirmed
+        self.ranges = ranges
         self._full_epochs = agree_on_epochs(self._oracle, fit)
 
     # ------------------------------------------------------------------ a trial
@@ -200,7 +204,7 @@ class TrialTrainer:
             trial.hyperparameters,
             exempt=self._given,
             warned=self._warned,
-            unconfirmed=self._unconfirmed,
+            ranges=self.ranges,
         )
         args, kwargs = fit.made().to_fit()
         try:

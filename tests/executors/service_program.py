@@ -34,12 +34,34 @@ def build_model(hp):
     return model
 
 
-def main(folder: str, store: str | None = None) -> int:
+class Batches(keras_tuner.HyperModel):
+    """A model whose batch size is declared when it is trained.
+
+    Args:
+        batches: The batch sizes.
+    """
+
+    def __init__(self, batches: list[int]) -> None:
+        super().__init__()
+        self._batches = batches
+
+    def build(self, hp):
+        return build_model(hp)
+
+    def fit(self, hp, model, *args, **options):
+        batch = hp.Choice("batch", self._batches)
+        assert batch in self._batches
+        return model.fit(*args, batch_size=batch, **options)
+
+
+def main(
+    folder: str, store: str | None = None, batches: list[int] | None = None, trials: int = 4
+) -> int:
     """Run this process's part of the search; its report is in the standard output."""
     x = np.random.default_rng(0).normal(size=(8, 2)).astype("float32")
-    oracle = RandomOracle(keras_tuner.Objective("loss", "min"), max_trials=4, seed=0)
+    oracle = RandomOracle(keras_tuner.Objective("loss", "min"), max_trials=trials, seed=0)
     tuner = NASTuner(
-        build_model,
+        build_model if batches is None else Batches(batches),
         oracle,
         directory=folder,
         project_name="search",
@@ -52,7 +74,7 @@ def main(folder: str, store: str | None = None) -> int:
     except NASError as error:
         print(f"{type(error).__name__}: {error}")
         return 1
-    best = tuner.oracle.get_best_trials(4)
+    best = tuner.oracle.get_best_trials(trials)
     print("best", *(trial.trial_id for trial in best), len(tuner.get_best_models(1)))
     if store:
         registered = tuner.register_best("service", input_example=False)

@@ -19,7 +19,10 @@ from keras_nas_plugin.executors.service.chief import ChiefServer
 from keras_nas_plugin.executors.service.client import ChiefClient, ChiefLostError, LeaseLostError
 from keras_nas_plugin.executors.service.leases import LEASE_VARIABLE, Leases, lease_seconds
 from keras_nas_plugin.oracles.stock import make_resumable
+from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import load_records
+from keras_nas_plugin.space.declarations import UnconfirmedRanges
+from tests.executors import service_program
 from tests.integration import forkserver
 
 PROGRAM = "tests.executors.service_program:main"
@@ -109,7 +112,7 @@ def oracle(request, tmp_path):
 def server(oracle, address, monkeypatch):
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
     monkeypatch.setenv(LEASE_VARIABLE, "600")
-    server = ChiefServer(oracle)
+    server = ChiefServer(oracle, UnconfirmedRanges())
     yield server
     server.stop()
 
@@ -275,7 +278,7 @@ def test_a_chief_without_workers_stops(server, connect, monkeypatch):
 
 def test_a_second_chief_at_the_same_address_is_refused(server, oracle):
     with pytest.raises(WorkerError, match="`KERASTUNER_ORACLE_IP` and .* no other process uses"):
-        ChiefServer(oracle)
+        ChiefServer(oracle, UnconfirmedRanges())
 
 
 def test_every_call_ends_when_the_chief_is_dead(server, connect, monkeypatch):
@@ -441,3 +444,26 @@ def test_workers_stop_within_seconds_of_their_chief(start, tmp_path):
     chief, worker = start("chief"), start("tuner0")
     assert (worker.wait(), chief.wait()) == (0, 0), worker.err
     assert len(list(load_records(tmp_path / "search"))) == 4
+
+
+def test_a_range_that_only_fit_declares_may_be_edited(start, address, monkeypatch, tmp_path):
+    (tmp_path / "go").touch()
+    with monkeypatch.context() as single_process:
+        for name in address:
+            single_process.delenv(name)
+        assert service_program.main(str(tmp_path), batches=[4, 8], trials=3) == 0
+    options = {"batches": [8, 16], "trials": 5}
+    chief, workers = start("chief", **options), [start(f"tuner{n}", **options) for n in range(2)]
+    assert [child.wait() for child in (*workers, chief)] == [0, 0, 0], chief.err
+    text = "`batch`: 4, 8 -> 8, 16"
+    assert chief.err.count(text) == 1 and text in SearchInfo.load(tmp_path / "search").changes
+    records = {record.trial_id: record for record in load_records(tmp_path / "search")}
+    assert all(record.status == "FINISHED" for record in records.values())
+    batches = {trial_id: record.values["batch"] for trial_id, record in records.items()}
+    before = {trial_id: batch for trial_id, batch in batches.items() if trial_id in "012"}
+    outside = [trial_id for trial_id, batch in before.items() if batch == 4]
+    assert set(before.values()) == {4, 8}
+    assert len(records) == 5 + len(outside)
+    assert {batch for trial_id, batch in batches.items() if trial_id not in "012"} == {8, 16}
+    best = chief.out.splitlines()[-1].split()[1:-1]
+    assert set(best) == records.keys() - set(outside)

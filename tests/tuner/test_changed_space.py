@@ -254,6 +254,31 @@ def test_a_range_that_depends_on_another_value_fails_trials_outside(tune):
     assert "as a fraction: `int(limit * hp.Float('b_fraction', 0, 1))`" in failed[0].error
 
 
+class DependsInFit(keras_tuner.HyperModel):
+    """The range of `batch` depends on `units`, and only training declares it."""
+
+    def build(self, hp):
+        return model_of(hp.Choice("units", [2, 4, 8]))
+
+    def fit(self, hp, model, *args, **options):
+        batch = hp.Int("batch", 4, 4 * hp.get("units"))
+        return model.fit(*args, batch_size=batch, **options)
+
+
+def test_a_range_that_depends_on_another_value_is_no_change_of_the_program(tune, caplog):
+    def oracle(trials):
+        return RandomOracle("val_loss", max_trials=trials, seed=0, max_consecutive_failed_trials=0)
+
+    tuner = tune(DependsInFit(), oracle(4))
+    (batch,) = (item for item in tuner.oracle.get_space().space if item.name == "batch")
+    assert {record.values["units"] for record in load_records(tuner.project_dir)} == {2, 4, 8}
+    tuner = tune(DependsInFit(), oracle(8), on_change="error")
+    assert tuner.space_changes == () and "space was changed" not in caplog.text
+    (now,) = (item for item in tuner.oracle.get_space().space if item.name == "batch")
+    assert (now.min_value, now.max_value) == (batch.min_value, batch.max_value)
+    assert len(values_of(tuner)) == 8
+
+
 def test_a_name_that_a_model_declares_twice_is_said_once(tune, caplog):
     def twice(hp):
         return model_of(hp.Int("units", 2, 9) + hp.Int("units", 2, 3))

@@ -18,16 +18,21 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_nas_plugin.errors import WorkerError
 from keras_nas_plugin.executors.service.leases import Leases, lease_seconds
 from keras_nas_plugin.executors.service.wire import (
+    AGREED,
+    CHANGED,
+    DECLARE,
     HELD,
-    LEASE_SERVICE,
     LOST,
     RENEW,
+    SERVICE,
     SESSION_KEY,
     WORKER_KEY,
+    Declaration,
     Renewal,
     chief_address,
 )
 from keras_nas_plugin.oracles.reassignment import assign, holder, requeue
+from keras_nas_plugin.space.declarations import ChangedRangeError, RangeChecks
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -67,11 +72,13 @@ class Chief(OracleServicer):
     Args:
         oracle: The oracle.
         leases: The workers' leases.
+        ranges: Recognizes ranges that were changed before the search was resumed.
     """
 
-    def __init__(self, oracle: keras_tuner.Oracle, leases: Leases) -> None:
+    def __init__(self, oracle: keras_tuner.Oracle, leases: Leases, ranges: RangeChecks) -> None:
         super().__init__(oracle)
         self._leases = leases
+        self._ranges = ranges
         self._lock = threading.Lock()
         self._losses: dict[str, int] = {}
         self._failed: list[LostTrial] = []
@@ -84,6 +91,8 @@ class Chief(OracleServicer):
         self._started_ms: dict[str, int] = {}
         #: The error that ended the search, if it did not end by itself.
         self.error: BaseException | None = None
+        #: A range that a worker has declared, in which the search must continue.
+        self.changed: ChangedRangeError | None = None
 
     # ------------------------------------------------------------------ calls of workers
 
@@ -118,6 +127,9 @@ class Chief(OracleServicer):
             if self._is_replaced(context):
                 stopped = Trial(self.oracle.get_space(), status=TrialStatus.STOPPED)
                 return protos.get_service().CreateTrialResponse(trial=stopped.to_proto())
+            if self.changed is not None:  # the worker asks again
+                idle = Trial(self.oracle.get_space(), status=TrialStatus.IDLE)
+                return protos.get_service().CreateTrialResponse(trial=idle.to_proto())
             trial = self._next_trial(worker)
             if trial.status == TrialStatus.STOPPED:
                 waits = worker in self._leases.workers and self.oracle.ongoing_trials
@@ -181,6 +193,27 @@ class Chief(OracleServicer):
                 self._enter(worker, session)
         held = renewal.trial_id is None or self._holds(worker, renewal.trial_id)
         return HELD if held else LOST
+
+    def declare(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        """Compare the range of a hyperparameter that training declares with that of the search.
+
+        Args:
+            message: A `Declaration`.
+            context: The call.
+
+        Returns:
+            `CHANGED` if the search continues in the declared range, so that the worker's trial
+            ends; else `AGREED`.
+        """
+        declaration = Declaration.from_bytes(message)
+        declared = declaration.hyperparameter
+        with self._lock:
+            if self._is_replaced(context):
+                return AGREED  # nothing that this process reports counts
+            if not self._ranges.is_changed(declared, same=declaration.same):
+                return AGREED
+            self.changed = ChangedRangeError(declared)
+            return CHANGED
 
     def _enter(self, worker: str, session: str) -> None:
         """Register the process of a worker; a process that it replaces has lost its trial."""
@@ -281,24 +314,26 @@ class ChiefServer:
 
     Args:
         oracle: The oracle.
+        ranges: Recognizes ranges that were changed before the search was resumed.
 
     Raises:
         WorkerError: The address cannot be used.
     """
 
-    def __init__(self, oracle: keras_tuner.Oracle) -> None:
-        self._chief = Chief(oracle, Leases(lease_seconds()))
+    def __init__(self, oracle: keras_tuner.Oracle, ranges: RangeChecks) -> None:
+        self._chief = Chief(oracle, Leases(lease_seconds()), ranges)
         # Without `so_reuseport`, a second chief at this address is refused.
         self._server = grpc.server(
             futures.ThreadPoolExecutor(_THREADS, thread_name_prefix="chief"),
             options=[("grpc.so_reuseport", 0)],
         )
         protos.get_service_grpc().add_OracleServicer_to_server(self._chief, self._server)
-        renew: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-            self._chief.renew
-        )
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            RENEW: grpc.unary_unary_rpc_method_handler(self._chief.renew),
+            DECLARE: grpc.unary_unary_rpc_method_handler(self._chief.declare),
+        }
         self._server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(LEASE_SERVICE, {RENEW: renew})]
+            [grpc.method_handlers_generic_handler(SERVICE, handlers)]
         )
         address = chief_address()
         try:
@@ -318,10 +353,13 @@ class ChiefServer:
 
         Raises:
             WorkerError: No worker is left.
+            ChangedRangeError: Training declares another range than the search that was resumed.
             Exception: The oracle's error that ended the search.
         """
         while not self._chief.ended:
             time.sleep(_POLL_SECONDS)
+            if self._chief.changed is not None:
+                raise self._chief.changed
             if failed := self._chief.supervise():
                 return failed
         if self._chief.error is not None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import keras_tuner
+from keras_tuner.engine.hyperparameters import HyperParameter
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src import protos
 from keras_tuner.src.distribute.oracle_client import OracleClient
@@ -21,11 +22,14 @@ from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_nas_plugin.errors import WorkerError
 from keras_nas_plugin.executors.service.leases import RENEWALS, lease_seconds
 from keras_nas_plugin.executors.service.wire import (
-    LEASE_SERVICE,
+    CHANGED,
+    DECLARE,
     LOST,
     RENEW,
+    SERVICE,
     SESSION_KEY,
     WORKER_KEY,
+    Declaration,
     Renewal,
     chief_address,
 )
@@ -65,7 +69,7 @@ class Lease:
     """
 
     def __init__(self, channel: grpc.Channel, worker: str, seconds: float) -> None:
-        self._renew: Callable[..., bytes] = channel.unary_unary(f"/{LEASE_SERVICE}/{RENEW}")
+        self._renew: Callable[..., bytes] = channel.unary_unary(f"/{SERVICE}/{RENEW}")
         self._worker = worker
         #: Identifies this process to the chief.
         self.session = uuid.uuid4().hex
@@ -196,6 +200,26 @@ class _Calls(grpc.UnaryUnaryClientInterceptor):
             time.sleep(_RETRY_SECONDS)
 
 
+class ChiefRanges:
+    """Asks the chief whether a range that a trial of this worker declares is a change.
+
+    Args:
+        declare: Sends a `Declaration`, and returns the answer.
+    """
+
+    def __init__(self, declare: Callable[[bytes], bytes]) -> None:
+        self._declare = declare
+        self._answered: set[str] = set()
+
+    def is_changed(self, declared: HyperParameter, *, same: bool) -> bool:
+        """See `RangeChecks`; the chief is asked once for each name."""
+        if declared.name in self._answered:
+            return False
+        answer = self._declare(Declaration.of(declared, same=same).to_bytes())
+        self._answered.add(declared.name)
+        return answer == CHANGED
+
+
 class ChiefClient(OracleClient):
     """What a worker has in place of its oracle: calls to the chief.
 
@@ -223,7 +247,11 @@ class ChiefClient(OracleClient):
         self._noticed = False
         self._closed = False
         calls = _Calls(self.tuner_id, self.lease.session, self._unanswered, self._heard)
-        self.stub = protos.get_service_grpc().OracleStub(grpc.intercept_channel(channel, calls))
+        answered = grpc.intercept_channel(channel, calls)
+        self.stub = protos.get_service_grpc().OracleStub(answered)
+        #: See `keras_nas_plugin.space.declarations.RangeChecks`.
+        declare: Callable[..., bytes] = answered.unary_unary(f"/{SERVICE}/{DECLARE}")
+        self.range_checks = ChiefRanges(declare)
 
     def __deepcopy__(self, memo: object) -> ChiefClient:
         return self

@@ -17,6 +17,7 @@ from keras_nas_plugin.executors.service.client import ChiefClient, LeaseLostErro
 from keras_nas_plugin.executors.unfinished import unfinished_record
 from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.trial import FAILED, KILLED
+from keras_nas_plugin.space.declarations import RangeChecks
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.running import TrialOutcome
 
@@ -31,17 +32,19 @@ class ChiefExecutor(Executor):
 
     Args:
         context: The search.
+        ranges: Recognizes ranges that were changed before the search was resumed.
     """
 
-    def __init__(self, context: SearchContext) -> None:
+    def __init__(self, context: SearchContext, ranges: RangeChecks) -> None:
         self._context = context
+        self._ranges = ranges
         self._server: ChiefServer | None = None
         self._finished = False
 
     def __enter__(self) -> Self:
         # Errors of an oracle of this package in a call of a worker are kept for this thread.
         self._context.oracle.fatal_error_is_raised = True
-        self._server = ChiefServer(self._context.oracle)
+        self._server = ChiefServer(self._context.oracle, self._ranges)
         return self
 
     def __exit__(
@@ -144,6 +147,7 @@ def executor_of(
     context: SearchContext,
     oracle: keras_tuner.Oracle | ChiefClient,
     train: Callable[[Trial], TrialOutcome],
+    ranges: RangeChecks,
 ) -> Executor:
     """The executor of a chief or worker.
 
@@ -151,10 +155,11 @@ def executor_of(
         context: The search.
         oracle: The tuner's oracle; in a worker, its connection to the chief.
         train: Trains a trial.
+        ranges: Recognizes ranges that were changed before the search was resumed.
 
     Raises:
         WorkerError: This process is a chief, and cannot listen at its address.
     """
     if isinstance(oracle, ChiefClient):
         return LeasedExecutor(train, oracle, context)
-    return ChiefExecutor(context)
+    return ChiefExecutor(context, ranges)

@@ -52,6 +52,8 @@ class OneShotOracle(SupernetOracle):
         supernet_epochs: Epochs of the supernet. None takes four times the ``epochs`` of `search`.
         sampling: Paths of each step: ``"uniform"`` (`UniformSampler`), ``"fair"``
             (`FairSampler`), or ``"sandwich"`` (`SandwichSampler`).
+        distill: Whether the paths of a step after the largest are trained on its predictions, in
+            place of labels: see `SupernetTrainer`. None does so with ``"sandwich"``.
         search: Strategy on the supernet: ``"evolution"``, ``"surrogate"``, ``"nsga2"`` or
             ``"random"``. None takes NSGA-II for several objectives, and evolution for one.
         evaluations: Number of architectures that are scored with the supernet. None takes ten
@@ -74,6 +76,7 @@ class OneShotOracle(SupernetOracle):
         *,
         supernet_epochs: int | None = None,
         sampling: str = "uniform",
+        distill: bool | None = None,
         search: str | None = None,
         evaluations: int | None = None,
         calibration_trials: int | None = None,
@@ -88,7 +91,11 @@ class OneShotOracle(SupernetOracle):
         ):
             if value not in names:
                 raise StrategyError(f"`{name}` must be one of {', '.join(names)}; got {value!r}")
-        self.sampling = sampling
+        if distill and sampling != "sandwich":
+            raise StrategyError(
+                f"`distill` may be True only with `sampling='sandwich'`; got {sampling!r}"
+            )
+        self.sampling, self.distill = sampling, distill
         scores = SupernetScores()
         scores.evaluator = evaluator
         count = default_evaluations(max_trials) if evaluations is None else evaluations

@@ -245,17 +245,6 @@ class DifferentiableTrainer(MaskTrainer):
         """Factor of the loss in float16; None in other types."""
         return getattr(self.supernet.model.optimizer, "dynamic_scale", None)
 
-    def _weighted(self, y: Any, sample_weight: Any) -> Any:
-        """Weights of training rows with those of their classes, as Keras applies them."""
-        if self._class_weight is None:
-            return sample_weight
-        labels = np.asarray(y)
-        classes = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
-        weights = np.array(
-            [self._class_weight.get(int(label), 1.0) for label in classes.ravel()], "float32"
-        )
-        return weights if sample_weight is None else weights * np.asarray(sample_weight)
-
     def _compiled(self) -> Callable[..., Any]:
         """The gradient of the alphas as a graph, which is traced once."""
         import tensorflow as tf

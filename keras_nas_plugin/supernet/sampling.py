@@ -32,6 +32,11 @@ class PathSampler(abc.ABC):
     def paths(self) -> int:
         """Number of paths of a step."""
 
+    @property
+    def teaches(self) -> bool:
+        """Whether the first path of a step is the largest, whose predictions the others learn."""
+        return False
+
     @abc.abstractmethod
     def step(self, rng: np.random.Generator) -> list[Values]:
         """The paths of the next step, as many as `paths`.
@@ -120,9 +125,9 @@ class SandwichSampler(PathSampler):
     Numbers (widths, kernel sizes, repetitions) are at their ends in the first two paths;
     decisions without an order, such as operations, are drawn.
 
-    Source: Yu et al. 2020, "BigNAS: Scaling Up Neural Architecture Search with Big Single-Stage
-    Models", section 3.1 (sandwich rule), without its distillation from the largest path, for
-    which a loss would have to take probabilities as targets.
+    Source: Yu & Huang 2019, "Universally Slimmable Networks and Improved Training Techniques",
+    section 3.2 (sandwich rule); Yu et al. 2020, "BigNAS: Scaling Up Neural Architecture Search
+    with Big Single-Stage Models", section 3.1. For their distillation, see `SupernetTrainer`.
 
     Args:
         spec: The space of the supernet.
@@ -142,6 +147,11 @@ class SandwichSampler(PathSampler):
     def paths(self) -> int:
         """See `PathSampler.paths`."""
         return 2 + self._random
+
+    @property
+    def teaches(self) -> bool:
+        """See `PathSampler.teaches`; no path is the largest in a space without an order."""
+        return any(d.domain.ordered and d.domain.size != 1 for d in self.spec.decisions)
 
     def step(self, rng: np.random.Generator) -> list[Values]:
         """See `PathSampler.step`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import Values
+from keras_nas_plugin.supernet.distillation import DISTILLATION_LOSS, Distillation
 from keras_nas_plugin.supernet.sampling import PathSampler
 from keras_nas_plugin.supernet.supernet import Supernet
+
+logger = logging.getLogger("keras_nas_plugin")
 
 #: A batch: inputs, targets and weights of the rows (or None).
 Batch = tuple[Any, Any, Any]
@@ -84,6 +89,17 @@ class MaskTrainer(abc.ABC):
         )
         return {name: float(np.mean(value)) for name, value in logs.items()}
 
+    def _weighted(self, y: Any, sample_weight: Any) -> Any:
+        """Weights of training rows with those of their classes, as Keras applies them."""
+        if self._class_weight is None:
+            return sample_weight
+        labels = np.asarray(y)
+        classes = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels
+        weights = np.array(
+            [self._class_weight.get(int(label), 1.0) for label in classes.ravel()], "float32"
+        )
+        return weights if sample_weight is None else weights * np.asarray(sample_weight)
+
     def _create_variables(self, x: Any, y: Any) -> None:
         """Create the variables of the optimizer and the metrics.
 
@@ -137,12 +153,25 @@ class MaskTrainer(abc.ABC):
 class SupernetTrainer(MaskTrainer):
     """Trains a supernet path by path, and scores architectures with its weights.
 
+    With `SandwichSampler`, only the first path of a step, the largest, is trained on labels. The
+    others are trained on its predictions (see `Distillation`), where the loss allows it.
+
     Args:
         supernet: The supernet. It is compiled here, so that the gradients of the paths of a step
             are averaged.
         sampler: Draws the paths of each step.
         rng: Source of randomness.
         class_weight: Weight of the rows of each class, or None.
+        distill: Whether the paths after the first are trained on its predictions. None does so
+            with a sampler whose first path is the largest (see `PathSampler.teaches`).
+
+    Attributes:
+        sampler: Draws the paths of each step.
+        distillation: Trains paths on the predictions of the first; None where all are trained on
+            labels. A warning says why, if the loss is the reason.
+
+    Raises:
+        StrategyError: ``distill`` is True with another sampler.
     """
 
     def __init__(
@@ -152,9 +181,21 @@ class SupernetTrainer(MaskTrainer):
         rng: np.random.Generator,
         *,
         class_weight: Mapping[int, float] | None = None,
+        distill: bool | None = None,
     ) -> None:
         super().__init__(supernet, rng, class_weight=class_weight, paths=sampler.paths)
         self.sampler = sampler
+        if distill and not sampler.teaches:
+            raise StrategyError(
+                "`distill` may be True only with SandwichSampler in a space with widths or other "
+                f"ordered decisions, where one path is the largest; got {type(sampler).__name__}"
+            )
+        self.distillation: Distillation | None = None
+        if sampler.teaches and distill is not False:
+            try:
+                self.distillation = Distillation(supernet)
+            except StrategyError as error:
+                logger.warning("All paths of the supernet are trained on labels: %s.", error)
 
     def get_state(self) -> dict[str, Any]:
         """See `MaskTrainer.get_state`."""
@@ -163,6 +204,12 @@ class SupernetTrainer(MaskTrainer):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `MaskTrainer.set_state`."""
         self.sampler.set_state(dict(state))
+
+    def _create_variables(self, x: Any, y: Any) -> None:
+        """See `MaskTrainer`."""
+        super()._create_variables(x, y)
+        if self.distillation is not None:
+            self.distillation.create_variables(x, y)
 
     def epoch(
         self, batches: Iterable[Batch], check: Callable[[], None] | None = None
@@ -174,18 +221,26 @@ class SupernetTrainer(MaskTrainer):
             check: Called before each step; what it raises ends the epoch.
 
         Returns:
-            Mean of the loss and of each metric over the steps, each with the path that it
-            trained; empty without batches.
+            Mean of the loss and of each metric over the steps on labels, each with the path that
+            it trained, and ``distillation_loss`` over those on predictions; empty without
+            batches.
         """
-        model, steps = self.supernet.model, list[dict[str, float]]()
+        model, steps, losses = self.supernet.model, list[dict[str, float]](), list[float]()
         for x, y, sample_weight in batches:
             if check is not None:
                 check()
             if not model.optimizer.built:
                 self._create_variables(x, y)
-            for values in self.sampler.step(self.rng):
-                steps.append(self._train(x, y, sample_weight, self.supernet.mask(values)))
-        return means(steps)
+            masks = [self.supernet.mask(values) for values in self.sampler.step(self.rng)]
+            if self.distillation is None:
+                steps += [self._train(x, y, sample_weight, mask) for mask in masks]
+                continue
+            weight = self._weighted(y, sample_weight)
+            lesson = self.distillation.teach(x, y, weight, masks[0])
+            steps.append(lesson.logs)
+            losses += [self.distillation.learn(x, lesson, weight, mask) for mask in masks[1:]]
+        logs = means(steps)
+        return {**logs, DISTILLATION_LOSS: float(np.mean(losses))} if losses else logs
 
 
 def means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -336,16 +336,24 @@ class PathRun(SupernetRun[SupernetTrainer]):
 
     def __init__(self, context: SearchContext, oracle: OneShotOracle, fit: FitArguments) -> None:
         super().__init__(context, oracle, fit)
-        self._sampling = oracle.sampling
+        self._sampling, self._distill = oracle.sampling, oracle.distill
 
     @property
     def options(self) -> Mapping[str, Any]:
         """See `SupernetRun.options`."""
-        return {"sampling": self._sampling}
+        if self._sampling != "sandwich":
+            return {"sampling": self._sampling}
+        return {"sampling": self._sampling, "distill": self._distill is not False}
 
     def _new_trainer(self, supernet: Supernet, rng: np.random.Generator) -> SupernetTrainer:
         sampler = SAMPLERS[self._sampling](supernet.spec)
-        return SupernetTrainer(supernet, sampler, rng, class_weight=self._class_weight)
+        return SupernetTrainer(
+            supernet,
+            sampler,
+            rng,
+            class_weight=self._class_weight,
+            distill=self._distill,
+        )
 
     def _epoch(self, trainer: SupernetTrainer, check: Callable[[], None]) -> dict[str, float]:
         return trainer.epoch(self._data.training(trainer.rng), check)

@@ -187,14 +187,19 @@ def test_constraints_objectives_and_sampling(tmp_path, data):
         tmp_path,
         objective=["val_accuracy", keras_tuner.Objective("parameters", "min")],
         constraints=[Constraint("params", max=limit)],
-        sampling="fair",
+        sampling="sandwich",
         max_trials=2,
+        listeners=[epochs := Epochs()],
     )
     search.search(epochs=1, verbose=0, **data)
     records = list(load_records(search.project_dir))
     assert len(records) == 2
     assert all(record.costs["parameters"] <= limit for record in records)
     assert search.oracle.strategy.multi_objective
+    # The smaller paths of a step learn the predictions of the largest.
+    (supernet,) = [record for record in epochs.records if record.trial_id == "supernet"]
+    assert supernet.values == {"sampling": "sandwich", "distill": True, "epochs": EPOCHS}
+    assert all(logs["distillation_loss"] > 0 for logs in supernet.curves[0])
 
 
 def test_a_budget_ends_the_training_of_the_supernet(tmp_path, data):

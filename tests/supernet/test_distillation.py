@@ -170,8 +170,8 @@ def test_a_loss_of_your_own_is_named_once_and_trained_on_labels(caplog):
         trainer, _, after, logs = trained(widths(squared), y)
     own = [record for record in caplog.records if record.name == "keras_nas_plugin"]
     assert [record.getMessage() for record in own] == [
-        "All paths of the supernet are trained on labels: the targets of the loss squared may have "
-        "to be labels."
+        "All paths of the supernet are trained on labels: the targets of the loss squared may "
+        "have to be labels."
     ]
     assert trainer.distillation is None
     assert "distillation_loss" not in logs

@@ -139,7 +139,7 @@ def _version_to_judge(name: str, current: Aliases, policy: PromotionPolicy) -> s
         )
     if current.champion is None and not policy.can_judge_first_champion:
         raise PromotionError(
-            f"`thresholds` must hold a limit on a metric, such as accuracy>=0.9, since {name!r} "
+            f"`thresholds` (`--require`) must hold a limit on a metric, such as accuracy>=0.9, since {name!r} "
             "has no champion to compare with; got none"
         )
     return challenger

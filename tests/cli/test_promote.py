@@ -166,7 +166,7 @@ def test_json_is_the_only_standard_output(store, promote):
 
 
 def test_a_first_champion_needs_a_limit_on_a_metric(store, promote):
-    assert_one_error(promote("new"), 2, "`thresholds` must hold a limit on a metric")
+    assert_one_error(promote("new"), 2, "`thresholds` (`--require`) must hold a limit on a metric")
     process = promote("new --require accuracy>=0.9 --dry-run")
     assert process.returncode == 0 and "Nothing was written" in process.out
     process = promote("new --require accuracy>=0.9")

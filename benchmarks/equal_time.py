@@ -1,27 +1,34 @@
 """Searches at equal CPU time: stock KerasTuner and the strategies of this package.
 
-    python benchmarks/equal_time.py                         # 5 seeds; about 2 hours
+    python benchmarks/equal_time.py                         # 5 seeds; about an hour
     python benchmarks/equal_time.py --data fashion_mnist --rows 5000 --seconds 120
-    python benchmarks/equal_time.py --data images.npz --strategies stock-random,random,auto
+    python benchmarks/equal_time.py --recipe tabular --seconds 30 --strategies stock-random,auto
+    python benchmarks/equal_time.py --space cells --strategies stock-random,evolution,one-shot
 
-Each search runs in a process of its own with one thread, over the convolutional networks of
-`recipes/image_classification.py`, until it has used its CPU time: building models, proposing,
-scoring by proxies, training a supernet and saving checkpoints count, importing does not. Nothing
-is tracked. The strategies know the time (`budget`), but no number of trials. The search ends in
-the middle of a trial when the time is up; only trials that have ended count, and a search in which
-none has ended has an accuracy of 0 and no best architecture.
+Each search runs in a process of its own with one thread, over the space and the data of a recipe,
+until it has used its CPU time: building models, proposing, scoring by proxies, training a supernet
+and saving checkpoints count, importing does not. Nothing is tracked. The strategies know the time
+(`budget`), but no number of trials. The search ends in the middle of a trial when the time is up;
+only trials that have ended count, and a search in which none has ended has no score.
 
-The report lists, for each strategy, the validation accuracy of the best trial at a third, two
-thirds and all of the time, how many trials ended, the share of the time after which it has reached
-the accuracy that stock random search has at the end (of the mean curves), and the accuracy on test
-images of its best architecture, trained from scratch. Differences between means of so few seeds
-are mostly noise: the standard error is listed as well.
+`--space cells` replaces the space of a recipe for images by that of NAS-Bench-201 with one cell
+per stage and 8 channels, in which the strategies with a supernet can search.
+
+The report lists, for each strategy, the objective of the best trial at a third, two thirds and all
+of the time, how many trials ended, the share of the time after which it has reached what stock
+random search has at the end (of the mean curves), and the recipe's own metric on test rows of its
+best architecture, trained from scratch. Differences between means of few seeds are mostly noise:
+the standard error is listed as well.
+
+With `--json FILE`, all curves are written to a file, and searches that the file has are not run
+again, so that strategies and seeds may be added later.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import statistics
@@ -29,6 +36,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +58,29 @@ STRATEGIES = (
     "evolution-inherit",
     "auto",
 )
+#: These need a space whose weights can be shared: `--space cells`.
+SUPERNETS = ("one-shot", "differentiable")
 #: Share of the time of stock random search in which its final accuracy is to be reached.
 TARGET = 1 / 3
 _MANY = 10_000  # trials; the time ends first
+
+#: One search: its curve (seconds, objective), and what else the report lists.
+Run = dict[str, Any]
+Results = dict[str, list[Run]]
 
 
 def main() -> None:
     """Run the benchmark that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="digits", help="as NAS_DATASET of the recipe")
+    parser.add_argument("--recipe", default="image_classification", help="a module of recipes/")
+    parser.add_argument("--space", default="recipe", choices=["recipe", "cells"])
+    parser.add_argument("--data", default="", help="as `--data` of the recipe")
     parser.add_argument("--rows", type=int, default=1_500, help="largest number per split")
     parser.add_argument("--seconds", type=float, default=60.0, help="CPU time of a search")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--strategies", default=",".join(STRATEGIES), metavar="LIST")
-    parser.add_argument("--json", metavar="FILE", help="also write all curves here")
+    parser.add_argument("--json", metavar="FILE", help="read and write curves here")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -72,13 +88,22 @@ def main() -> None:
         print("RESULT" + json.dumps(_search(name, int(seed), options)))
         return
     names = options.strategies.split(",")
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for name in names:
+        if name not in (*STRATEGIES, *SUPERNETS):
+            parser.error(f"--strategies must be of {', '.join((*STRATEGIES, *SUPERNETS))}")
+        if name in SUPERNETS and options.space != "cells":
+            parser.error(f"--strategies {name} needs --space cells")
+    path = Path(options.json) if options.json else None
+    results: Results = json.loads(path.read_text()) if path and path.exists() else {}
     for seed in range(options.seeds):
         for name in names:
-            results[name].append(_spawn(name, seed))
-            print(f"{name} {seed}: {results[name][-1]['best']:.4f}", file=sys.stderr, flush=True)
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1))
+            runs = results.setdefault(name, [])
+            if len(runs) > seed:
+                continue
+            runs.append(_spawn(name, seed))
+            print(f"{name} {seed}: {runs[-1]['best']}", file=sys.stderr, flush=True)
+            if path:
+                path.write_text(json.dumps(results, indent=1))
     print(report(results, options))
 
 
@@ -99,17 +124,36 @@ class _OutOfTime(KeyboardInterrupt):
     """Ends a search in the middle of a trial."""
 
 
-def _search(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+def _problem(options: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """The recipe, its data, and the function that builds its models."""
     os.environ.update(NAS_DATASET=options.data, NAS_LIMIT=str(options.rows))
+    from keras_nas_plugin.recipes.running import Splits
+
+    recipe = importlib.import_module(f"keras_nas_plugin.recipes.{options.recipe}").RECIPE
+    splits = Splits.of(recipe.load_data())
+    if options.space == "recipe":
+        return recipe, splits, recipe.build_model
+    from keras_nas_plugin.space.presets import nas_bench_201
+
+    x, y = splits.training
+    classes = int(y.max()) + 1
+    return recipe, splits, nas_bench_201(x.shape[1:], classes, channels=8, cells_per_stage=1)
+
+
+def _search(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     import keras
     import keras_tuner
+    from keras_tuner.src.engine.objective import create_objective
 
     from keras_nas_plugin import NASTuner
-    from recipes.image_classification import build_model, load_data
+    from keras_nas_plugin.oracles.objectives import checked_objective
 
-    (x, y), validation, test = load_data()
+    recipe, splits, hypermodel = _problem(options)
+    objective = create_objective(checked_objective(recipe.objective))
+    x, y = splits.training
+    fit = {} if splits.class_weight is None else {"class_weight": splits.class_weight}
     keras.utils.set_random_seed(seed)
-    _warm_up(build_model, x, y)
+    _warm_up(hypermodel, splits, fit)
     start = time.process_time()
     # The budget counts CPU time, as everything here does.
     time.monotonic, time.time_ns = time.process_time, time.process_time_ns
@@ -134,47 +178,68 @@ def _search(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
             super().on_trial_end(trial)
             ended(self.oracle)
 
+    result = {"direction": objective.direction, "objective": objective.name}
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        tuner = _tuner(name, Timed, build_model, seed, options, folder)
+        tuner = _tuner(name, Timed, hypermodel, objective, seed, options, folder)
         with contextlib.suppress(_OutOfTime):
             tuner.search(
                 x,
                 y,
                 epochs=options.epochs,
-                validation_data=validation,
+                validation_data=splits.validation,
                 callbacks=[Clock()],
                 verbose=0,
+                **fit,
             )
         if not curve:  # the first model takes longer
-            return {"curve": curve, "trials": 0, "best": 0.0, "test": None}
-        trials = len(curve)
-        values = tuner.oracle.get_best_trials(1)[0].hyperparameters
-        values = values.copy()
+            return {**result, "curve": curve, "trials": 0, "best": None, "test": None}
+        values = tuner.oracle.get_best_trials(1)[0].hyperparameters.copy()
         values.values = {
             key: value for key, value in values.values.items() if not key.startswith("tuner/")
         }
         keras.utils.set_random_seed(seed)
-        model = build_model(values)
-        model.fit(x, y, epochs=options.epochs, verbose=0)
-        accuracy = float(model.evaluate(*test, verbose=0, return_dict=True)["accuracy"])
-    return {"curve": curve, "trials": trials, "best": curve[-1][1], "test": accuracy}
+        model = _build(hypermodel, values)
+        model.fit(x, y, epochs=options.epochs, verbose=0, **fit)
+        metric, test = next(iter(recipe.score(model, *splits.test).items()))
+    trials = len(curve)
+    best = curve[-1][1]
+    return {
+        **result,
+        "metric": metric,
+        "curve": curve,
+        "trials": trials,
+        "best": best,
+        "test": float(test),
+    }
 
 
-def _warm_up(build_model: Any, x: Any, y: Any) -> None:
+def _build(hypermodel: Any, values: Any) -> Any:
+    return getattr(hypermodel, "build", hypermodel)(values)
+
+
+def _warm_up(hypermodel: Any, splits: Any, fit: Mapping[str, Any]) -> None:
     """Import everything that any training needs, before the clock starts."""
     import keras_tuner
 
-    build_model(keras_tuner.HyperParameters()).fit(x[:64], y[:64], epochs=1, verbose=0)
+    x, y = splits.training
+    first = {key: value[:64] for key, value in x.items()} if isinstance(x, dict) else x[:64]
+    model = _build(hypermodel, keras_tuner.HyperParameters())
+    model.fit(first, y[:64], epochs=1, verbose=0, **fit)
 
 
 def _tuner(
-    name: str, tuner: Any, build: Any, seed: int, options: argparse.Namespace, folder: str
+    name: str,
+    tuner: Any,
+    build: Any,
+    objective: Any,
+    seed: int,
+    options: argparse.Namespace,
+    folder: str,
 ) -> Any:
     import keras_tuner
 
     from keras_nas_plugin.oracles import make_oracle
 
-    objective = keras_tuner.Objective("val_accuracy", "max")
     place = {"directory": folder, "project_name": "search"}
     if name == "stock-hyperband":
         return tuner(
@@ -190,7 +255,9 @@ def _tuner(
         oracle = keras_tuner.oracles.RandomSearchOracle(objective, _MANY, seed=seed or 2**31 - 1)
         return tuner(oracle=oracle, hypermodel=build, **place)
     arguments: dict[str, Any] = {}
-    strategy, _, variant = name.partition("-") if name != "gradient-proxy" else (name, "", "")
+    strategy, _, variant = name.partition("-")
+    if name in ("gradient-proxy", *SUPERNETS):
+        strategy, variant = name, ""
     if strategy == "halving" and variant:
         arguments["source"] = variant
     oracle = make_oracle(strategy, objective, _MANY, seed=seed, epochs=options.epochs, **arguments)
@@ -201,54 +268,67 @@ def _tuner(
 # ------------------------------------------------------------------ the report
 
 
-def at(curve: list[tuple[float, float]], seconds: float) -> float:
-    """Accuracy of the best trial that has ended after some time; 0 before the first."""
-    return max((score for time_, score in curve if time_ <= seconds), default=0.0)
+def at(run: Run, seconds: float) -> float | None:
+    """The objective of the best trial that has ended after some time; None before the first."""
+    return next((score for when, score in reversed(run["curve"]) if when <= seconds), None)
 
 
-def report(results: dict[str, list[dict[str, Any]]], options: argparse.Namespace) -> str:
-    """The table as text."""
-    seconds = options.seconds
-    times = [seconds * step / 100 for step in range(1, 101)]
-    means = {
-        name: [statistics.fmean(at(run["curve"], when) for run in runs) for when in times]
-        for name, runs in results.items()
-    }
-    lines = [
-        f"{options.data}, {options.rows} rows per split at most, {seconds:g} CPU seconds, "
-        f"{options.epochs} epochs, {options.seeds} seeds",
-        f"  {'':20s}{'1/3':>8s}{'2/3':>8s}{'end':>8s}{'error':>8s}{'trials':>8s}"
-        f"{'time':>8s}{'test':>8s}{'error':>8s}",
+def mean_curve(runs: Sequence[Run], times: Sequence[float]) -> list[float | None]:
+    """The mean of several searches at some times; None until all have a trial."""
+    columns = [[at(run, when) for run in runs] for when in times]
+    return [
+        None if any(score is None for score in scores) else statistics.fmean(scores)
+        for scores in columns
     ]
+
+
+def share_until(curve: Sequence[float | None], goal: float, *, minimise: bool) -> float | None:
+    """The share of the time after which a mean curve has reached a goal; None if it does not."""
+    for step, value in enumerate(curve, 1):
+        if value is not None and (value <= goal if minimise else value >= goal):
+            return step / len(curve)
+    return None
+
+
+def report(results: Results, options: argparse.Namespace) -> str:
+    """The table as text."""
+    times = [options.seconds * step / 100 for step in range(1, 101)]
+    first = next(iter(results.values()))[0]
+    minimise = first["direction"] == "min"
+    lines = [
+        f"{options.recipe} {options.data or 'default data'}, space: {options.space}, at most "
+        f"{options.rows} rows per split, {options.seconds:g} CPU seconds, {options.epochs} "
+        f"epochs; {first['objective']} ({first['direction']})",
+        f"  {'':20s}{'seeds':>6s}{'1/3':>9s}{'2/3':>9s}{'end':>9s}{'error':>8s}{'trials':>8s}"
+        f"{'time':>8s}{'test':>9s}{'error':>8s}",
+    ]
+    means = {name: mean_curve(runs, times) for name, runs in results.items()}
     goal = means[BASELINE][-1] if BASELINE in means else None
     for name, runs in results.items():
         mean = means[name]
-        ends = [at(run["curve"], seconds) for run in runs]
+        share = None if goal is None else share_until(mean, goal, minimise=minimise)
+        ends = [run["best"] for run in runs if run["best"] is not None]
         tests = [run["test"] for run in runs if run["test"] is not None]
-        share = "-"
-        if goal is not None:
-            reached = [
-                when / seconds for when, value in zip(times, mean, strict=True) if value >= goal
-            ]
-            share = f"{reached[0]:.2f}" if reached else "never"
         trials = statistics.fmean(run["trials"] for run in runs)
         lines.append(
-            f"  {name:20s}{mean[32]:8.4f}{mean[65]:8.4f}{mean[-1]:8.4f}{_error(ends):>8s}"
-            f"{trials:8.1f}{share:>8s}{_mean(tests):>8s}{_error(tests):>8s}"
+            f"  {name:20s}{len(runs):6d}"
+            + "".join(f"{_number(mean[step]):>9s}" for step in (32, 65, 99))
+            + f"{_error(ends):>8s}{trials:8.1f}{'never' if share is None else f'{share:.2f}':>8s}"
+            + f"{_number(statistics.fmean(tests) if tests else None):>9s}{_error(tests):>8s}"
         )
     if goal is not None:
         lines.append(
             f"  time: share after which {BASELINE}'s final {goal:.4f} is reached; "
-            f"target {TARGET:.2f}"
+            f"target {TARGET:.2f}. test: {first.get('metric')}"
         )
     return "\n".join(lines)
 
 
-def _mean(values: list[float]) -> str:
-    return f"{statistics.fmean(values):.4f}" if values else "-"
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
-def _error(values: list[float]) -> str:
+def _error(values: Sequence[float]) -> str:
     if len(values) < 2:
         return "?"
     return f"{statistics.stdev(values) / len(values) ** 0.5:.4f}"

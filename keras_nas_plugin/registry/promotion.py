@@ -139,8 +139,8 @@ def _version_to_judge(name: str, current: Aliases, policy: PromotionPolicy) -> s
         )
     if current.champion is None and not policy.can_judge_first_champion:
         raise PromotionError(
-            f"`thresholds` (`--require`) must hold a limit on a metric, such as accuracy>=0.9, since {name!r} "
-            "has no champion to compare with; got none"
+            "`thresholds` (`--require`) must hold a limit on a metric, such as accuracy>=0.9, "
+            f"since {name!r} has no champion to compare with; got none"
         )
     return challenger
 

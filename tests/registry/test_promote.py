@@ -252,7 +252,9 @@ def test_a_first_champion_needs_a_threshold_on_a_metric(registry):
     registry.copy(MODELS["fair"])
     before = registry.state()
     for thresholds in ([], [Constraint("params", max=100)]):
-        with pytest.raises(PromotionError, match="`thresholds` .`--require`. must hold a limit on a metric"):
+        with pytest.raises(
+            PromotionError, match="`thresholds` .`--require`. must hold a limit on a metric"
+        ):
             registry.promote(thresholds=thresholds)
     assert registry.state() == before
     verdict = registry.promote(thresholds=[Constraint("accuracy", min=0.99)])

@@ -112,7 +112,7 @@ def json_value(data: object) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def write_json(path: str | os.PathLike[str], data: Any) -> None:
+def write_json(path: str | os.PathLike[str], data: object) -> None:
     """Write ``data`` as JSON to ``path`` atomically: see `write_atomic`.
 
     Args:

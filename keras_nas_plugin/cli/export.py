@@ -227,7 +227,7 @@ def _trial(
     data: str | None,
     data_function: str | None,
     split: str,
-    calibration: Any,
+    calibration: object,
     tracking_uri: str | None,
 ) -> _Source:
     from keras_nas_plugin.retraining.results import SearchResults

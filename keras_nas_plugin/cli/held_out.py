@@ -78,7 +78,7 @@ def held_out_data(
     return _pair(part, path, split)
 
 
-def _drawn_again(loaded: Any, path: Path, search: SearchData) -> tuple[Any, Any] | None:
+def _drawn_again(loaded: object, path: Path, search: SearchData) -> tuple[Any, Any] | None:
     """The rows that the search drew from all rows, or took from their end, for validation.
 
     Returns:
@@ -110,7 +110,7 @@ def _drawn_again(loaded: Any, path: Path, search: SearchData) -> tuple[Any, Any]
     return None if validation is None else (validation.x, validation.y)
 
 
-def part_of(loaded: Any, split: str) -> Any:
+def part_of(loaded: object, split: str) -> Any:
     """The test or validation part of the data that a data function returned.
 
     Args:

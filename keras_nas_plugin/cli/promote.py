@@ -33,7 +33,7 @@ class Requirement(Limit):
     name = "requirement"
 
     def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> Constraint:
         """See `click.ParamType.convert`."""
         if isinstance(value, str) and value.lstrip().startswith("size"):

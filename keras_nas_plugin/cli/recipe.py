@@ -308,7 +308,7 @@ def _is_taken(name: str, path: Path) -> bool:
     return existing is not None and (origin is None or Path(origin).resolve() != path.resolve())
 
 
-def _hypermodel(builder: Any, name: str) -> Any:
+def _hypermodel(builder: object, name: str) -> Any:
     if inspect.isclass(builder):
         try:
             return builder()
@@ -322,7 +322,7 @@ def _hypermodel(builder: Any, name: str) -> Any:
     return builder
 
 
-def class_names_of(recipe: Recipe, loaded: Any) -> list[str] | None:
+def class_names_of(recipe: Recipe, loaded: object) -> list[str] | None:
     """Names of the classes, from the data or the file.
 
     Args:
@@ -337,7 +337,7 @@ def class_names_of(recipe: Recipe, loaded: Any) -> list[str] | None:
     return recipe.class_names
 
 
-def fit_arguments(loaded: Any) -> dict[str, Any]:
+def fit_arguments(loaded: object) -> dict[str, Any]:
     """Arguments of `model.fit` from what a data function returned.
 
     Args:
@@ -378,7 +378,7 @@ def fit_arguments(loaded: Any) -> dict[str, Any]:
     return {"x": training[0], "y": training[1], "validation_data": tuple(validation)}
 
 
-def split_arguments(loaded: Any, seed: int | None) -> tuple[dict[str, Any], RandomSplit | None]:
+def split_arguments(loaded: object, seed: int | None) -> tuple[dict[str, Any], RandomSplit | None]:
     """Arguments of `model.fit`, with random validation rows where the data are ``(x, y)``.
 
     Args:
@@ -410,7 +410,7 @@ def _check_lengths(name: str, x: Any, y: Any) -> None:
         )
 
 
-def _check_rows(x: Any, x_val: Any) -> None:
+def _check_rows(x: object, x_val: object) -> None:
     if hasattr(x, "shape") and hasattr(x_val, "shape") and x.shape[1:] != x_val.shape[1:]:
         raise RecipeError(
             "`load_data` must return training and validation inputs of the same shape; got "

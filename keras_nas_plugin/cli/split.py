@@ -85,7 +85,7 @@ def random_split(x: Any, y: Any, seed: int) -> RandomSplit | None:
     return RandomSplit(part(training), part(validation), seed, stratified, sizes)
 
 
-def _classes(y: Any) -> Any:
+def _classes(y: object) -> Any:
     """The class of each row, shape ``[n]``; None if the labels are not classes."""
     from keras_nas_plugin.evaluation.data_quality import classes_of
     from keras_nas_plugin.evaluation.datasets import is_structure

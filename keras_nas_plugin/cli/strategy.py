@@ -66,7 +66,9 @@ class StrategyName(click.ParamType):
         """All names, for ``--help``."""
         return f"[{'|'.join(strategy_names())}]"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
         """See `click.ParamType.convert`."""
         names = strategy_names()
         if value not in names:

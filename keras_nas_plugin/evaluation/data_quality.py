@@ -143,14 +143,14 @@ def blocks(rows: int, row_bytes: int, touched: int | None = None) -> list[slice]
     return [slice(start, min(start + length, rows)) for start in starts]
 
 
-def _row_bytes(array: Any) -> int:
+def _row_bytes(array: object) -> int:
     return int(np.asarray(rows_of(array, slice(0, 1))).nbytes)
 
 
 # ---------------------------------------------------------------------- values
 
 
-def non_finite(array: Any) -> NonFinite | None:
+def non_finite(array: object) -> NonFinite | None:
     """Values that are not finite; None if all are, or if they are no floating-point numbers.
 
     >>> non_finite(np.array([[1.0, np.nan], [np.inf, 2.0], [0.0, np.nan]]))
@@ -192,7 +192,7 @@ def _non_finite_in_frame(frame: Any) -> NonFinite | None:
     return NonFinite(sum(columns.values()), tuple(sorted(rows)[:_CONFIRMED]), columns)
 
 
-def _numeric(block: Any) -> np.ndarray | None:
+def _numeric(block: object) -> np.ndarray | None:
     """A block as floating-point numbers; None if it has none."""
     if hasattr(block, "to_numpy") and str(getattr(block, "dtype", "")) in ("Float32", "Float64"):
         return np.asarray(block.to_numpy(dtype=float, na_value=np.nan))
@@ -302,7 +302,7 @@ def _other_than_number(column: np.ndarray) -> object:
 # ---------------------------------------------------------------------- labels
 
 
-def label_range(labels: Any, ignored: int | None = None) -> tuple[float, float] | None:
+def label_range(labels: object, ignored: int | None = None) -> tuple[float, float] | None:
     """Smallest and largest label in the rows that are read; None without numbers.
 
     Args:
@@ -323,7 +323,7 @@ def label_range(labels: Any, ignored: int | None = None) -> tuple[float, float] 
     return None if lowest > highest else (lowest, highest)
 
 
-def first_fraction(labels: Any) -> float | None:
+def first_fraction(labels: object) -> float | None:
     """The first label that is no whole number, in the rows that are read; None without one."""
     for block in blocks(length_of(labels), _row_bytes(labels)):
         values = np.asarray(rows_of(labels, block)).ravel()
@@ -335,7 +335,7 @@ def first_fraction(labels: Any) -> float | None:
     return None
 
 
-def classes_of(labels: Any, *, certain: bool) -> np.ndarray | None:
+def classes_of(labels: object, *, certain: bool) -> np.ndarray | None:
     """The class of each row: an index for each distinct label, or for each column of one-hot rows.
 
     Args:
@@ -437,7 +437,7 @@ def _columns(array: Any) -> list[Any]:
     return [array]
 
 
-def _common_type(training: Any, validation: Any) -> np.dtype | None:
+def _common_type(training: object, validation: object) -> np.dtype | None:
     """The type in which the rows of two arrays are hashed; None if they cannot be compared."""
     first, second = (np.asarray(rows_of(array, slice(0, 1))) for array in (training, validation))
     comparable = first.ndim and first.size and second.size and first.shape[1:] == second.shape[1:]

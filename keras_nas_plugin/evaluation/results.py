@@ -138,7 +138,7 @@ def _is_number(returned: object) -> bool:
     return isinstance(returned, numbers.Real) or getattr(returned, "shape", None) == ()
 
 
-def _is_history(returned: Any) -> TypeGuard[keras.callbacks.History]:
+def _is_history(returned: object) -> TypeGuard[keras.callbacks.History]:
     return isinstance(getattr(returned, "history", None), Mapping)
 
 

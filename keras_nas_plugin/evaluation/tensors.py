@@ -6,7 +6,7 @@ Keras (3.15) trains on these as tensors only: it refuses arrays of strings and o
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -33,7 +33,7 @@ def is_tensor(data: object) -> TypeGuard[tf.Tensor | tf.RaggedTensor]:
     return isinstance(data, tf.Tensor | tf.RaggedTensor)
 
 
-def take_rows(tensor: tf.Tensor | tf.RaggedTensor, indices: Any) -> tf.Tensor | tf.RaggedTensor:
+def take_rows(tensor: tf.Tensor | tf.RaggedTensor, indices: object) -> tf.Tensor | tf.RaggedTensor:
     """These rows of a tensor.
 
     Args:

@@ -100,7 +100,7 @@ def export_model(
     *,
     quantize: str | None = None,
     data: tuple[Any, Any] | None = None,
-    calibration: Any = None,
+    calibration: object = None,
     tolerance: float | None = None,
     max_metric_drop: float | None = None,
     class_names: Sequence[str] | None = None,
@@ -194,7 +194,7 @@ def _compared(graph: InferenceGraph, runtime: Runtime, x: Any, y: Any) -> Compar
 
 
 def _calibration(
-    graph: InferenceGraph, quantize: str | None, rows: Any
+    graph: InferenceGraph, quantize: str | None, rows: object
 ) -> list[dict[str, np.ndarray]]:
     if quantize != "int8":
         return []
@@ -206,7 +206,7 @@ def _calibration(
     return single_rows(graph.arrays(_first_rows(rows, CALIBRATION_ROWS)), CALIBRATION_ROWS)
 
 
-def _first_rows(rows: Any, count: int = 8) -> Any:
+def _first_rows(rows: object, count: int = 8) -> Any:
     import keras
 
     if rows is None or hasattr(rows, "iloc"):

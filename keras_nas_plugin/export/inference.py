@@ -187,7 +187,7 @@ class InferenceGraph:
         archive.add_endpoint("serve", self.function(batch_size), self.signature(batch_size))
         archive.write_out(folder, verbose=False)
 
-    def _output_names(self, outputs: Any, count: int) -> list[str]:
+    def _output_names(self, outputs: object, count: int) -> list[str]:
         if isinstance(outputs, Mapping):
             return _unique([str(name) for name in sorted(outputs)])
         names = list(getattr(self.model, "output_names", ()) or ())
@@ -216,7 +216,7 @@ def _reshaped(array: np.ndarray, shape: tuple[int, ...], spec: ModelInput) -> np
         ) from error
 
 
-def _names_of(structure: Any, count: int) -> Sequence[str]:
+def _names_of(structure: object, count: int) -> Sequence[str]:
     if isinstance(structure, Mapping) and len(structure) == count:
         return sorted(str(name) for name in structure)
     return ["input"] if count == 1 else [f"input_{number}" for number in range(count)]
@@ -236,7 +236,7 @@ def _unique(names: Sequence[str]) -> list[str]:
     return safe
 
 
-def _dtype_name(tensor: Any) -> str:
+def _dtype_name(tensor: object) -> str:
     dtype = getattr(tensor, "dtype", None)
     name = str(getattr(dtype, "name", dtype) or np.asarray(tensor).dtype.name)
     is_text = name in ("string", "object", "str") or name.startswith(("str", "bytes"))
@@ -245,5 +245,5 @@ def _dtype_name(tensor: Any) -> str:
     return {"float64": "float32", "bfloat16": "float32"}.get(name, name)
 
 
-def _is_ragged(tensor: Any) -> bool:
+def _is_ragged(tensor: object) -> bool:
     return bool(getattr(tensor, "ragged", False) or getattr(tensor, "ragged_rank", None))

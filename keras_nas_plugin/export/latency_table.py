@@ -303,7 +303,7 @@ def _kind(call: Call) -> str:
     return type(call.operation).__name__
 
 
-def _constants(structure: Any) -> Iterator[Any]:
+def _constants(structure: object) -> Iterator[Any]:
     import keras
 
     for value in keras.tree.flatten(structure):

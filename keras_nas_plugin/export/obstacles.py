@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from keras_nas_plugin.errors import ExportError
 from keras_nas_plugin.export.inference import InferenceGraph
@@ -178,13 +178,13 @@ def traced_operations(graph: InferenceGraph) -> Iterator[tuple[str, str]]:
             yield node.op, f"{function.signature.name}/{node.name}"
 
 
-def _layers(model: Any) -> Iterator[keras.Layer]:
+def _layers(model: keras.Model) -> Iterator[keras.Layer]:
     from keras_nas_plugin.evaluation.graph import all_layers
 
     yield from all_layers(model)
 
 
-def _has_strings(layer: Any) -> bool:
+def _has_strings(layer: keras.Layer) -> bool:
     vocabulary = getattr(layer, "vocabulary_dtype", None)
     return vocabulary in (None, "string") or _class_of(layer) == "TextVectorization"
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from keras_nas_plugin.evaluation.constraints import Constraint
 from keras_nas_plugin.oracles.base import NASOracle
-from keras_nas_plugin.oracles.objectives import checked_objective
+from keras_nas_plugin.oracles.objectives import Objectives, checked_objective
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -50,14 +51,14 @@ def choose_strategy(objectives: int, epochs: int | None) -> Choice:
 
 
 def auto_oracle(
-    objective: Any = None,
+    objective: Objectives = None,
     max_trials: int | None = 100,
     *,
     seed: int | None = None,
     max_epochs: int | None = None,
-    constraints: Any = (),
-    exportable: Any = (),
-    warm_start: Any = (),
+    constraints: Sequence[Constraint] = (),
+    exportable: str | Sequence[str] = (),
+    warm_start: Iterable[tuple[Mapping[str, Any], Any]] = (),
 ) -> NASOracle:
     """The oracle of a strategy that is chosen for the search; the reason is logged.
 
@@ -83,7 +84,7 @@ def auto_oracle(
     choice = choose_strategy(count, max_epochs)
     source = f" around {choice.options['source']}" if choice.options else ""
     logger.warning("Strategy: %s%s, because %s.", choice.strategy, source, choice.reason)
-    options = {
+    options: dict[str, Any] = {
         "constraints": constraints,
         "exportable": exportable,
         "warm_start": warm_start,

@@ -17,7 +17,7 @@ from keras_nas_plugin.oracles.failure_policy import FailurePolicy, called_by_rem
 from keras_nas_plugin.oracles.infeasible_log import InfeasibleLog, constraint_data
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock, synchronized
-from keras_nas_plugin.oracles.objectives import ParetoObjective, checked_objective
+from keras_nas_plugin.oracles.objectives import Objectives, ParetoObjective, checked_objective
 from keras_nas_plugin.oracles.oracle_options import OracleOptions as OracleOptions
 from keras_nas_plugin.oracles.proposer import Candidate, Proposer
 from keras_nas_plugin.oracles.scoring import Scoring
@@ -115,7 +115,7 @@ class NASOracle(keras_tuner.Oracle):
     def __init__(
         self,
         strategy: Strategy,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 100,
         *,
         seed: int | None = None,

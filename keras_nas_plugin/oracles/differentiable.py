@@ -8,6 +8,7 @@ from typing import Any, Protocol, Unpack
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.evaluation.names import FLOPS, canonical
 from keras_nas_plugin.oracles.base import OracleOptions
+from keras_nas_plugin.oracles.objectives import Objectives
 from keras_nas_plugin.oracles.supernet_oracle import SupernetOracle
 from keras_nas_plugin.oracles.supernet_scores import SupernetEvaluator, SupernetScores
 from keras_nas_plugin.space.spec import Values
@@ -115,7 +116,7 @@ class DifferentiableOracle(SupernetOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 100,
         *,
         method: str = "darts",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
+from keras_nas_plugin.oracles.objectives import Objectives
 from keras_nas_plugin.strategies.evolution import RegularizedEvolution
 
 
@@ -25,7 +26,7 @@ class RegularizedEvolutionOracle(NASOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 100,
         *,
         population_size: int | None = None,

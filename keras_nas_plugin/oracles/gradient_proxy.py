@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 import keras
+import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
@@ -14,7 +15,8 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.evaluation.flops import count_flops
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
 from keras_nas_plugin.oracles.lock import synchronized
-from keras_nas_plugin.oracles.proxy_scores import Proxy, ProxyScores
+from keras_nas_plugin.oracles.objectives import Objectives
+from keras_nas_plugin.oracles.proxy_scores import Build, Proxy, ProxyScores
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.space.spec import Values
 from keras_nas_plugin.strategies.gradient_ascent import GradientAscentSearch
@@ -81,10 +83,10 @@ class GradientProxyOracle(NASOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 100,
         *,
-        hypermodel: Any = None,
+        hypermodel: keras_tuner.HyperModel | Build | None = None,
         batch: tuple[Any, Any] | None = None,
         proxies: Sequence[Proxy] = DEFAULT_PROXIES,
         pool_size: int | None = None,

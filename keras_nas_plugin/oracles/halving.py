@@ -14,7 +14,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_nas_plugin.errors import StateError, StrategyError
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
 from keras_nas_plugin.oracles.lock import synchronized
-from keras_nas_plugin.oracles.objectives import checked_objective
+from keras_nas_plugin.oracles.objectives import Objectives, checked_objective
 from keras_nas_plugin.oracles.proxy_scores import ProxyScores
 from keras_nas_plugin.oracles.scoring import rung_of
 from keras_nas_plugin.oracles.store import objectives_description
@@ -96,7 +96,7 @@ class SuccessiveHalvingOracle(NASOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = _NOT_GIVEN,
         *,
         source: NASOracle | Strategy | None = None,
@@ -368,7 +368,7 @@ def _source_strategy(source: object) -> Strategy:
     return strategy
 
 
-def _check_source(source: NASOracle, objective: Any) -> None:
+def _check_source(source: NASOracle, objective: Objectives) -> None:
     name = type(source).__name__
     if type(source).populate_space is not NASOracle.populate_space:
         raise StrategyError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
+from keras_nas_plugin.oracles.objectives import Objectives
 from keras_nas_plugin.strategies.local_search import LocalSearch
 
 
@@ -23,7 +24,7 @@ class LocalSearchOracle(NASOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 100,
         *,
         initial_samples: int | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 from keras_tuner.engine.trial import Trial
@@ -12,6 +12,7 @@ from keras_nas_plugin import pareto
 from keras_nas_plugin.errors import ObjectiveError
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
 from keras_nas_plugin.oracles.lock import synchronized
+from keras_nas_plugin.oracles.objectives import Objectives
 from keras_nas_plugin.strategies.nsga2 import NSGA2
 
 
@@ -53,7 +54,7 @@ class NSGA2Oracle(NASOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 100,
         *,
         population_size: int | None = None,

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras_tuner
 
 from keras_nas_plugin.errors import ObjectiveError
 from keras_nas_plugin.evaluation.names import COSTS, canonical, direction_of
+
+#: What oracles take as their objective: see `NASOracle`.
+Objectives: TypeAlias = str | keras_tuner.Objective | Sequence[str | keras_tuner.Objective] | None
 
 _MAXIMISED = frozenset(
     """acc accuracy auc binary_accuracy categorical_accuracy precision recall
@@ -59,7 +62,7 @@ class ParetoObjective(keras_tuner.Objective):
         return values[0] if all(map(math.isfinite, values)) else math.nan
 
 
-def checked_objective(objective: Any) -> Any:
+def checked_objective(objective: Objectives) -> Any:
     """Validate an objective, and replace names by `keras_tuner.Objective`.
 
     Args:

@@ -114,7 +114,11 @@ class ProxyScores:
         """
         self._search, self._constraints, self._scores = search, tuple(constraints), None
 
-    def prepare(self, hypermodel: Any, batch: tuple[Any, Any] | None) -> None:
+    def prepare(
+        self,
+        hypermodel: keras_tuner.HyperModel | Build | None,
+        batch: tuple[Any, Any] | None,
+    ) -> None:
         """Set the hypermodel and the batch, unless they are set already.
 
         Args:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
+from keras_nas_plugin.oracles.objectives import Objectives
 from keras_nas_plugin.strategies.random import RandomSearch
 
 
@@ -22,7 +23,7 @@ class RandomOracle(NASOracle):
 
     def __init__(
         self,
-        objective: Any = None,
+        objective: Objectives = None,
         max_trials: int | None = 100,
         **options: Unpack[OracleOptions],
     ) -> None:

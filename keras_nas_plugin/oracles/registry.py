@@ -16,6 +16,8 @@ from keras_nas_plugin.lazy import load
 if TYPE_CHECKING:
     import keras_tuner
 
+    from keras_nas_plugin.oracles.objectives import Objectives
+
 logger = logging.getLogger("keras_nas_plugin")
 
 #: Entry points of this group are oracle classes, or functions that return an oracle.
@@ -53,7 +55,7 @@ def accepts(name: str, option: str) -> bool:
 
 def make_oracle(
     name: str,
-    objective: Any = None,
+    objective: Objectives = None,
     max_trials: int | None = 100,
     *,
     seed: int | None = None,

@@ -33,7 +33,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_nas_plugin.errors import SearchSpaceError, StateError
 from keras_nas_plugin.files import remove_leftovers, write_json
 from keras_nas_plugin.oracles.failure_policy import FailurePolicy
-from keras_nas_plugin.oracles.objectives import checked_objective
+from keras_nas_plugin.oracles.objectives import Objectives, checked_objective
 from keras_nas_plugin.oracles.store import different_search, search_description
 from keras_nas_plugin.project import TrialLayout
 from keras_nas_plugin.space.hyperparameters import completed, spec_of
@@ -64,7 +64,9 @@ class _Resumable(keras_tuner.Oracle):
     # Whether the search may have been started by KerasTuner, whose files name no strategy.
     _reads_files_of_keras_tuner = False
 
-    def __init__(self, objective: Any = None, *, seed: int | None = None, **options: Any) -> None:
+    def __init__(
+        self, objective: Objectives = None, *, seed: int | None = None, **options: Any
+    ) -> None:
         objective = checked_objective(objective)
         super().__init__(objective=objective, seed=nonzero_seed(seed), **options)
 

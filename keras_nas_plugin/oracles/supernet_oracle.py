@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, Unpack
+from typing import Unpack
 
 from keras_tuner.engine.trial import Trial, TrialStatus
 
@@ -12,6 +12,7 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.oracles.base import NASOracle, OracleOptions
 from keras_nas_plugin.oracles.gradient_proxy import PREFIX
 from keras_nas_plugin.oracles.lock import synchronized
+from keras_nas_plugin.oracles.objectives import Objectives
 from keras_nas_plugin.oracles.supernet_scores import PARAMETERS, SupernetScores
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.strategies.finalists import FinalistSearch, SupernetCalibration
@@ -46,7 +47,7 @@ class SupernetOracle(NASOracle):
         self,
         strategy: FinalistSearch,
         scores: SupernetScores,
-        objective: Any,
+        objective: Objectives,
         max_trials: int | None,
         supernet_epochs: int | None,
         **options: Unpack[OracleOptions],

@@ -56,7 +56,7 @@ class Context:
         x: Structure,
         y: Structure | None,
         *,
-        loss: Any = None,
+        loss: object = None,
         seed: tuple[int, ...] = (0,),
         proxies: Mapping[str, Proxy] | None = None,
         blocks: tuple[str, ...] | None = None,

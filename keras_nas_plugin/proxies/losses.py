@@ -10,7 +10,7 @@ from keras_nas_plugin.proxies.base import ProxyError, Structure, Tensor
 
 
 def loss_of(
-    model: keras.Model, loss: Any, x: Structure, y: Structure, outputs: Structure
+    model: keras.Model, loss: object, x: Structure, y: Structure, outputs: Structure
 ) -> Tensor:
     """The mean loss of a batch, a scalar.
 
@@ -38,7 +38,9 @@ def loss_of(
     )
 
 
-def _paired(loss: Any, y: Structure, outputs: Structure) -> list[tuple[Any, Structure, Structure]]:
+def _paired(
+    loss: object, y: Structure, outputs: Structure
+) -> list[tuple[Any, Structure, Structure]]:
     """A tuple for each output: its loss, its labels and the output."""
     if isinstance(outputs, dict):
         names = list(outputs)

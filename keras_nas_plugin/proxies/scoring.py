@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -29,7 +28,7 @@ def score(
     y: Structure | None = None,
     proxies: Sequence[str | Callable[[keras.Model], float]] = CHEAP,
     *,
-    loss: Any = None,
+    loss: object = None,
     initialisations: int | None = None,
     seed: int = 0,
     blocks: Sequence[str] | None = None,

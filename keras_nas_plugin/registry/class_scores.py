@@ -26,7 +26,7 @@ _BATCH = 256
 _BINARY = "binary"
 
 
-def measure_classes(model: keras.Model, x: Any, y: Any) -> ClassScores | None:
+def measure_classes(model: keras.Model, x: object, y: object) -> ClassScores | None:
     """Measure a classifier by class.
 
     Args:

@@ -288,7 +288,7 @@ def _table(rows: Any) -> pd.DataFrame | None:
     return rows.reset_index(drop=True) if kinds <= _COLUMNS.keys() - {"S"} else None
 
 
-def predict(model: keras.Model, inputs: Any) -> Any:
+def predict(model: keras.Model, inputs: object) -> Any:
     """What a model predicts for a few rows.
 
     Args:
@@ -305,7 +305,7 @@ def predict(model: keras.Model, inputs: Any) -> Any:
         # model that runs eagerly takes no arrays beside tensors.
         import tensorflow as tf
 
-        def tensor(values: Any) -> Any:
+        def tensor(values: object) -> Any:
             return values if is_text_or_ragged(values) else tf.convert_to_tensor(values)
 
         return model.predict_on_batch(keras.tree.map_structure(tensor, inputs))
@@ -325,7 +325,7 @@ def pack(structure: Any, tensors: Sequence[Any]) -> Any:
     return tensors[structure]
 
 
-def as_tensor(values: Any) -> Any:
+def as_tensor(values: object) -> Any:
     """Rows as Keras takes them: strings as a tensor, rows of different lengths as a ragged one."""
     if is_text_or_ragged(values):
         return values
@@ -344,7 +344,7 @@ def as_tensor(values: Any) -> Any:
     return tf.constant(rows)
 
 
-def decoded(rows: Any) -> Any:
+def decoded(rows: object) -> Any:
     """Nested lists with strings in place of bytes.
 
     >>> decoded([[b"a", "b"], [1]])
@@ -360,7 +360,7 @@ def _flattened(rows: object, model: keras.Model) -> tuple[tuple[Any, ...], Any, 
     tensors: list[Any] = []
     names: list[str] = []
 
-    def visit(data: Any, path: tuple[str, ...]) -> Any:
+    def visit(data: object, path: tuple[str, ...]) -> Any:
         if isinstance(data, Mapping):
             return {str(key): visit(value, (*path, str(key))) for key, value in data.items()}
         if isinstance(data, list | tuple) and any(hasattr(value, "shape") for value in data):
@@ -423,7 +423,7 @@ def _zeros(model: keras.Model) -> Any:
     return None if not rows else rows[0] if len(rows) == 1 else rows
 
 
-def _named_outputs(model: keras.Model, outputs: Any) -> Any:
+def _named_outputs(model: keras.Model, outputs: object) -> Any:
     """One array, or arrays by name: the forms that MLflow can describe."""
     if not isinstance(outputs, list | tuple):
         return outputs
@@ -433,7 +433,7 @@ def _named_outputs(model: keras.Model, outputs: Any) -> Any:
     return dict(zip(names, outputs, strict=True))
 
 
-def _classes(model: keras.Model, outputs: Any, class_names: Sequence[str]) -> Classes:
+def _classes(model: keras.Model, outputs: object, class_names: Sequence[str]) -> Classes:
     names = checked_class_names(class_names)
     width = outputs.shape[-1] if isinstance(outputs, np.ndarray) and outputs.ndim == 2 else None
     if width is None or not (width == len(names) or (width, len(names)) == (1, 2)):

@@ -153,7 +153,7 @@ def _compare_weights(model: keras.Model, loaded: keras.Model) -> None:
         )
 
 
-def _largest_difference(actual: Any, expected: Any) -> float | None:
+def _largest_difference(actual: object, expected: object) -> float | None:
     """The largest difference between predictions; None if they are equal within tolerance."""
     worst: float | None = None
     actual, expected = _arrays(actual), _arrays(expected)
@@ -175,7 +175,7 @@ def _largest_difference(actual: Any, expected: Any) -> float | None:
     return worst
 
 
-def _arrays(outputs: Any) -> list[np.ndarray]:
+def _arrays(outputs: object) -> list[np.ndarray]:
     if isinstance(outputs, Mapping):
         return [array for value in outputs.values() for array in _arrays(value)]
     if isinstance(outputs, list | tuple):
@@ -238,7 +238,7 @@ def _unbuilt_layer(model: keras.Model) -> str | None:
     return None
 
 
-def _different_layer(model: keras.Model, loaded: keras.Model, inputs: Any) -> str | None:
+def _different_layer(model: keras.Model, loaded: keras.Model, inputs: object) -> str | None:
     """Which layer differs, and what to write; None if none is found."""
     pairs = list(zip(all_layers(model), all_layers(loaded), strict=False))
     for layer, stored in pairs:
@@ -311,7 +311,7 @@ def _other_weights(layer: keras.Layer, stored: keras.Layer) -> str | None:
     return None
 
 
-def _other_outputs(model: keras.Model, loaded: keras.Model, inputs: Any) -> str | None:
+def _other_outputs(model: keras.Model, loaded: keras.Model, inputs: object) -> str | None:
     """The first layer of a functional model whose output differs."""
     import keras
 
@@ -340,7 +340,7 @@ def _other_outputs(model: keras.Model, loaded: keras.Model, inputs: Any) -> str 
     return None
 
 
-def _as_list(outputs: Any) -> list[Any]:
+def _as_list(outputs: object) -> list[Any]:
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
 
 
@@ -385,11 +385,11 @@ def _config(layer: keras.Layer) -> Mapping[str, Any]:
     return config
 
 
-def _is_lambda(function: Any) -> bool:
+def _is_lambda(function: object) -> bool:
     return getattr(function, "__name__", "") == "<lambda>"
 
 
-def _is_simple(value: Any) -> bool:
+def _is_simple(value: object) -> bool:
     if isinstance(value, list | tuple | set):
         return all(map(_is_simple, value))
     if isinstance(value, Mapping):
@@ -406,7 +406,7 @@ def _equal(value: Any, reference: Any) -> bool:
     return bool(value == reference) or (value != value and reference != reference)
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 3] + "..."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def predict_file(
     return count
 
 
-def as_table(predicted: Any) -> pd.DataFrame:
+def as_table(predicted: object) -> pd.DataFrame:
     """Predictions with a column for each number.
 
     >>> as_table(np.array([[0.5], [1.5]])).columns.tolist()
@@ -96,7 +96,7 @@ def as_table(predicted: Any) -> pd.DataFrame:
     return _numbered(predicted, "prediction")
 
 
-def _numbered(values: Any, name: str) -> pd.DataFrame:
+def _numbered(values: object, name: str) -> pd.DataFrame:
     import pandas as pd
 
     array = np.asarray(values)

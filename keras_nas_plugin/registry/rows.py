@@ -54,7 +54,7 @@ def as_inputs(rows: Rows) -> Any:
     return as_tensor(rows) if isinstance(rows, np.ndarray) else [as_tensor(v) for v in rows]
 
 
-def _array(values: Any) -> np.ndarray:
+def _array(values: object) -> np.ndarray:
     if is_text_or_ragged(values):
         rows = values.to_list() if hasattr(values, "to_list") else values.numpy().tolist()
         rows = decoded(rows)

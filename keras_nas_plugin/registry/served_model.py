@@ -12,9 +12,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import keras
 
 #: File beside the Keras model that describes its inputs and classes: see `ServedModel`.
 DESCRIPTION = "served_model.json"
@@ -45,7 +48,7 @@ class ServedModel:
             ``"binary"`` or ``"multilabel"``) and ``logits``, or None.
     """
 
-    def __init__(self, model: Any, description: dict[str, Any]) -> None:
+    def __init__(self, model: keras.Model, description: dict[str, Any]) -> None:
         self.model = model
         self.inputs = description["inputs"]
         self.structure = description["structure"]
@@ -56,7 +59,7 @@ class ServedModel:
         """The Keras model."""
         return self.model
 
-    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(self, data: object, params: dict[str, Any] | None = None) -> Any:
         """Predict rows.
 
         Missing values (None, NaN) are NaN, -1 or an empty text, by the type of their input.
@@ -101,7 +104,7 @@ class ServedModel:
 
         return pack(self.structure)
 
-    def _tensor(self, data: Any, number: int) -> Any:
+    def _tensor(self, data: object, number: int) -> Any:
         """The rows of an input as Keras takes them."""
         spec = self.inputs[number]
         rows = self._values(data, number)
@@ -158,12 +161,12 @@ def _only(data: dict[str, Any], inputs: Sequence[dict[str, Any]]) -> Any:
     )
 
 
-def _is_missing(row: Any) -> bool:
+def _is_missing(row: object) -> bool:
     """Whether a single value is missing: None, NaN, or what pandas has for it."""
     return row is None or type(row).__name__ == "NAType" or (np.isscalar(row) and row != row)
 
 
-def _plain(row: Any) -> Any:
+def _plain(row: object) -> Any:
     """A row as nested lists of Python values."""
     if isinstance(row, np.ndarray):
         row = row.tolist()
@@ -181,7 +184,7 @@ def _concatenated(steps: list[Any]) -> Any:
     return np.concatenate([np.asarray(step) for step in steps])
 
 
-def probabilities(outputs: Any, kind: str, logits: bool) -> np.ndarray:
+def probabilities(outputs: object, kind: str, logits: bool) -> np.ndarray:
     """Probabilities of the classes from what a classifier returns.
 
     >>> probabilities([[0.25]], "binary", False)
@@ -209,7 +212,7 @@ def probabilities(outputs: Any, kind: str, logits: bool) -> np.ndarray:
     return values
 
 
-def _by_class(outputs: Any, classes: dict[str, Any]) -> Any:
+def _by_class(outputs: object, classes: dict[str, Any]) -> Any:
     """Class names and probabilities of each row."""
     import pandas as pd
 

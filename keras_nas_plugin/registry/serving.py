@@ -128,7 +128,7 @@ def _first_row(request: dict[str, Any]) -> dict[str, Any]:
     return {form: _rounded(content[:1])}
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: object) -> Any:
     """Numbers in as few digits as float32 needs, so that a request can be read."""
     if isinstance(value, list):
         return [_rounded(item) for item in value]

@@ -297,7 +297,7 @@ def _parallel_rows(data: Data) -> list[tuple[str, Domain]]:
     return [(name, domains[name]) for name in names[:_ROWS]]
 
 
-def _position(domain: Domain, value: Any) -> float:
+def _position(domain: Domain, value: object) -> float:
     """Position of a value on its row; for an inactive decision, left of all values."""
     if value is None or not domain.contains(value):
         return _INACTIVE

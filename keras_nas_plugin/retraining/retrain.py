@@ -85,7 +85,7 @@ def retrain(
     trial: Trial,
     config: RetrainConfig,
     arguments: FitArguments,
-    test_data: Any = None,
+    test_data: object = None,
 ) -> Retraining:
     """Retrain the model of a trial.
 
@@ -143,7 +143,7 @@ class _RetrainCall:
         search: SearchInfo,
         config: RetrainConfig,
         arguments: FitArguments,
-        test_data: Any,
+        test_data: object,
     ) -> None:
         self.tuner, self.record, self.search = tuner, record, search
         self.project = Path(tuner.project_dir)

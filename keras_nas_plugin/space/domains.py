@@ -141,7 +141,7 @@ class Categorical(Domain[Any]):
         """See `Domain.at`."""
         return self.choices[int(position * len(self.choices))]
 
-    def position(self, value: Any) -> float:
+    def position(self, value: object) -> float:
         """See `Domain.position`."""
         return (self.choices.index(value) + 0.5) / len(self.choices)
 
@@ -157,7 +157,7 @@ class Categorical(Domain[Any]):
         """See `Domain.nth`."""
         return self.choices[index]
 
-    def beside(self, value: Any, *, up: bool) -> Any:
+    def beside(self, value: object, *, up: bool) -> Any:
         """See `Domain.beside`."""
         index = self.choices.index(value) + (1 if up else -1)
         inside = 0 <= index < len(self.choices)

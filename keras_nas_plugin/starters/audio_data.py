@@ -96,7 +96,7 @@ def clip_splits(
         return training, validation, test
     import tensorflow as tf
 
-    def read(row: Any, label: Any) -> tuple[Any, Any]:
+    def read(row: object, label: object) -> tuple[Any, Any]:
         samples = tf.numpy_function(lambda number: loaded(int(number)), [row], tf.float32)
         return tf.ensure_shape(samples, (length,)), label
 

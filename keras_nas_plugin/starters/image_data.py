@@ -85,7 +85,7 @@ def image_splits(
 
     shape = (*size, channels)
 
-    def decode(row: Any, label: Any) -> tuple[Any, Any]:
+    def decode(row: object, label: object) -> tuple[Any, Any]:
         pixels = tf.numpy_function(
             lambda number: read_image(files[int(number)], size, channels), [row], tf.uint8
         )

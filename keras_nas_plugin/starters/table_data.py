@@ -127,7 +127,7 @@ def _parquet_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
 
 
 def _as_texts(table: pd.DataFrame) -> pd.DataFrame:
-    def text(value: Any) -> str:
+    def text(value: object) -> str:
         if value is None or value != value:
             return ""
         if hasattr(value, "isoformat"):

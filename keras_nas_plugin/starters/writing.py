@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 _WIDTH = 96
 
 
-def constant(name: str, value: Any, comment: str = "") -> str:
+def constant(name: str, value: object, comment: str = "") -> str:
     """A line, or several, that define a constant.
 
     >>> print(constant("SEED", 0, "of the split"))
@@ -24,7 +23,7 @@ def constant(name: str, value: Any, comment: str = "") -> str:
     return "\n".join([*(f"# {text}" for text in wrapped), line])
 
 
-def literal(value: Any) -> str:
+def literal(value: object) -> str:
     """A value as Python code, in lines that are not too long.
 
     >>> print(literal(["a", 'b"']))
@@ -50,7 +49,7 @@ def literal(value: Any) -> str:
     return "\n".join([opening, *lines, current, closing])
 
 
-def _code(value: Any) -> str:
+def _code(value: object) -> str:
     if isinstance(value, str):
         text = repr(value)
         return f'"{text[1:-1]}"' if text[0] == "'" and '"' not in text else text

@@ -189,7 +189,7 @@ class Neighbourhoods:
         self,
         values: Values,
         name: str,
-        value: Any,
+        value: object,
         count: int,
         tried: Tried,
     ) -> bool:

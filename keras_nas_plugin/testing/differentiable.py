@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_nas_plugin.oracles.differentiable import DifferentiableOracle
+from keras_nas_plugin.oracles.objectives import Objectives
 from keras_nas_plugin.testing.one_shot import DigestEvaluator
 
 # The base strategy has to propose most of the trials.
@@ -24,7 +25,7 @@ class EvenEvaluator(DigestEvaluator):
         return {}
 
 
-def make(objective: Any = None, *args: Any, **options: Any) -> DifferentiableOracle:
+def make(objective: Objectives = None, *args: Any, **options: Any) -> DifferentiableOracle:
     """An oracle whose supernet is a function of the values."""
     return DifferentiableOracle(
         objective, *args, evaluator=EvenEvaluator(), evaluations=_EVALUATIONS, **options

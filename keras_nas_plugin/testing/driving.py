@@ -146,7 +146,7 @@ class InjectedError(Exception):
 
 
 @contextlib.contextmanager
-def broken(owner: Any, method: str) -> Iterator[InjectedError]:
+def broken(owner: object, method: str) -> Iterator[InjectedError]:
     """Let ``owner.method`` raise; yields the exception that it raises."""
     error = InjectedError(f"{method} was broken by the contract suite")
 

@@ -8,6 +8,7 @@ from typing import Any
 import keras_tuner
 
 from keras_nas_plugin.oracles.gradient_proxy import GradientProxyOracle
+from keras_nas_plugin.oracles.objectives import Objectives
 
 _POOL = 20
 
@@ -30,7 +31,7 @@ def active(model: dict[str, Any]) -> float:
     return float(len(model))
 
 
-def make(objective: Any = None, *args: Any, **options: Any) -> GradientProxyOracle:
+def make(objective: Objectives = None, *args: Any, **options: Any) -> GradientProxyOracle:
     """An oracle whose proxies are functions of the values."""
     return GradientProxyOracle(
         objective,
@@ -43,6 +44,6 @@ def make(objective: Any = None, *args: Any, **options: Any) -> GradientProxyOrac
     )
 
 
-def make_gradient(objective: Any = None, *args: Any, **options: Any) -> GradientProxyOracle:
+def make_gradient(objective: Objectives = None, *args: Any, **options: Any) -> GradientProxyOracle:
     """The same with gradient ascent."""
     return make(objective, *args, strategy="gradient", **options)

@@ -21,7 +21,7 @@ logger = logging.getLogger("keras_nas_plugin")
 
 
 def hypermodel_and_oracle(
-    positional: Sequence[Any], hypermodel: Any, oracle: Any
+    positional: Sequence[Any], hypermodel: object, oracle: object
 ) -> tuple[Any, Any]:
     """The hypermodel and the oracle of a tuner, from its arguments.
 

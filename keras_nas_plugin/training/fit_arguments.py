@@ -147,7 +147,7 @@ class DataSplit:
             indices: Row numbers, an integer array of shape ``(n,)``.
         """
 
-        def rows_of(array: Any) -> Any:
+        def rows_of(array: object) -> Any:
             if is_text_or_ragged(array):
                 return take_rows(array, indices)
             return np.asarray(array)[indices]
@@ -235,7 +235,7 @@ class FitArguments:
     def made(self) -> FitArguments:
         """The same arguments, with data in place of each `DataFunction`."""
 
-        def made(value: Any) -> Any:
+        def made(value: object) -> Any:
             return value() if isinstance(value, DataFunction) else value
 
         return dataclasses.replace(

@@ -89,12 +89,12 @@ def _losses(data: Checked) -> list[_Loss]:
     return [_described(loss, sizes[0] if len(sizes) == 1 else None)]
 
 
-def _described(loss: Any, size: int | None) -> _Loss:
+def _described(loss: object, size: int | None) -> _Loss:
     name, ignored = _loss(loss)
     return name, size, ignored
 
 
-def _loss(loss: Any) -> tuple[str | None, int | None]:
+def _loss(loss: object) -> tuple[str | None, int | None]:
     """The name of a loss of Keras and its ignored label; None for any other loss."""
     if isinstance(loss, str):
         try:
@@ -112,7 +112,7 @@ def _loss(loss: Any) -> tuple[str | None, int | None]:
     return None, None
 
 
-def _last(output: Any) -> int | None:
+def _last(output: object) -> int | None:
     shape: tuple[int | None, ...] = getattr(output, "shape", ())
     return shape[-1] if len(shape) > 1 else None
 
@@ -151,7 +151,7 @@ def _outside(target: _Target, name: str, low: float, high: float) -> Iterator[Fi
         )
 
 
-def _unsuitable(data: Checked, target: _Target, name: str, labels: Any) -> Iterator[Finding]:
+def _unsuitable(data: Checked, target: _Target, name: str, labels: object) -> Iterator[Finding]:
     """Labels that Keras changes without a word: fractions of classes, and repeated columns."""
     fraction = quality.first_fraction(labels) if target.loss == _SPARSE else None
     if fraction is not None:

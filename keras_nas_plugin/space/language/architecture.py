@@ -185,7 +185,7 @@ def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(json.dumps(dict(arguments), default=label_of, sort_keys=True))
 
 
-def _digest(data: Any) -> str:
+def _digest(data: object) -> str:
     text = json.dumps(data, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -198,7 +198,7 @@ class Builder(abc.ABC, Generic[T]):
             raise SearchSpaceError(f"`values` must have a value for {path!r}; got none")
         return self.values[path]
 
-    def resolve(self, value: Any, path: str) -> Any:
+    def resolve(self, value: object, path: str) -> Any:
         """The value of an argument; anything other than a `Value` is returned unchanged.
 
         Args:

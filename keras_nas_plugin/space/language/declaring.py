@@ -75,7 +75,7 @@ class HyperParametersDeclaration(Declaration):
         self._declare(path, domain, default, path)
 
     def _declare(
-        self, name: str, domain: Domain, default: Any, path: str, *, only_note: bool = False
+        self, name: str, domain: Domain, default: object, path: str, *, only_note: bool = False
     ) -> None:
         """Record a decision of the current node and declare its hyperparameter.
 

@@ -128,7 +128,7 @@ class ValueChoice(Value):
         high: float | None = None,
         step: float | None = None,
         sampling: str = "linear",
-        default: Any = None,
+        default: object = None,
         name: str | None = None,
     ) -> None:
         self.domain = _domain(values, low, high, step, sampling)

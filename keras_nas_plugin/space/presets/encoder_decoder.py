@@ -199,7 +199,7 @@ def _last(**arguments: Any) -> Node:
     return Layer(feed_forward, **arguments)
 
 
-def _stage(argument: str, depths: Any, block: Node) -> Node:
+def _stage(argument: str, depths: object, block: Node) -> Node:
     fewest, most = between(argument, depths)
     return Repeat(block, fewest, most, default=min(max(2, fewest), most), counter="depth")
 

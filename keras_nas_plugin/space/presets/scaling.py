@@ -215,7 +215,7 @@ def up_to(limit: int) -> Callable[[tuple[int, int]], tuple[int, int]]:
     return lambda value: (min(value[0], limit), min(value[1], limit))
 
 
-def replaced(value: Any) -> Callable[[Any], Any]:
+def replaced(value: object) -> Callable[[Any], Any]:
     """A step to another value."""
     return lambda _: value
 

@@ -189,7 +189,7 @@ def shape_of(argument: str, shape: object, axes: Sequence[str]) -> tuple:
     return sizes
 
 
-def decided(values: Sequence[Any], default: Any = None, name: str | None = None) -> Any:
+def decided(values: Sequence[Any], default: object = None, name: str | None = None) -> Any:
     """A choice among several values; a single value is returned as it is.
 
     A default that is not among the values is ignored.

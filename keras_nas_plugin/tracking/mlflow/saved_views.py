@@ -199,5 +199,5 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 
 
-def _text_of(content: Any) -> str:
+def _text_of(content: object) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"))

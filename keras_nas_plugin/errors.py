@@ -105,6 +105,23 @@ class FitArgumentsError(NASError, ValueError):
     """Arguments of `fit` contradict each other, or the data has an unsupported type."""
 
 
+def brief(error: BaseException, characters: int = 400) -> str:
+    r"""Class and message of an error in one line, for the message of another error.
+
+    All lines are joined, because any of them may be the relevant one.
+
+    >>> brief(ValueError("no\n  shape"))
+    'ValueError: no shape'
+
+    Args:
+        error: The error.
+        characters: Length at which the message is cut.
+    """
+    text = " ".join(str(error).split())
+    text = text if len(text) <= characters else text[: characters - 3] + "..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 def unknown_argument(owner: type, unknown: Mapping[str, object]) -> ArgumentError:
     """The error for keyword arguments that a class does not have.
 

@@ -353,8 +353,8 @@ def fit_arguments(loaded: object) -> dict[str, Any]:
         RecipeError: ``loaded`` has another form, or inputs and targets differ in length.
     """
     if isinstance(loaded, Mapping):
-        other = ("test_data", "class_names")
-        arguments = {key: value for key, value in loaded.items() if key not in other}
+        additions = ("test_data", "class_names")
+        arguments = {key: value for key, value in loaded.items() if key not in additions}
         _check_lengths("training", arguments.get("x"), arguments.get("y"))
         return arguments
     if not isinstance(loaded, tuple | list) or len(loaded) not in (2, 3):

@@ -181,9 +181,9 @@ def _table(result: Retraining) -> list[tuple[str, float | None, str]]:
     searched_score = result.searched_scores.get(result.metric)
     table.append((f"searched, {result.metric}", searched_score, f"on {rows}"))
     for index, model in enumerate(result.models):
-        kept = ", kept" if index == 0 and len(result.models) > 1 else ""
+        mark = ", kept" if index == 0 and len(result.models) > 1 else ""
         score = model.scores.get(result.metric)
-        table.append((f"retrained, {result.metric}", score, f"on {rows}, seed {model.seed}{kept}"))
+        table.append((f"retrained, {result.metric}", score, f"on {rows}, seed {model.seed}{mark}"))
     if result.deviation is not None:
         spread = f"mean of {len(result.models)} seeds, standard deviation {result.deviation:.2g}"
         table.append((f"retrained, {result.metric}", result.mean, spread))

@@ -272,8 +272,8 @@ def missing_texts(array: Any) -> MissingTexts | None:
     """
     if hasattr(array, "columns"):
         columns = enumerate(array.columns)
-        found = ((name, missing_texts(array.iloc[:, index])) for index, name in columns)
-        texts = (dataclasses.replace(item, column=str(name)) for name, item in found if item)
+        by_column = ((name, missing_texts(array.iloc[:, index])) for index, name in columns)
+        texts = (dataclasses.replace(item, column=str(name)) for name, item in by_column if item)
         return next(texts, None)
     first = np.asarray(rows_of(array, slice(0, _OBJECT_ROWS)))
     if first.dtype.kind != "O" or first.size != len(first):
@@ -295,8 +295,8 @@ def missing_texts(array: Any) -> MissingTexts | None:
 
 
 def _other_than_number(column: np.ndarray) -> object:
-    others = (v for v in column if not isinstance(v, numbers.Number | np.generic | None.__class__))
-    return next(others, None)
+    values = (v for v in column if not isinstance(v, numbers.Number | np.generic | None.__class__))
+    return next(values, None)
 
 
 # ---------------------------------------------------------------------- labels
@@ -412,13 +412,13 @@ def repeated_rows(training: Sequence[Any], validation: Sequence[Any]) -> Repeate
     if not len(val) or not len(train):
         return None
     order = np.argsort(train, kind="stable")
-    place = np.minimum(np.searchsorted(train, val, sorter=order), len(train) - 1)
-    candidates = np.flatnonzero(train[order[place]] == val)
+    positions = np.minimum(np.searchsorted(train, val, sorter=order), len(train) - 1)
+    candidates = np.flatnonzero(train[order[positions]] == val)
     if not len(candidates):
         return None
     tested = candidates[np.unique(np.linspace(0, len(candidates) - 1, _CONFIRMED).astype(int))]
     confirmed = sum(
-        _equal(training, int(train_rows[order[place[i]]]), validation, int(val_rows[i]))
+        _equal(training, int(train_rows[order[positions[i]]]), validation, int(val_rows[i]))
         for i in tested
     )
     repeated = round(len(candidates) * confirmed / len(tested))

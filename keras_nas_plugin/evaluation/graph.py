@@ -175,6 +175,11 @@ def sizes_of(tensors: Sequence[keras.KerasTensor]) -> list[Shape]:
     return shapes
 
 
+def layer_label(layer: keras.Layer) -> str:
+    """Name and class of a layer, for messages: ``layer 'dense' (Dense)``."""
+    return f"layer {layer.name!r} ({type(layer).__name__})"
+
+
 def all_layers(model: keras.Model) -> list[keras.Layer]:
     """A model and all layers in it, at any depth, in the order in which they were created.
 

@@ -144,10 +144,3 @@ class Exporter(abc.ABC):
         Raises:
             ExportError: The runtime refuses the file.
         """
-
-
-def brief(error: BaseException, characters: int = 300) -> str:
-    """An error in one line."""
-    text = " ".join(str(error).split())
-    text = text if len(text) <= characters else text[: characters - 3] + "..."
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

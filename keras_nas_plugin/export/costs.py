@@ -103,10 +103,10 @@ def exported_costs(
     """
     costs: dict[str, float] = {}
     reasons: dict[str, str] = {}
-    for (format_name, quantize), wanted in _by_format(requested).items():
+    for (format_name, quantize), quantities in _by_format(requested).items():
         try:
             with contextlib.nullcontext() if trained else _as_if_trained(model):
-                values = _costs_of(model, format_name, quantize, wanted, rows or ExportRows())
+                values = _costs_of(model, format_name, quantize, quantities, rows or ExportRows())
         except ExportError as error:
             reasons[ExportedCost(format_name, quantize, EXPORTABLE).name] = str(error)
             values = {EXPORTABLE: 0.0}
@@ -142,7 +142,11 @@ def _by_format(requested: Iterable[str]) -> dict[tuple[str, str | None], set[str
 
 
 def _costs_of(
-    model: keras.Model, format_name: str, quantize: str | None, wanted: set[str], rows: ExportRows
+    model: keras.Model,
+    format_name: str,
+    quantize: str | None,
+    quantities: set[str],
+    rows: ExportRows,
 ) -> dict[str, float]:
     exporter = exporter_of(format_name, quantize)
     sample = rows.calibration if rows.calibration is not None else rows.x
@@ -154,12 +158,12 @@ def _costs_of(
         x = random_rows(graph, 1)
         runtime.predict(x)  # a model that its runtime cannot run is not exported
         costs = {EXPORTABLE: 1.0, BYTES: float(size_of(path))}
-        if not wanted.isdisjoint(_LATENCIES):
+        if not quantities.isdisjoint(_LATENCIES):
             latency = measure(runtime, x)
             costs |= {LATENCY: latency.p50_ms, LATENCY_P95: latency.p95_ms}
-        for metric in wanted & {ACCURACY, MSE}:
+        for metric in quantities & {ACCURACY, MSE}:
             costs[metric] = _score(metric, rows, graph, runtime)
-    return {name: value for name, value in costs.items() if name in wanted}
+    return {name: value for name, value in costs.items() if name in quantities}
 
 
 def _calibration(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from keras_nas_plugin.errors import ExportError
+from keras_nas_plugin.evaluation.graph import all_layers, layer_label
 from keras_nas_plugin.export.inference import InferenceGraph
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def check_layers(graph: InferenceGraph, exporter_name: str) -> None:
     texts = [spec.name for spec in graph.inputs if spec.dtype == "string"]
     layers = [
         layer
-        for layer in _layers(graph.model)
+        for layer in all_layers(graph.model)
         if _class_of(layer) in _TEXT_LAYERS and (texts or _has_strings(layer))
     ]
     inner = {id(part) for layer in layers for part in layer._flatten_layers(include_self=False)}
@@ -73,7 +74,7 @@ def check_layers(graph: InferenceGraph, exporter_name: str) -> None:
                 "the part after it, "
                 f"`keras.Model(model.get_layer({layers[0].name!r}).output, model.output)`"
             )
-        names = ", ".join(dict.fromkeys(map(_named, layers)))
+        names = ", ".join(dict.fromkeys(map(layer_label, layers)))
         raise ExportError(
             f"{names} must not be part of a model for {title}, which has no strings. Use the "
             f"format `savedmodel`, or export {part}, and compute what comes before in your own "
@@ -121,17 +122,17 @@ def obstacle(
     """
     title = title or TITLES[exporter_name]
     operations = list(dict.fromkeys(operations))
-    for layer in _layers(graph.model):
+    for layer in all_layers(graph.model):
         if getattr(layer, "quantization_mode", None) is not None and exporter_name == "litert":
             return ExportError(
-                f"{_named(layer)} stands in the way of an export to {title}, because "
+                f"{layer_label(layer)} stands in the way of an export to {title}, because "
                 "`model.quantize` of Keras has quantized it: export the model as it was before, "
                 'with `quantize="int8"`'
             )
     for operation, layer in _culprits(graph, operations):
         return ExportError(
-            f"{_named(layer)} stands in the way of an export to {title}, which has no operation "
-            f"{operation}: {_advice(layer, operation)}"
+            f"{layer_label(layer)} stands in the way of an export to {title}, which has no "
+            f"operation {operation}: {_advice(layer, operation)}"
         )
     if operations:
         advice = next((_BY_OPERATION[o] for o in operations if o in _BY_OPERATION), _GENERAL)
@@ -151,12 +152,12 @@ def _culprits(
     graph: InferenceGraph, operations: Iterable[str]
 ) -> Iterator[tuple[str, keras.Layer]]:
     """The operations with the layers that contain them."""
-    names = {layer.name: layer for layer in _layers(graph.model)}
+    names = {layer.name: layer for layer in all_layers(graph.model)}
     traced = list(traced_operations(graph))
     for operation in operations:
-        wanted = operation.removeprefix("Flex").lower()
+        operation_type = operation.removeprefix("Flex").lower()
         for kind, path in traced:
-            if kind.lower() != wanted:
+            if kind.lower() != operation_type:
                 continue
             parts = path.split("/")
             # Keras numbers every scope of a model that was called before.
@@ -178,12 +179,6 @@ def traced_operations(graph: InferenceGraph) -> Iterator[tuple[str, str]]:
             yield node.op, f"{function.signature.name}/{node.name}"
 
 
-def _layers(model: keras.Model) -> Iterator[keras.Layer]:
-    from keras_nas_plugin.evaluation.graph import all_layers
-
-    yield from all_layers(model)
-
-
 def _has_strings(layer: keras.Layer) -> bool:
     vocabulary = getattr(layer, "vocabulary_dtype", None)
     return vocabulary in (None, "string") or _class_of(layer) == "TextVectorization"
@@ -191,7 +186,3 @@ def _has_strings(layer: keras.Layer) -> bool:
 
 def _class_of(layer: object) -> str:
     return type(layer).__name__
-
-
-def _named(layer: keras.Layer) -> str:
-    return f"layer {layer.name!r} ({_class_of(layer)})"

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_nas_plugin.errors import ExportError
-from keras_nas_plugin.export.base import Exporter, Outputs, Tolerance, brief
+from keras_nas_plugin.errors import ExportError, brief
+from keras_nas_plugin.export.base import Exporter, Outputs, Tolerance
 from keras_nas_plugin.export.inference import InferenceGraph
 from keras_nas_plugin.export.obstacles import check_layers, obstacle
 

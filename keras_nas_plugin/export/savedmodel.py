@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from keras_nas_plugin.errors import ExportError
-from keras_nas_plugin.export.base import Exporter, Outputs, Tolerance, brief
+from keras_nas_plugin.errors import ExportError, brief
+from keras_nas_plugin.export.base import Exporter, Outputs, Tolerance
 from keras_nas_plugin.export.inference import InferenceGraph
 from keras_nas_plugin.export.obstacles import obstacle
 
@@ -54,9 +55,9 @@ class SavedModelRuntime:
         loaded: What `tf.saved_model.load` returned: its variables live as long as it does.
     """
 
-    def __init__(self, loaded: object) -> None:
+    def __init__(self, loaded: Any) -> None:
         self._loaded = loaded
-        self._call = loaded.signatures[SIGNATURE]  # type: ignore[attr-defined]
+        self._call = loaded.signatures[SIGNATURE]
 
     def predict(self, rows: Mapping[str, np.ndarray]) -> Outputs:
         """See `Runtime.predict`."""

@@ -103,17 +103,18 @@ def after(call: Call, inputs: Sequence[Channels | None]) -> Channels | None:
     first = inputs[0] if inputs else None
     if first is None or any(channels is None for channels in inputs):
         return None
-    others = [channels for channels in inputs if channels is not None]
+    known_inputs = [channels for channels in inputs if channels is not None]
     if isinstance(operation, CHANNELWISE) and _channels_last(operation):
         return first
     if isinstance(operation, _ELEMENTWISE):
-        same = all(np.array_equal(first.sources, channels.sources) for channels in others)
+        same = all(np.array_equal(first.sources, channels.sources) for channels in known_inputs)
         return first if same else None
     rank = len(call.outputs[0].shape)
     if isinstance(operation, _LAYERS.Concatenate) and operation.axis in (-1, rank - 1):
-        offsets = np.cumsum([0, *(channels.width for channels in others)])
+        offsets = np.cumsum([0, *(channels.width for channels in known_inputs)])
         sources = [
-            channels.sources + start for channels, start in zip(others, offsets, strict=False)
+            channels.sources + start
+            for channels, start in zip(known_inputs, offsets, strict=False)
         ]
         return Channels(np.concatenate(sources), int(offsets[-1]))
     if isinstance(operation, _LAYERS.Flatten) and _channels_last(operation):

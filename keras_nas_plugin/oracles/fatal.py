@@ -33,8 +33,8 @@ def _add_fatal_bases() -> None:
     """Replace the built-in base of each error by KerasTuner's class that derives from it."""
     for error, fatal in FATAL_BASES.items():
         if not issubclass(error, fatal):
-            others = (base for base in error.__bases__ if not issubclass(fatal, base))
-            type.__setattr__(error, "__bases__", (*others, fatal))
+            remaining = (base for base in error.__bases__ if not issubclass(fatal, base))
+            type.__setattr__(error, "__bases__", (*remaining, fatal))
 
 
 _add_fatal_bases()

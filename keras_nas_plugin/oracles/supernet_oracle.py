@@ -84,11 +84,11 @@ class SupernetOracle(NASOracle):
         if not self.strategy.scored(self.spec, values):
             return {}
         scores, parameters = self.scores(values), self.scores.parameters(values)
-        found = {f"{PREFIX}supernet": None if scores is None else scores[0]}
-        found[f"{PREFIX}{PARAMETERS}"] = parameters
+        scores_by_name = {f"{PREFIX}supernet": None if scores is None else scores[0]}
+        scores_by_name[f"{PREFIX}{PARAMETERS}"] = parameters
         return {
             name: value
-            for name, value in found.items()
+            for name, value in scores_by_name.items()
             if value is not None and math.isfinite(value)
         }
 

@@ -223,10 +223,10 @@ class Retraining:
     def searched_is_better(self) -> bool:
         """Whether the searched model has a better objective on test rows than `kept`."""
         objective = self.objective.removeprefix(_VALIDATION)
-        searched, kept = self.searched_scores.get(objective), self.kept.scores.get(objective)
-        if self.measured_on != TEST or searched is None or kept is None:
+        searched, retrained = self.searched_scores.get(objective), self.kept.scores.get(objective)
+        if self.measured_on != TEST or searched is None or retrained is None:
             return False
-        return searched > kept if self.direction == "max" else searched < kept
+        return searched > retrained if self.direction == "max" else searched < retrained
 
     def summary(self) -> dict[str, Any]:
         """The searched and the retrained score side by side, as plain data.

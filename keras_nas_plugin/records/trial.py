@@ -43,8 +43,8 @@ class Location:
     code: str = ""
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}"
-        return f"{place}: {self.code}" if self.code else place
+        position = f"{self.file}:{self.line}"
+        return f"{position}: {self.code}" if self.code else position
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_nas_plugin.errors import CostError
+from keras_nas_plugin.errors import CostError, brief
 from keras_nas_plugin.evaluation import names
 from keras_nas_plugin.registry.gates.base import Candidate, PromotionError
 from keras_nas_plugin.registry.gates.thresholds import SIZE
@@ -84,7 +84,7 @@ def examine(
         predictions = model.predict(as_inputs(x), batch_size=batch_size, verbose=0)
     except Exception as error:  # Keras and its backends raise their own
         raise PromotionError(
-            f"`x` must hold rows that version {version} can predict; it raised {_brief(error)}"
+            f"`x` must hold rows that version {version} can predict; it raised {brief(error)}"
         ) from error
     rows = len(leaves(x)[0])
     if not isinstance(predictions, np.ndarray) or len(predictions) != rows:
@@ -103,7 +103,7 @@ def _load(folder: Path, version: str) -> keras.Model:
     try:
         model = mlflow.tensorflow.load_model(str(folder))
     except Exception as error:  # MLflow, Keras and pickle raise their own
-        raise UnusableModelError(f"version {version} cannot be loaded: {_brief(error)}") from error
+        raise UnusableModelError(f"version {version} cannot be loaded: {brief(error)}") from error
     if not hasattr(model, "predict"):
         raise UnusableModelError(
             f"version {version} must be a Keras model; got {type(model).__name__}"
@@ -133,9 +133,3 @@ def _shapes(predictions: object) -> str:
     if isinstance(predictions, dict | list | tuple):
         return f"{len(predictions)} outputs"
     return f"shape {getattr(predictions, 'shape', None)}"
-
-
-def _brief(error: Exception) -> str:
-    """An error in one line; all lines are joined, because any of them may be the relevant one."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines)[:500]}"

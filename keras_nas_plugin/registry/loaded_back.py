@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_nas_plugin.errors import TrackingError
-from keras_nas_plugin.evaluation.graph import all_layers
+from keras_nas_plugin.errors import TrackingError, brief
+from keras_nas_plugin.evaluation.graph import all_layers, layer_label
 from keras_nas_plugin.registry.custom_objects import (
     find_custom_objects,
     is_importable,
@@ -36,7 +36,6 @@ _NOT_BUILT = (
     "`keras.Input`, or let the model build it in `build_from_config` from what its "
     "`get_build_config` returns"
 )
-_MAX_ERROR = 400
 _MAX_VALUE = 60  # characters of a value in a message
 _SIMPLE = (bool, int, float, str, bytes, type(None))
 
@@ -67,7 +66,7 @@ def check_loaded_back(model: keras.Model, folder: str, interface: Interface | No
         except Exception as error:  # Keras, pickle and MLflow raise their own
             raise DifferentModelError(
                 "the model must be loadable from its files to be registered; "
-                f"{_unloadable_layer(model) or _brief(error)}"
+                f"{_unloadable_layer(model) or brief(error)}"
             ) from error
         if interface is None:
             _compare_weights(model, loaded)
@@ -103,7 +102,7 @@ def _compare_predictions(model: keras.Model, loaded: keras.Model, interface: Int
     except Exception as error:  # Keras and its backends raise their own
         raise DifferentModelError(
             f"the model that is loaded from its files must predict the sample rows; "
-            f"{_different_layer(model, loaded, inputs) or _brief(error)}"
+            f"{_different_layer(model, loaded, inputs) or brief(error)}"
         ) from error
     if difference is None:
         return
@@ -127,7 +126,7 @@ def _compare_served(served: Any, interface: Interface) -> None:
     except Exception as error:  # MLflow raises its own, and Keras
         raise DifferentModelError(
             "the registered model must predict the sample rows by `mlflow.pyfunc`; it raised "
-            f"{_brief(error)}"
+            f"{brief(error)}"
         ) from error
     expected: Any = interface.outputs
     if interface.classes is not None:
@@ -193,8 +192,8 @@ def _unloadable_layer(model: keras.Model) -> str | None:
     for layer in all_layers(model)[1:] + [model]:
         if isinstance(layer, keras.layers.Lambda) and _is_lambda(layer.function):
             return (
-                f"{_named(layer)} holds a Python lambda, which Keras does not load: use a named "
-                "function, or a layer of your own"
+                f"{layer_label(layer)} holds a Python lambda, which Keras does not load: use a "
+                "named function, or a layer of your own"
             )
         if is_importable(type(layer)):
             continue
@@ -204,15 +203,16 @@ def _unloadable_layer(model: keras.Model) -> str | None:
         except Exception as error:  # whatever a user's methods raise
             missing = [name for name in _required(type(layer)) if name not in config]
             if missing:
-                return f"{_named(layer)}: {_return_it(missing)}"
+                return f"{layer_label(layer)}: {_return_it(missing)}"
             if not _accepts(type(layer), "name"):
                 return (
-                    f"{_named(layer)}: its `__init__` must accept `**kwargs` and pass them on, "
-                    "`super().__init__(**kwargs)`, because Keras passes the layer's name and dtype"
+                    f"{layer_label(layer)}: its `__init__` must accept `**kwargs` and pass them "
+                    "on, `super().__init__(**kwargs)`, because Keras passes the layer's name "
+                    "and dtype"
                 )
             return (
-                f"{_named(layer)} cannot be created by `from_config(get_config())`, which raised "
-                f"{_brief(error)}"
+                f"{layer_label(layer)} cannot be created by `from_config(get_config())`, which "
+                f"raised {brief(error)}"
             )
     return _unbuilt_layer(model)
 
@@ -234,7 +234,7 @@ def _unbuilt_layer(model: keras.Model) -> str | None:
     for layer, stored in zip(all_layers(model), all_layers(fresh), strict=False):
         # A model without weights of its own is built by its layers.
         if layer.weights and not stored.weights and (layer is not model or not model.layers):
-            return f"{_named(layer)} {_NOT_BUILT}"
+            return f"{layer_label(layer)} {_NOT_BUILT}"
     return None
 
 
@@ -243,7 +243,7 @@ def _different_layer(model: keras.Model, loaded: keras.Model, inputs: object) ->
     pairs = list(zip(all_layers(model), all_layers(loaded), strict=False))
     for layer, stored in pairs:
         if type(layer).__name__ != type(stored).__name__:
-            return f"{_named(layer)} is a {type(stored).__name__} after loading"
+            return f"{layer_label(layer)} is a {type(stored).__name__} after loading"
     own = [(layer, stored) for layer, stored in pairs if not is_importable(type(layer))]
     for layer, stored in own:
         reason = _other_attributes(layer, stored)
@@ -257,7 +257,7 @@ def _different_weights(model: keras.Model, loaded: keras.Model) -> str | None:
     pairs = list(zip(all_layers(model), all_layers(loaded), strict=False))
     for layer, stored in pairs[1:]:
         if layer.weights and not stored.weights and not stored.built:
-            return f"{_named(layer)} {_NOT_BUILT}"
+            return f"{layer_label(layer)} {_NOT_BUILT}"
     # A layer has the weights of the layers in it, so these come first.
     for layer, stored in sorted(pairs, key=lambda pair: len(all_layers(pair[0]))):
         reason = _other_weights(layer, stored)
@@ -287,9 +287,9 @@ def _other_attributes(layer: keras.Layer, stored: keras.Layer) -> str | None:
     config = _config(layer)
     argument = name.lstrip("_")
     if argument in _arguments(type(layer)) and argument not in config:
-        return f"`{name}` of {_named(layer)} is {values}: {_return_it([argument])}"
+        return f"`{name}` of {layer_label(layer)} is {values}: {_return_it([argument])}"
     return (
-        f"`{name}` of {_named(layer)} is {values}: it must be an argument of `__init__` that "
+        f"`{name}` of {layer_label(layer)} is {values}: it must be an argument of `__init__` that "
         "`get_config` returns, or a weight (`self.add_weight`)"
     )
 
@@ -298,13 +298,13 @@ def _other_weights(layer: keras.Layer, stored: keras.Layer) -> str | None:
     weights, loaded = ([np.asarray(weight) for weight in item.weights] for item in (layer, stored))
     if len(weights) != len(loaded):
         return (
-            f"{_named(layer)} has {len(weights)} weights in the trained model and {len(loaded)} "
-            "after loading: create all of them in `build`"
+            f"{layer_label(layer)} has {len(weights)} weights in the trained model and "
+            f"{len(loaded)} after loading: create all of them in `build`"
         )
     for weight, value in zip(weights, loaded, strict=True):
         if weight.shape != value.shape or not np.array_equal(weight, value, equal_nan=True):
             return (
-                f"the weights of {_named(layer)} are others after loading: check its "
+                f"the weights of {layer_label(layer)} are others after loading: check its "
                 "`save_own_variables` and `load_own_variables`, and that no layer is hidden in an "
                 "attribute that Keras does not track"
             )
@@ -334,18 +334,14 @@ def _other_outputs(model: keras.Model, loaded: keras.Model, inputs: object) -> s
     for name, expected, actual in zip(names, *map(_as_list, both), strict=True):
         if _largest_difference(actual, expected) is not None:
             return (
-                f"{_named(model.get_layer(name))} is the first layer whose output differs: what "
-                "its `call` uses must be returned by `get_config`, or be a weight"
+                f"{layer_label(model.get_layer(name))} is the first layer whose output differs: "
+                "what its `call` uses must be returned by `get_config`, or be a weight"
             )
     return None
 
 
 def _as_list(outputs: object) -> list[Any]:
     return list(outputs) if isinstance(outputs, list | tuple) else [outputs]
-
-
-def _named(layer: keras.Layer) -> str:
-    return f"layer {layer.name!r} ({type(layer).__name__})"
 
 
 def _return_it(names: list[str]) -> str:
@@ -409,9 +405,3 @@ def _equal(value: Any, reference: Any) -> bool:
 def _short(value: object) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= _MAX_VALUE else text[: _MAX_VALUE - 3] + "..."
-
-
-def _brief(error: BaseException) -> str:
-    """An error in one line; all lines are joined, because any of them may be the relevant one."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:_MAX_ERROR]}" if text else type(error).__name__

@@ -106,7 +106,9 @@ def comparison_data(directories: Sequence[str | os.PathLike[str]]) -> dict[str, 
     if len(objectives) > 1:
         each = "; ".join(
             f"{search.info.name}: "
-            + ", ".join(f"{name} ({way})" for name, way in search.info.directions.items())
+            + ", ".join(
+                f"{name} ({direction})" for name, direction in search.info.directions.items()
+            )
             for search in searches
         )
         raise StateError(f"`directories` must be searches with the same objective; got {each}")

@@ -47,9 +47,9 @@ def _verdict(test: Data, trials: str) -> str:
         )
     if test["better"] is None:
         return f"The {what} does not differ significantly between {pair} (p = {p}).{note}"
-    other = test["second"] if test["better"] == test["first"] else test["first"]
+    worse = test["second"] if test["better"] == test["first"] else test["first"]
     gain = number(abs(test["difference"]))
-    return f"{test['better']} is better than {other} by {gain} in the {what} (p = {p}).{note}"
+    return f"{test['better']} is better than {worse} by {gain} in the {what} (p = {p}).{note}"
 
 
 def sections(data: Data) -> list[Section]:

@@ -373,8 +373,8 @@ def draw_calibration(data: Data) -> Figure:
         for proxy in calibration["proxies"][:PANELS]
     ]
     if calibration["places"]:
-        predicted = [place["predicted"] for place in calibration["places"]]
-        observed = [place["observed"] for place in calibration["places"]]
+        predicted = [point["predicted"] for point in calibration["places"]]
+        observed = [point["observed"] for point in calibration["places"]]
         panels.append(("rank when proposed", predicted, observed))
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(_WIDTH, 0.3 + 2.5 * rows), layout="constrained")

@@ -124,8 +124,8 @@ def compare(
     if not differences:
         return SpaceChange(stored, (), frozenset())
     space = declared.copy()
-    kept = [item for item in stored.space if item.name in keep and item.name not in after]
-    space.merge(kept)
+    retained = [item for item in stored.space if item.name in keep and item.name not in after]
+    space.merge(retained)
     return SpaceChange(space, tuple(differences), frozenset(after.keys() - before.keys()))
 
 

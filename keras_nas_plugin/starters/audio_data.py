@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas_plugin.errors import SourceError
-from keras_nas_plugin.starters.folders import files_of
-from keras_nas_plugin.starters.splits import stratified
+from keras_nas_plugin.starters.folders import file_splits, files_of
 
 #: Names of the files that are read.
 SUFFIXES = (".wav",)
@@ -82,29 +81,17 @@ def clip_splits(
         of batches of these.
     """
     files, classes = files_of(folder, class_names, SUFFIXES)
-    labels = np.array(classes)
 
-    def loaded(row: int) -> np.ndarray:
+    def read(row: int) -> np.ndarray:
         samples = read_clip(files[row], rate)[0][:length]
         return np.pad(samples, (0, length - len(samples)))
 
-    parts = stratified(labels, seed=seed)
-    if not streamed:
-        training, validation, test = (
-            (np.stack([loaded(row) for row in rows]), labels[rows]) for rows in parts
-        )
-        return training, validation, test
-    import tensorflow as tf
-
-    def read(row: object, label: object) -> tuple[Any, Any]:
-        samples = tf.numpy_function(lambda number: loaded(int(number)), [row], tf.float32)
-        return tf.ensure_shape(samples, (length,)), label
-
-    def dataset(number: int) -> Any:
-        rows = parts[number]
-        data = tf.data.Dataset.from_tensor_slices((rows, labels[rows]))
-        if number == 0:
-            data = data.shuffle(len(rows), seed=seed)
-        return data.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
-
-    return dataset(0), dataset(1), dataset(2)
+    return file_splits(
+        read,
+        np.array(classes),
+        shape=(length,),
+        dtype="float32",
+        seed=seed,
+        streamed=streamed,
+        batch_size=batch_size,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from keras_nas_plugin.starters.table import Inspected, check_time, is_table
 from keras_nas_plugin.starters.table_columns import Column, describe_column
 from keras_nas_plugin.starters.table_data import as_numbers, time_order
 from keras_nas_plugin.starters.writing import constant, imported, module
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _HORIZON, _WINDOWS = 24, 4
 
@@ -98,9 +102,9 @@ def _of_table(request: Request) -> tuple[list[str], str | None, list[str], int, 
             )
     numeric = (kinds.NUMBER, kinds.INTEGER)
     columns = [c for c in described if c.kind in numeric and c.name != time]
-    others = [c.name for c in described if c.kind not in numeric and c.name != time]
-    if others:
-        findings.append(f"Columns that are no numbers are left out: {listed(others)}.")
+    unused = [c.name for c in described if c.kind not in numeric and c.name != time]
+    if unused:
+        findings.append(f"Columns that are no numbers are left out: {listed(unused)}.")
     if not columns:
         raise SourceError(
             f"`{request.source}` must have a column of numbers to forecast; got none"
@@ -112,13 +116,13 @@ def _of_table(request: Request) -> tuple[list[str], str | None, list[str], int, 
     return [column.name for column in columns], time, findings, len(table), decimal
 
 
-def _time_column(described: list[Column], table: object) -> str | None:
+def _time_column(described: list[Column], table: pd.DataFrame) -> str | None:
     dates = [column.name for column in described if column.kind == kinds.DATE]
     if dates:
         return dates[0]
     for column in described:
         if column.name.lower() in ("time", "timestamp", "date", "datetime", "step", "t"):
-            numbers = as_numbers(table[column.name])  # type: ignore[index]
+            numbers = as_numbers(table[column.name])
             if not np.isnan(numbers).any():
                 return column.name
     return None

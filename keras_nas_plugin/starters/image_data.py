@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_nas_plugin.errors import SourceError
-from keras_nas_plugin.starters.folders import files_of
-from keras_nas_plugin.starters.splits import stratified
+from keras_nas_plugin.starters.folders import file_splits, files_of
 
 #: Names of the files that are read.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -70,32 +69,16 @@ def image_splits(
         `tf.data.Dataset` of batches of these.
     """
     files, classes = files_of(folder, class_names, SUFFIXES)
-    labels = np.array(classes)
 
-    def loaded(rows: np.ndarray) -> Iterator[np.ndarray]:
-        return (read_image(files[row], size, channels) for row in rows)
+    def read(row: int) -> np.ndarray:
+        return read_image(files[row], size, channels)
 
-    parts = stratified(labels, seed=seed)
-    if not streamed:
-        training, validation, test = (
-            (np.stack(list(loaded(rows))), labels[rows]) for rows in parts
-        )
-        return training, validation, test
-    import tensorflow as tf
-
-    shape = (*size, channels)
-
-    def decode(row: object, label: object) -> tuple[Any, Any]:
-        pixels = tf.numpy_function(
-            lambda number: read_image(files[int(number)], size, channels), [row], tf.uint8
-        )
-        return tf.ensure_shape(pixels, shape), label
-
-    def dataset(number: int) -> Any:
-        rows = parts[number]
-        data = tf.data.Dataset.from_tensor_slices((rows, labels[rows]))
-        if number == 0:
-            data = data.shuffle(len(rows), seed=seed)
-        return data.map(decode, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(2)
-
-    return dataset(0), dataset(1), dataset(2)
+    return file_splits(
+        read,
+        np.array(classes),
+        shape=(*size, channels),
+        dtype="uint8",
+        seed=seed,
+        streamed=streamed,
+        batch_size=batch_size,
+    )

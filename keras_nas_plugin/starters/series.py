@@ -71,12 +71,12 @@ def _task(request: Request, series: Series) -> tuple[str, list[str]]:
         return request.task, []
     numbers = _numbers(series.y)
     is_class = numbers is None or (not (numbers % 1).any() and len(set(series.y)) <= 50)
-    task, other = CLASSIFICATION, REGRESSION
+    task, alternative = CLASSIFICATION, REGRESSION
     if not is_class:
-        task, other = other, task
+        task, alternative = alternative, task
     return task, [
         f"Task: {task}, since there are {len(set(series.y)):,} different labels; "
-        f"`--task {other}` decides otherwise."
+        f"`--task {alternative}` decides otherwise."
     ]
 
 

@@ -177,18 +177,18 @@ def _read_lists(path: Path, target: str | None) -> Series:
 
     table = pd.read_parquet(path)
     channels = list_columns(path)
-    others = [name for name in table if name not in channels]
+    plain_columns = [name for name in table if name not in channels]
     if target is None:
-        if len(others) != 1:
+        if len(plain_columns) != 1:
             raise SourceError(
                 f"`--target` must name the column of labels of `{path}`; got none. Columns: "
-                f"{', '.join(map(str, others)) or 'none but those of lists'}"
+                f"{', '.join(map(str, plain_columns)) or 'none but those of lists'}"
             )
-        target = str(others[0])
-    if target not in others:
+        target = str(plain_columns[0])
+    if target not in plain_columns:
         raise SourceError(
             f"`--target` must be a column of `{path}`; got {target!r}. "
-            f"{close_name(target, [str(name) for name in others])}"
+            f"{close_name(target, [str(name) for name in plain_columns])}"
         )
     x = []
     for row in table[channels].itertuples(index=False):

@@ -175,11 +175,11 @@ def _text_chunks(path: Path, rows: int) -> Iterator[pd.DataFrame]:
     except UnicodeDecodeError as error:
         raise _encoding_error(path, error) from error
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
-        if found is None:
+        match = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if match is None:
             reason = " ".join(str(error).split())
         else:
-            reason = f"line {found[2]} has {found[3]} fields instead of {found[1]}"
+            reason = f"line {match[2]} has {match[3]} fields instead of {match[1]}"
         if isinstance(error, pd.errors.ParserWarning):
             reason = f"a line has more fields than the {len(header)} of the first line"
         raise SourceError(

@@ -143,8 +143,8 @@ class DifferentiableSearch(FinalistSearch):
                     scored.append((values, scores))
                 break
         first = [] if derived is None else [derived]
-        others = ordered(scored, rng, list(controls.values()))
-        finalists = (*first, *others)
+        remaining = ordered(scored, rng, list(controls.values()))
+        finalists = (*first, *remaining)
         return Plan(finalists, frozenset(spec.key(values) for values in finalists))
 
     def _derived(self, space: SearchSpec, weights: ArchitectureWeights) -> Values | None:
@@ -172,17 +172,20 @@ class DifferentiableSearch(FinalistSearch):
             if self.scored(spec, dict(observation.values))
         ]
         own = [observation for key, observation in ended if key == derived]
-        others = [
+        scores_of_others = [
             observation.scores[0]
             for key, observation in ended
             if key != derived and observation.scores is not None and observation.violation <= 0
         ]
-        if not own or not others:
+        if not own or not scores_of_others:
             return None
         scores = own[0].scores
         score = None if scores is None or own[0].violation > 0 else scores[0]
         return DerivedCalibration(
-            calibration.supernet, calibration.parameters, score, statistics.median(others)
+            calibration.supernet,
+            calibration.parameters,
+            score,
+            statistics.median(scores_of_others),
         )
 
     def _calibration_from(self, saved: Mapping[str, Any]) -> SupernetCalibration:

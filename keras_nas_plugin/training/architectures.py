@@ -92,8 +92,9 @@ def model_summary(model: keras.Model) -> str:
         for row in rows
     ]
     trainable = _count(model.trainable_weights)
-    other = _count(model.weights) - trainable
-    total = f"{trainable + other:,} parameters: {trainable:,} trainable, {other:,} not trainable"
+    parameters = _count(model.weights)
+    frozen = parameters - trainable
+    total = f"{parameters:,} parameters: {trainable:,} trainable, {frozen:,} not trainable"
     optimizer = getattr(model, "optimizer", None)
     ends = [total] + ([f"optimizer: {type(optimizer).__name__}"] if optimizer is not None else [])
     heading = f"{type(model).__name__} {model.name}"

@@ -343,9 +343,9 @@ def differences_of(previous: SearchInfo, current: SearchInfo) -> tuple[str, ...]
         for search in (previous, current)
     ]
     contexts = dict.fromkeys([*datasets[0], *datasets[1]])
-    other = [name for name in contexts if datasets[0].get(name) != datasets[1].get(name)]
-    if other:
-        differences.append(f"data ({' and '.join(other)})")
+    changed_data = [name for name in contexts if datasets[0].get(name) != datasets[1].get(name)]
+    if changed_data:
+        differences.append(f"data ({' and '.join(changed_data)})")
     before, after = (
         {**search.settings, **_environment(search), "epochs": _epochs(search)}
         for search in (previous, current)

@@ -214,10 +214,10 @@ def _first_batch(data: Checked) -> Iterator[Finding]:
         )
         return
     location = location_of(error)
-    place = f" At {location}." if location else ""
+    line = f" At {location}." if location else ""
     yield Finding(
         f"the model of `hypermodel` must accept the first rows of `{part.name}`; it raised "
-        f"{problem}. {_shapes(part)}.{place}",
+        f"{problem}. {_shapes(part)}.{line}",
         True,
     )
 

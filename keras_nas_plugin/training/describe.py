@@ -138,11 +138,11 @@ def why_no_trial_completed(context: SearchContext) -> list[str]:
     for record in failed:
         cause = (record.error or "unknown", str(record.location or ""))
         causes.setdefault(cause, []).append(record)
-    for (error, place), group in sorted(causes.items(), key=lambda item: -len(item[1])):
+    for (error, location), group in sorted(causes.items(), key=lambda item: -len(item[1])):
         count = "trial" if len(group) == 1 else "trials"
         lines.append(f"  {len(group)} {count}, for example {group[0].trial_id}: {error}")
-        if place:
-            lines.append(f"    at {place}")
+        if location:
+            lines.append(f"    at {location}")
         traceback = context.layout.trial(group[0].trial_id).traceback
         if traceback.exists():
             lines.append(f"    traceback: {traceback}")

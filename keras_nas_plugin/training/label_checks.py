@@ -60,8 +60,8 @@ def _targets(data: Checked) -> list[_Target]:
     targets = []
     for index, (name, labels) in enumerate(training.items()):
         loss, classes, ignored = losses[index] if index < len(losses) else (None, None, None)
-        other = by_position[index] if len(by_position) == len(training) else None
-        targets.append(_Target(name, labels, other, loss, classes, ignored))
+        validation_labels = by_position[index] if len(by_position) == len(training) else None
+        targets.append(_Target(name, labels, validation_labels, loss, classes, ignored))
     return targets
 
 
@@ -243,18 +243,18 @@ def _number(classes: np.ndarray) -> int:
 def _coverage(
     data: Checked, target: _Target, training: np.ndarray, validation: np.ndarray
 ) -> Iterator[Finding]:
-    known, counts = np.unique(validation, return_counts=True)
+    validated, counts = np.unique(validation, return_counts=True)
     trained = np.unique(training)
     complete = data.validation is not None and data.validation.complete
-    if len(known) == 1 and complete and len(validation) > 1:
+    if len(validated) == 1 and complete and len(validation) > 1:
         yield Finding(
-            f"the validation data have a single class ({known[0]}), and the training data have "
-            f"{len(trained)}: scores say nothing about other classes. Choose validation rows at "
-            "random from all classes."
+            f"the validation data have a single class ({validated[0]}), and the training data "
+            f"have {len(trained)}: scores say nothing about other classes. Choose validation rows "
+            "at random from all classes."
         )
-    lacking = ~np.isin(known, trained)
+    lacking = ~np.isin(validated, trained)
     if data.training.complete and lacking.any():
-        listed = ", ".join(map(str, known[lacking][:_LISTED]))
+        listed = ", ".join(map(str, validated[lacking][:_LISTED]))
         more = f" and {int(lacking.sum()) - _LISTED} more" if lacking.sum() > _LISTED else ""
         yield Finding(
             f"the validation data have classes that the training data lack: {listed}{more} "

@@ -78,8 +78,8 @@ class ReportedMetrics:
                 f"`{objective.name}` must be finite; `run_trial` reported "
                 f"{trial.metrics.get_last_value(objective.name)}"
             )
-        others = {name: trial.metrics.get_best_value(name) for name in trial.metrics.metrics}
-        metrics = {**others, **steps[best]}
+        best_values = {name: trial.metrics.get_best_value(name) for name in trial.metrics.metrics}
+        metrics = {**best_values, **steps[best]}
         result = Result(metrics[objective.name], metrics, best)
         first, last = min(steps), max(steps)
         if not 0 < last - first == len(steps) - 1:

@@ -126,11 +126,11 @@ class ResumableTuner(keras_tuner.Tuner):
 
     def _get_tuner_fname(self) -> str:
         # KerasTuner (1.4.8) looks for the file before it knows `tuner_id`, and never finds it.
-        own, *others = (
+        own, *alternatives = (
             os.path.join(str(self.project_dir), f"{name}.json")
             for name in (self._own_tuner_id or self.tuner_id, "chief", "tuner0")
         )
         if self._role.owns_search and not os.path.exists(own):
             # A chief resumes the search of a single process, and the other way round.
-            return next((path for path in others if os.path.exists(path)), own)
+            return next((path for path in alternatives if os.path.exists(path)), own)
         return own

@@ -146,10 +146,10 @@ class SupernetRun(abc.ABC, Generic[T]):
         with runtime.precision(self._context.precision):
             scores = trainer.score(values, self._data.first_inputs(), self._data.validation())
             metrics = {f"val_{name}": value for name, value in scores.items()}
-            wanted = [name for name in costs if name in COSTS]
+            analytic = [name for name in costs if name in COSTS]
             network = self._built().hypermodel.build_values(values)
             with contextlib.suppress(Exception):  # the trial reports what is wrong
-                metrics |= analytic_costs(network, wanted, needed=())
+                metrics |= analytic_costs(network, analytic, needed=())
         return metrics
 
     def release(self) -> None:

@@ -233,10 +233,10 @@ def halvings(sizes: Sequence[int | None], smallest: int) -> int | None:
     Returns:
         The number; None if no size is known.
     """
-    known = [size for size in sizes if size is not None]
-    if not known:
+    fixed = [size for size in sizes if size is not None]
+    if not fixed:
         return None
-    size, number = min(known), 0
+    size, number = min(fixed), 0
     while math.ceil(size / 2) >= smallest:
         size, number = math.ceil(size / 2), number + 1
     return number

@@ -319,7 +319,7 @@ def test_importing_loads_no_large_library(module):
     assert completed.stdout.strip() == "[]"
 
 
-def test_every_public_name_of_the_package_can_be_had():
+def test_every_public_name_of_the_package_can_be_imported():
     import keras_nas_plugin
 
     for name in keras_nas_plugin.__all__:

@@ -1,4 +1,4 @@
-"""Latency of models on a device that is not here: a table of its operations.
+"""Latency of models on another device, as the sum over a table of its operations.
 
 Tables of measured operations, whose sum predicts the latency of a model, are common in
 hardware-aware architecture search (Cai et al. 2019, "ProxylessNAS", section 3.3).

@@ -1,4 +1,4 @@
-"""Which layer keeps a model from being exported, and what to write instead."""
+"""Names the layer that prevents an export, and what to write instead."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def predict_file(
                     f"{chunk.first + chunk.rows - 1:,} raised {type(error).__name__}: "
                     f"{' '.join(str(error).split())[:300]}"
                 ) from error
-            table = _joined(chunk.kept, as_table(predicted))
+            table = _joined(chunk.copied, as_table(predicted))
             table.to_csv(draft, mode="a" if count else "w", header=not count, index=False)
             count += chunk.rows
         os.replace(draft, output)

@@ -25,13 +25,13 @@ class Chunk:
 
     Attributes:
         inputs: What the model's `predict` takes.
-        kept: Columns that are copied to the output.
+        copied: Columns that are copied to the output.
         first: Number of the first row, counted from 1.
         rows: Number of rows.
     """
 
     inputs: Any
-    kept: pd.DataFrame
+    copied: pd.DataFrame
     first: int
     rows: int
 
@@ -71,18 +71,18 @@ class InputSchema:
         kinds = (getattr(spec.type, "name", None) for spec in schema.inputs)
         return cls(names, tuple(_NUMPY.get(str(kind)) for kind in kinds), None)
 
-    def frame(self, table: pd.DataFrame, kept: Sequence[str], what: str) -> Any:
+    def frame(self, table: pd.DataFrame, copied: Sequence[str], what: str) -> Any:
         """The inputs of the model from columns of a table.
 
         Args:
             table: The rows.
-            kept: Columns that are no inputs, unless an input has this name.
+            copied: Columns that are no inputs, unless an input has this name.
             what: The file, for messages.
 
         Raises:
             ArgumentError: A column is missing, or has values of another type.
         """
-        columns = [column for column in table.columns if column not in kept]
+        columns = [column for column in table.columns if column not in copied]
         if self.shapes is None:
             if not self.names:
                 _check_columns(columns, 1, what)
@@ -170,8 +170,8 @@ def _read_csv(
                     )
                 filled = table.fillna(dict.fromkeys(texts, ""))
                 inputs = schema.frame(filled, keep, what)
-                kept = table[list(keep)].reset_index(drop=True)
-                yield Chunk(inputs, kept, first, len(table))
+                copied = table[list(keep)].reset_index(drop=True)
+                yield Chunk(inputs, copied, first, len(table))
                 first += len(table)
     except FileNotFoundError:
         raise ArgumentError(
@@ -208,8 +208,8 @@ def _read_folder(folder: Path, schema: InputSchema, rows: int) -> Iterator[Chunk
             raise ArgumentError(
                 f"`rows` must be files of one size; got {sorted(sizes)} in {str(folder)!r}"
             )
-        kept = pd.DataFrame({"file": [str(file.relative_to(folder)) for file in part]})
-        yield Chunk(np.stack(arrays), kept, start + 1, len(part))
+        copied = pd.DataFrame({"file": [str(file.relative_to(folder)) for file in part]})
+        yield Chunk(np.stack(arrays), copied, start + 1, len(part))
 
 
 def _read_file(file: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -68,7 +68,7 @@ class AudioStarter(Starter):
         if longer:
             findings.append(f"{longer:,} clips are longer than {length / rate:.2f} s and are cut.")
         if shorter:
-            findings.append(f"{shorter:,} clips are shorter: silence follows them.")
+            findings.append(f"{shorter:,} clips are shorter and are padded with silence.")
         streamed = not request.fits(len(files) * length * 4 * 3)
         if streamed:
             findings.append(

@@ -1,4 +1,4 @@
-"""What a starter is: it recognises data of its kind, and writes a recipe for them."""
+"""The interface of starters, which recognise data of one kind and write recipes for them."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ class Draft:
 
     Attributes:
         recipe: The text of the Python file.
-        task: The task that it is for.
+        task: The task of the recipe.
         summary: The data in a few words.
         findings: What was noticed, and what the recipe does about it, a sentence each.
-        guesses: What was guessed, and the option that decides otherwise, a sentence each.
+        guesses: What was guessed, and the option that overrides it, a sentence each.
     """
 
     recipe: str
@@ -167,7 +167,7 @@ class Classes:
 
 
 def checked_classes(counts: dict[str, int], where: str, rows: str = "rows") -> Classes:
-    """Check that there are classes to tell apart.
+    """Check that at least two classes have enough rows.
 
     Args:
         counts: Number of rows of each class.

@@ -76,7 +76,7 @@ def class_folders(folder: Path, suffixes: Sequence[str], kind: str) -> ClassFold
     if hidden:
         findings.append(f"{hidden:,} hidden files are ignored.")
     if ignored:
-        findings.append(f"{len(ignored):,} files are no {kind} and ignored ({ignored[0]}).")
+        findings.append(f"Files other than {kind} are ignored: {listed(ignored, 1)}.")
     if nested:
         findings.append(f"{nested:,} {kind} are in folders within those of the classes.")
     if empty:

@@ -104,14 +104,16 @@ def _of_table(request: Request) -> tuple[list[str], str | None, list[str], int, 
     columns = [c for c in described if c.kind in numeric and c.name != time]
     unused = [c.name for c in described if c.kind not in numeric and c.name != time]
     if unused:
-        findings.append(f"Columns that are no numbers are left out: {listed(unused)}.")
+        findings.append(f"Columns without numbers are left out: {listed(unused)}.")
     if not columns:
         raise SourceError(
             f"`{request.source}` must have a column of numbers to forecast; got none"
         )
     missing = int(sum((table[column.name] == "").sum() for column in columns))
     if missing:
-        findings.append(f"{missing:,} values are missing: the value before replaces each.")
+        findings.append(
+            f"{missing:,} values are missing: each is replaced by the value before it."
+        )
     decimal = "," if any(column.decimal == "," for column in columns) else "."
     return [column.name for column in columns], time, findings, len(table), decimal
 

@@ -59,7 +59,9 @@ class SeriesStarter(Starter):
             raise SourceError(f"labels in `{path}` must be numbers for --task regression")
         length, channels = _shape(path, series, findings)
         if series.tests:
-            findings.append(f"The {series.tests:,} series of the official test set are the test.")
+            findings.append(
+                f"The {series.tests:,} series of the official test set are the test data."
+            )
         recipe = _recipe(request, findings, classes, length, channels, len(series.x))
         summary = f"{len(series.x):,} series of {length} steps"
         return Draft(recipe, task, summary, findings, guesses)
@@ -76,7 +78,7 @@ def _task(request: Request, series: Series) -> tuple[str, list[str]]:
         task, alternative = alternative, task
     return task, [
         f"Task: {task}, since there are {len(set(series.y)):,} different labels; "
-        f"`--task {alternative}` decides otherwise."
+        f"`--task {alternative}` overrides this."
     ]
 
 
@@ -102,7 +104,7 @@ def _shape(path: Path, series: Series, findings: list[str]) -> tuple[int, int]:
         )
     missing = sum(bool(np.isnan(values).any()) for values in series.x)
     if missing:
-        findings.append(f"{missing:,} series have missing values: the mean replaces them.")
+        findings.append(f"{missing:,} series have missing values, which are replaced by the mean.")
     return length, channels.pop()
 
 

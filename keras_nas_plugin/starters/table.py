@@ -184,7 +184,7 @@ class TableStarter(Starter):
         findings += _column_findings(columns)
         if not used:
             raise SourceError(
-                f"`{request.source}` must have a column to predict `{target}` from; none is of use"
+                f"`{request.source}` must have a column to predict `{target}` from; none is usable"
             )
         leaks = [
             column.name
@@ -204,7 +204,7 @@ class TableStarter(Starter):
             if inspected.streamed:
                 raise SourceError(
                     f"`--time` must be omitted for a table that does not fit into memory; got "
-                    f"{request.time!r}. Sort the file, and give a part of it as test rows"
+                    f"{request.time!r}. Sort the file, and use a part of it as test rows"
                 )
             missing = int((table[request.time] == "").sum())
             time_order(list(table[request.time][table[request.time] != ""]))
@@ -244,11 +244,11 @@ def _task(request: Request, target: Column, values: pd.Series) -> tuple[str, lis
         if fractions or distinct > _MOST_CLASSES:
             reason = f"`{target.name}` has {distinct:,} different numbers"
             return REGRESSION, [
-                f"Task: regression, since {reason}; `--task classification` decides otherwise."
+                f"Task: regression, since {reason}; `--task classification` overrides this."
             ]
     reason = f"`{target.name}` has {distinct:,} different values"
     return CLASSIFICATION, [
-        f"Task: classification, since {reason}; `--task regression` decides otherwise."
+        f"Task: classification, since {reason}; `--task regression` overrides this."
     ]
 
 

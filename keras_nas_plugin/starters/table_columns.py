@@ -1,4 +1,4 @@
-"""What the columns of a table hold: numbers, categories, dates, texts, or nothing of use."""
+"""The kinds of the columns of a table: numbers, categories, dates, texts, or ignored."""
 
 from __future__ import annotations
 

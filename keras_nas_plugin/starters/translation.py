@@ -48,7 +48,7 @@ class TranslationStarter(Starter):
         if target is None and len(columns) == 2:
             target = columns[1]
             guesses.append(
-                f"From `{columns[0]}` to `{target}`; `--target {columns[0]}` decides otherwise."
+                f"From `{columns[0]}` to `{target}`; `--target {columns[0]}` overrides this."
             )
         if target not in columns or len(columns) != 2:
             raise SourceError(

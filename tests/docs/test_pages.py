@@ -18,8 +18,9 @@ from keras_nas_plugin.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SHELL = re.compile(r"^```(?:console|sh|shell|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"^```(?:bash|console|sh|shell|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INDENTED = re.compile(r"^ {4}(?:\S*/)?keras-nas .*(?:\n {8}.*)*", re.MULTILINE)
 PACKAGES = ("export", "oracles", "proxies", "registry", "reports", "space", "space.presets")
 PACKAGES += ("starters", "strategies", "supernet", "testing", "tracking", "transfer")
@@ -132,7 +133,7 @@ def commands(text):
             yield words
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=str)
+@pytest.mark.parametrize("page", [*ALL_PAGES, ROOT / "README.md"], ids=str)
 def test_commands_and_options_in_the_documentation_exist(page):
     for command, *words in commands(page.read_text()):
         if command.startswith("-"):
@@ -153,7 +154,7 @@ def test_commands_are_found_in_the_readme_and_the_cli_page():
     assert len([*commands((ROOT / "docs" / "cli.md").read_text())]) >= 5
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+@pytest.mark.parametrize("page", ALL_PAGES, ids=str)
 def test_every_table_has_a_row(page):
     lines = page.read_text().splitlines()
     for number, line in enumerate(lines):

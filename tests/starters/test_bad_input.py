@@ -151,7 +151,7 @@ REFUSED = {
     "no useful column": (
         lambda f: table(f, rows(lambda n: f"1,a,{'no yes'.split()[n % 2]}")),
         {"target": "y"},
-        "none is of use",
+        "none is usable",
     ),
     "repeated names": (lambda f: table(f, "x,x,y\n1,2,a\n"), {"target": "y"}, "'x' more than"),
     "a row of texts as header": (
@@ -397,7 +397,7 @@ NOTICED = {
     ),
     "other files": (
         lambda f: with_file(clips(f), "no/notes.md"),
-        "1 files are no WAV files and ignored",
+        "Files other than WAV files are ignored: no/notes.md.",
     ),
     "nested folders": (
         lambda f: (image(photos(f) / "cat" / "old" / "1.png"), f / "photos")[1],
@@ -414,7 +414,7 @@ NOTICED = {
     "stereo": (lambda f: clips(f, channels=2), "8 clips have several channels"),
     "clips of different length": (
         lambda f: (clip(clips(f) / "no" / "short.wav", 100), f / "clips")[1],
-        "silence follows",
+        "padded with silence",
     ),
     "series of different length": (
         lambda f: table(
@@ -464,7 +464,7 @@ def test_a_guessed_task_is_said_with_the_option_that_decides_otherwise(tmp_path)
     path = table(tmp_path, rows(lambda n: f"{n * 7 % 30 / 10},a,{n / 3:.2f}"))
     draft = draft_recipe(Request(path, "y", memory=PLENTY))
     assert draft.task == "regression"
-    assert "`--task classification` decides otherwise" in draft.guesses[0]
+    assert "`--task classification` overrides this" in draft.guesses[0]
 
 
 def test_an_existing_recipe_is_not_overwritten(tmp_path, monkeypatch):

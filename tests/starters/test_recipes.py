@@ -166,7 +166,7 @@ def test_translation(tmp_path):
     (tmp_path / "numbers.tsv").write_text("\n".join(["en\tde", *lines]))
     request = Request(tmp_path / "numbers.tsv", task="translation", output=tmp_path / "recipe.py")
     model, (x, y), draft = fit(request)
-    assert draft.guesses == ["From `en` to `de`; `--target en` decides otherwise."]
+    assert draft.guesses == ["From `en` to `de`; `--target en` overrides this."]
     assert y.shape == (12, 6) and (y.max(axis=1) == 10).all()  # each ends
     interface = interface_of(model, {name: texts[:2] for name, texts in x.items()})
     served = ServedModel(model, interface.description())
@@ -196,7 +196,7 @@ def test_the_test_file_beside_a_training_file_is_the_test_set(tmp_path):
     data = runpy.run_path(str(request.output))["load_data"]()
     assert len(data["test_data"][0]) == 8
     assert len(data["x"]) + len(data["validation_data"][0]) == 24
-    assert "The 8 series of the official test set are the test." in draft.findings
+    assert "The 8 series of the official test set are the test data." in draft.findings
 
 
 def test_recipes_have_no_unused_names_and_no_long_lines(tmp_path):

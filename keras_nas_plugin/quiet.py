@@ -25,6 +25,14 @@ _END = b"\0end of the filter\n"
 _STDERR = 2
 
 
+def is_note(line: str) -> bool:
+    """Whether a line of another process is one of TensorFlow's notes, and notes are not wanted.
+
+    Notes are wanted if ``TF_CPP_MIN_LOG_LEVEL`` is ``"0"``.
+    """
+    return os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "0" and bool(_NOTES.search(line.encode()))
+
+
 @contextlib.contextmanager
 def tensorflow_start() -> Iterator[None]:
     """Drop the notes of an import of TensorFlow within this block; any other output is kept.

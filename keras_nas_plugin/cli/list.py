@@ -35,7 +35,8 @@ def list_searches(directory: str, as_json: bool) -> int:
         return 0
     rows = []
     for result in results:
-        best, model, trials = result["best"], result["model"], result["trials"]
+        best, model = result["best"], result["model"]
+        trials = result.get("trials_that_count", result["trials"])
         rows.append(
             (
                 str(result["project"]),

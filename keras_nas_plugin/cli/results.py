@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_nas_plugin.project import ProjectLayout
@@ -38,10 +38,7 @@ def search_result(search: SearchInfo) -> dict[str, Any]:
     records = list(load_records(search.directory))
     best = ranked(search, records)[:1]
     retrained = Retraining.load(search.directory)
-    counts = {
-        status.lower(): sum(record.status == status for record in records)
-        for status in ("FINISHED", "FAILED")
-    }
+    counted = [record for record in records if record.trial_id not in search.exclusions]
     return {
         "search_id": search.search_id,
         "project": search.name,
@@ -50,13 +47,22 @@ def search_result(search: SearchInfo) -> dict[str, Any]:
         "objective": search.objective,
         "direction": search.direction,
         "max_trials": search.max_trials,
-        "trials": counts,
+        "trials": _counts(records),
         **_excluded(len(search.exclusions)),
+        **({"trials_that_count": _counts(counted)} if search.exclusions else {}),
         "infeasible": dataclasses.asdict(InfeasibleSummary.load(search.directory)),
         "best": trial_result(search, best[0]) if best else None,
         "retrained": retrained.summary() if retrained else None,
         "model": load_registration(search.directory),
         "environment": dict(search.environment),
+    }
+
+
+def _counts(records: Sequence[TrialRecord]) -> dict[str, int]:
+    """How many trials have finished, and how many have failed."""
+    return {
+        status.lower(): sum(record.status == status for record in records)
+        for status in ("FINISHED", "FAILED")
     }
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from keras_nas_plugin.executors.memory import kernel_kills, used_bytes
 from keras_nas_plugin.executors.shipping import Recipe, StoreArray
 from keras_nas_plugin.executors.worker_types import Worker, WorkerFactory
+from keras_nas_plugin.quiet import is_note
 
 # Seconds that a process whose pipe has ended may take to exit, and its last lines to be copied.
 _EXIT_SECONDS, _OUTPUT_SECONDS = 5.0, 1.0
@@ -36,7 +37,8 @@ class WorkerProcess(Worker):
     """A worker process that has been started.
 
     The process has a session of its own, so that Ctrl-C on a terminal reaches the driver alone.
-    What it prints is copied to `sys.stderr`, line by line, so that a progress display stays whole.
+    What it prints is copied to `sys.stderr`, line by line, so that a progress display stays whole,
+    without TensorFlow's notes at its import.
 
     Args:
         name: What its lines begin with.
@@ -75,6 +77,8 @@ class WorkerProcess(Worker):
 
     def _copy_output(self, name: str) -> None:
         for line in self._process.stdout or ():
+            if is_note(line):  # the worker has a thread already when it imports TensorFlow
+                continue
             with contextlib.suppress(ValueError):  # closed at the end of the program
                 sys.stderr.write(f"{name}: {line}")
 

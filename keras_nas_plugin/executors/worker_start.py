@@ -29,7 +29,6 @@ def main() -> None:
     descriptor, path = int(sys.argv[1]), sys.argv[2]
     volunteer()
     link = PipeLink(Connection(descriptor), Path(path).parent)
-    # Drops TensorFlow's notes while it is imported.
     serve = load("keras_nas_plugin.executors.worker", "serve")
     serve(link, functools.partial(_load, path))
 

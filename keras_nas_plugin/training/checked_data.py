@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -247,10 +247,33 @@ def batch_with(part: Part, rows: Sequence[int]) -> dict[str, Any]:
     Returns:
         Arguments of `keras.Model.evaluate`.
     """
-    length = part.split.rows or 0
-    size = min(int(part.batch.get("batch_size") or _DEFAULT_BATCH), length, _ROWS)
-    numbers = list(dict.fromkeys([*rows, *range(min(length, size + len(rows)))]))[:size]
-    selection = np.array(numbers)
+    size = _batch_size(part)
+    last = min(part.split.rows or 0, size + len(rows))
+    return _batch_of(part, list(dict.fromkeys([*rows, *range(last)]))[:size])
+
+
+def batch_without(part: Part, rows: Collection[int]) -> dict[str, Any] | None:
+    """The first batch of the usual size that has none of these rows.
+
+    Args:
+        part: The data.
+        rows: Numbers of rows.
+
+    Returns:
+        Arguments of `keras.Model.evaluate`; None if all rows are left out, or none of them.
+    """
+    size = _batch_size(part)
+    last = min(part.split.rows or 0, size + len(rows))
+    numbers = [row for row in range(last) if row not in rows][:size]
+    return _batch_of(part, numbers) if rows and numbers else None
+
+
+def _batch_size(part: Part) -> int:
+    return min(int(part.batch.get("batch_size") or _DEFAULT_BATCH), part.split.rows or 0, _ROWS)
+
+
+def _batch_of(part: Part, rows: Sequence[int]) -> dict[str, Any]:
+    selection = np.array(rows)
 
     def taken(values: object) -> Any:
         if values is None:

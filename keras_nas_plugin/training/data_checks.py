@@ -28,6 +28,7 @@ from keras_nas_plugin.training.checked_data import (
     Finding,
     Part,
     batch_with,
+    batch_without,
     parts_of,
     unusable,
 )
@@ -213,6 +214,10 @@ def _first_batch(data: Checked) -> Iterator[Finding]:
             True,
         )
         return
+    values = next(_causes_error(data, part, problem), None)
+    if values is not None:
+        yield values
+        return
     location = location_of(error)
     line = f" At {location}." if location else ""
     yield Finding(
@@ -220,6 +225,25 @@ def _first_batch(data: Checked) -> Iterator[Finding]:
         f"{problem}. {_shapes(part)}.{line}",
         True,
     )
+
+
+def _causes_error(data: Checked, part: Part, problem: str) -> Iterator[Finding]:
+    """Values that are not finite, if the model can be evaluated on the rows without them."""
+    found = [
+        (name, bad, _row(array, bad.rows[0]))
+        for which in ("x", "y", "sample_weight")
+        for name, array in part.arrays(which)
+        if (bad := quality.non_finite(array)) is not None
+    ]
+    sample = SampleModel(data.sample.model or data.sample.built)
+    batch = batch_without(part, {row for _, bad, _ in found for row in bad.rows})
+    if batch is not None and sample.error_of(batch) is None:
+        for name, bad, first in found:
+            yield Finding(
+                f"{_not_finite(name, bad, first)}. The model fails on such rows ({problem}): "
+                "replace these values, or remove the rows.",
+                True,
+            )
 
 
 def _differ(training: Part, validation: Part) -> bool:
@@ -268,13 +292,6 @@ def _non_finite(
     if loss is not None and math.isfinite(loss):
         return  # the model is made for such values
     error = data.sample.error_of(batch) if loss is None else None
-    columns = [f"{column!r} ({count:,})" for column, count in list(bad.columns.items())[:_LISTED]]
-    more = f" and {len(bad.columns) - _LISTED} more" if len(bad.columns) > _LISTED else ""
-    where = f" in {_plural(len(bad.columns), 'column')} {', '.join(columns)}{more}"
-    text = (
-        f"`{name}` must be finite numbers within the range of float32; got {bad.values:,} that "
-        f"are not{where if columns else ''}, first in {first}. "
-    )
     certain = loss is not None and (part.name == "x" or data.objective == "val_loss")
     effect = "Most models have no finite loss on such rows"
     if loss is not None:
@@ -282,7 +299,19 @@ def _non_finite(
     elif error is not None:
         effect = f"The model fails on such rows ({shorten(error_line(error), _MAX_ERROR)})"
     yield Finding(
-        f"{text}{effect}: replace these values, or remove the rows.", certain or error is not None
+        f"{_not_finite(name, bad, first)}. {effect}: replace these values, or remove the rows.",
+        certain or error is not None,
+    )
+
+
+def _not_finite(name: str, bad: quality.NonFinite, first: str) -> str:
+    """Which values are not finite."""
+    columns = [f"{column!r} ({count:,})" for column, count in list(bad.columns.items())[:_LISTED]]
+    more = f" and {len(bad.columns) - _LISTED} more" if len(bad.columns) > _LISTED else ""
+    where = f" in {_plural(len(bad.columns), 'column')} {', '.join(columns)}{more}"
+    return (
+        f"`{name}` must be finite numbers within the range of float32; got {bad.values:,} that "
+        f"are not{where if columns else ''}, first in {first}"
     )
 
 

@@ -220,9 +220,11 @@ def _order(
         if (classes := quality.classes_of(labels, certain=True)) is not None and len(classes) > 3
     ]
     if len(batches) > 1:
-        if all(len(np.unique(classes)) == 1 for classes in batches):
+        of_one_class = all(len(np.unique(classes)) == 1 for classes in batches)
+        if of_one_class or quality.sorted_by_class(np.concatenate(batches)):
+            what = "has a single class" if of_one_class else "has few classes"
             yield Finding(
-                f"each of the first {len(batches)} batches of `x` has a single class: the rows "
+                f"each of the first {len(batches)} batches of `x` {what}: the rows "
                 "are sorted by class. Call `shuffle` on the data set before `batch`."
             )
     elif data.fit.values.get("shuffle") is False and quality.sorted_by_class(training):

@@ -36,6 +36,7 @@ def runs(tmp_path_factory):
         ("edited", edited, search),
         ("best", edited, "best --project-name recipe"),
         ("trials", edited, "trials --project-name recipe --json"),
+        ("list", edited, "list"),
     ):
         recipe.write_text(text, encoding="utf-8")
         outputs[step] = nas(words)
@@ -65,6 +66,7 @@ def test_an_edited_file_is_searched_as_it_is_now(runs):
     assert "trial 2," in outputs["best"].out or "trial 3," in outputs["best"].out
     shown = json.loads(outputs["trials"].out)
     assert {trial["trial_id"] for trial in shown} == {"2", "3"}
+    assert " 2 of 2 " in outputs["list"].out
 
 
 def test_mlflow_tags_what_was_changed_and_which_trials_do_not_count(runs):

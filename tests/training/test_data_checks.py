@@ -177,6 +177,24 @@ CANNOT_TRAIN = {
     ),
     "lists": (X.tolist(), Y, {}, "`x` must be an array; got a list. Call `np.array` on it."),
     "NaN label of a class": (X, with_value(Y.astype(float), np.nan, 70), {}, "The model fails on"),
+    "NaN label of a class in the first batch": (
+        X,
+        with_value(Y.astype(float), np.nan, 3),
+        {},
+        "`y` must be finite.*got 1 that are not, first in row 3. The model fails on such rows",
+    ),
+    "NaN label of a class in a data set": (
+        dataset(X, with_value(Y.astype(float), np.inf, 3)),
+        None,
+        {},
+        "`y` must be finite.*first in row 3. The model fails on such rows",
+    ),
+    "NaN label of a class in validation": (
+        X,
+        Y,
+        {"validation_data": (X_VAL, with_value(Y_VAL.astype(float), np.nan, 0))},
+        "`y of validation_data` must be finite.*first in row 0. The model fails on such rows",
+    ),
     "single rows": (
         dataset(X, Y).unbatch(),
         None,
@@ -334,6 +352,11 @@ MISLEADS = {
     ),
     "sorted and not shuffled": ((X, SORTED), {"shuffle": False}, "Remove `shuffle=False`"),
     "sorted data set": ((dataset(X, SORTED),), {}, "Call `shuffle` on the data set before"),
+    "sorted data set with two classes in a batch": (
+        (dataset(X, SORTED, batch=16),),
+        {},
+        "each of the first 4 batches of `x` has few classes: the rows are sorted by class",
+    ),
     "one class": (
         (X, Y),
         {"validation_data": (X_VAL, np.ones(30, int))},

@@ -171,6 +171,7 @@ class SearchRuns:
             f"{key}: {existing[key]} -> {value}"
             for key, value in params.items()
             if existing.get(key, value) != value
+            and not any(change.startswith(f"{key} (") for change in self._search.changes)
         ]
         # The latest first, because the end of a long tag is cut.
         changed += reversed(self._search.changes)

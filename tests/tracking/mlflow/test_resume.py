@@ -107,6 +107,14 @@ def test_a_resumed_search_continues_in_the_same_run(
     assert "2 of 24 trials ended" in parent.data.tags["mlflow.note.content"]
 
 
+def test_a_setting_that_the_search_has_compared_is_named_once(database, track, store, make_search):
+    first = make_search(settings={"epochs": 3, "seed": 0})
+    track(database, [], search=first, status="KILLED")
+    changed = make_search(settings={"epochs": 5, "seed": 1}, changes=("epochs (3 -> 5)",))
+    track(database, [], search=changed)
+    assert store(database).parent().data.tags["nas.changed"] == "seed: 0 -> 1; epochs (3 -> 5)"
+
+
 def test_an_interrupted_trial_continues_in_its_run(database, track, store, make_record):
     tracker = track(database, [make_record(0)], status=None)
     tracker.trial_started("01", make_record(1).values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import http.client
+import importlib
 import logging
 import os
 import re
@@ -258,6 +259,24 @@ def connect(
                 f"'{public_uri(tracking_uri)}', which does not yet: {first_line(error)}"
             ) from error
         raise unusable(tracking_uri, error) from error
+
+
+def creates_database(tracking_uri: str) -> bool:
+    """Whether `connect` is going to create an SQLite database, which takes seconds.
+
+    If so, the modules that it needs are imported here, so that another thread may call it while
+    this one imports others.
+
+    Raises:
+        TrackingError: The database cannot be created.
+    """
+    try:
+        if not schema_lock.is_new_sqlite(tracking_uri):
+            return False
+        importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+    except Exception as error:  # sqlite3's and the system's
+        raise unusable(tracking_uri, error) from error
+    return True
 
 
 def unusable(tracking_uri: str, error: Exception) -> TrackingError:

@@ -95,6 +95,21 @@ def sqlite_path(uri: str) -> Path | None:
     return None if path in ("", ":memory:") else Path(path)
 
 
+def is_new_sqlite(uri: str) -> bool:
+    """Whether a URI is that of an SQLite database without tables, which MLflow has to create.
+
+    Raises:
+        OSError: Its folder cannot be created.
+        sqlite3.Error: The database cannot be created.
+    """
+    path = sqlite_path(uri)
+    if path is None or (path.exists() and path.stat().st_size > 0):
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _check_writable(path)
+    return True
+
+
 def _check_writable(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path, timeout=0)) as database:
         try:

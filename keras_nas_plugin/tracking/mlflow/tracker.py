@@ -7,7 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 from keras_nas_plugin.errors import StateError, TrackingError
@@ -21,6 +21,7 @@ from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.mlflow import links
 from keras_nas_plugin.tracking.mlflow.client import (
     absolute_uri,
+    creates_database,
     is_server,
     public_uri,
     resolve_uri,
@@ -127,12 +128,14 @@ class MLflowTracker(Tracker):
     @property
     def experiment_id(self) -> str | None:
         """MLflow's id of the experiment; None before the store answered."""
-        return self._followed.synchronizer.experiment_id if self._followed else None
+        opened = self._opened()
+        return opened.experiment_id if opened else None
 
     @property
     def parent_run_id(self) -> str | None:
         """Id of the search's run; None before the store answered."""
-        return self._followed.synchronizer.parent_run_id if self._followed else None
+        opened = self._opened()
+        return opened.parent_run_id if opened else None
 
     @property
     def experiment_url(self) -> str:
@@ -144,13 +147,15 @@ class MLflowTracker(Tracker):
     @property
     def view_url(self) -> str | None:
         """Address of the charts of all trials in the MLflow UI; None if there are none."""
-        key = self._followed.synchronizer.view_key if self._followed else None
+        opened = self._opened()
+        key = opened.view_key if opened else None
         return view_url(self.experiment_url, key) if key else None
 
     @property
     def searches_view_url(self) -> str | None:
         """Address of the charts that compare the searches of the experiment; None without them."""
-        key = self._followed.synchronizer.searches_view_key if self._followed else None
+        opened = self._opened()
+        key = opened.searches_view_key if opened else None
         return view_url(self.experiment_url, key) if key else None
 
     @property
@@ -236,13 +241,22 @@ class MLflowTracker(Tracker):
             exclusive=holds_search_lock(search.directory),
             role="worker" if is_worker() else "chief" if is_chief() else None,
         )
-        synchronizer.open(records)
-        self._followed = _FollowedSearch(search.directory, synchronizer)
-        if synchronizer.parent_run_id or is_chief():
+        # The tables of a new database are created while the first trial trains.
+        later = not is_worker() and not is_chief() and creates_database(synchronizer.uri)
+        if not later:
+            synchronizer.open(records)
+        followed = self._followed = _FollowedSearch(search.directory, synchronizer)
+        self._save_settings(followed, None)
+        if later:
+            followed.opening = followed.worker.submit(self._open, followed, tuple(records))
+        if later or synchronizer.parent_run_id or is_chief():
             # Sending the trials of an earlier process may take longer than a trial.
-            self._followed.worker.submit(synchronizer.flush)
-            self._followed.worker.submit(synchronizer.mark_overwritten)
-        self._save_settings(self._followed, None)
+            followed.worker.submit(synchronizer.flush)
+            followed.worker.submit(synchronizer.mark_overwritten)
+
+    def _open(self, followed: _FollowedSearch, records: Iterable[TrialRecord]) -> None:
+        followed.synchronizer.open(records)
+        self._save_settings(followed, None)
 
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """See `Tracker.trial_started`."""
@@ -266,6 +280,7 @@ class MLflowTracker(Tracker):
 
     def search_ended(self, status: Status) -> None:
         """See `Tracker.search_ended`."""
+        self._opened()
         if self._followed:
             self._save_settings(self._followed, status)
             self._followed.worker.submit(self._followed.synchronizer.close, status)
@@ -280,6 +295,14 @@ class MLflowTracker(Tracker):
             self._followed.worker.close()
 
     # What `keras-nas sync` and the report need
+
+    def _opened(self) -> RunSynchronizer | None:
+        """The runs of the search that is followed, once the store was opened for them."""
+        if self._followed is None:
+            return None
+        if self._followed.opening is not None:
+            wait([self._followed.opening])
+        return self._followed.synchronizer
 
     def _save_settings(self, followed: _FollowedSearch, status: Status | None) -> None:
         """Save in the project folder where the search logs, and how it ended.
@@ -328,6 +351,8 @@ class _FollowedSearch:
         self.worker = BackgroundWorker(synchronizer.idle)
         #: Starts of trials that may not have been sent yet.
         self.starts: dict[str, Future[None]] = {}
+        #: The opening of the store, if the thread does that.
+        self.opening: Future[None] | None = None
         self.ended = False
 
 

@@ -214,6 +214,7 @@ def open_store(barrier, number):
     tracker = MLflowTracker("digits", tracking_uri=sys.argv[1])
     barrier.wait()
     tracker.search_started(search, [])
+    assert tracker.parent_run_id
 
 context = multiprocessing.get_context("fork")
 barrier = context.Barrier(6)

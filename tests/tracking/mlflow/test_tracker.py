@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from keras_nas_plugin.errors import TrackingError
-from keras_nas_plugin.files import write_json
+from keras_nas_plugin.files import file_lock, write_json
 from keras_nas_plugin.project import ProjectLayout, exclusive_search_lock
 from keras_nas_plugin.records.overwritten import OverwrittenSearch
 from keras_nas_plugin.tracking import MLflowTracker
@@ -59,6 +59,34 @@ def test_a_trial_is_a_finished_child_run_of_the_search(database, track, store, m
     assert read.points(run, "objective/val_accuracy") == [(1, 0.53)]
     assert tracker.run_id("03") == run.info.run_id
     assert tracker.run_id("99") is None
+
+
+def test_a_new_database_is_created_beside_the_first_trial(
+    store, make_record, make_search, tmp_path
+):
+    uri = f"sqlite:///{tmp_path / 'folder' / 'new.db'}"
+    tracker = MLflowTracker("digits", tracking_uri=uri)
+    record = make_record(3)
+    (tmp_path / "folder").mkdir()
+    with file_lock(tmp_path / "folder" / "new.db.lock"):  # nobody can create the tables
+        tracker.search_started(make_search(), [])
+        tracker.trial_started(record.trial_id, record.values)
+        assert MLflowTracker.settings_of(tmp_path / "project")["tracking_uri"] == uri
+        assert RunPages.of(tmp_path / "project") is None
+    assert tracker.parent_run_id == store(uri).parent().info.run_id  # waits for them
+    assert RunPages.of(tmp_path / "project") is not None
+    tracker.trial_ended(record)
+    tracker.search_ended("FINISHED")
+    assert store(uri).trial("03").info.status == "FINISHED"
+
+
+def test_a_database_that_cannot_be_created_is_refused_before_the_first_trial(
+    make_search, tmp_path
+):
+    (tmp_path / "file").touch()
+    tracker = MLflowTracker("digits", tracking_uri=f"sqlite:///{tmp_path / 'file' / 'new.db'}")
+    with pytest.raises(TrackingError, match="`tracking_uri` must be .* that can be written; got"):
+        tracker.search_started(make_search(), [])
 
 
 def test_the_parent_run_describes_the_search(database, track, store, make_record, tmp_path):

@@ -165,6 +165,19 @@ class ProjectLayout:
         return self.supernet / "scores.jsonl"
 
     @property
+    def split_scores(self) -> Path:
+        """Scores of architectures with sub-supernets, as in `supernet_scores`."""
+        return self.supernet / "split_scores.jsonl"
+
+    def sub_supernet(self, number: int) -> Path:
+        """Folder of a sub-supernet, with what `supernet` has.
+
+        Args:
+            number: Index of the option that it has.
+        """
+        return self.supernet / f"part_{number}"
+
+    @property
     def recipe(self) -> Path:
         """The recipe that the command line searched with."""
         return self.folder / "recipe.json"

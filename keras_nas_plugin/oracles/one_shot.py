@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.oracles.base import OracleOptions
 from keras_nas_plugin.oracles.supernet_oracle import SupernetOracle
-from keras_nas_plugin.oracles.supernet_scores import SupernetEvaluator, SupernetScores
+from keras_nas_plugin.oracles.supernet_scores import SplitScores, SupernetEvaluator, SupernetScores
 from keras_nas_plugin.strategies.base import Strategy
 from keras_nas_plugin.strategies.evolution import RegularizedEvolution
 from keras_nas_plugin.strategies.nsga2 import NSGA2
@@ -33,8 +33,9 @@ class OneShotOracle(SupernetOracle):
     it found, trained alone from new weights as in any other search: their scores decide.
 
     After the first of them, their ranks are compared with those of the supernet. If these are
-    not better than the ranks by the number of parameters, a sentence says so, and the same
-    strategy proposes the remaining trials from the scores of the trials alone.
+    not better than the ranks by the number of parameters, a sentence says so, and the supernet is
+    split into sub-supernets (``few_shot``), which rank the same finalists. If that is not better
+    either, the same strategy proposes the remaining trials from the scores of the trials alone.
 
     ```python
     oracle = OneShotOracle("val_accuracy", max_trials=12)
@@ -60,6 +61,10 @@ class OneShotOracle(SupernetOracle):
             for each trial, 50 to 200.
         calibration_trials: Number of finalists after which the ranks are compared, at least 2.
             None takes a third of ``max_trials``, 5 to 10.
+        few_shot: Epochs of each sub-supernet, into which the supernet is split if its ranks are
+            poor: one for each option of one decision (Zhao et al. 2021). 0 never splits. None
+            takes the epochs of the supernet divided by the number of sub-supernets, so that all
+            of them together take as long as the supernet.
         evaluator: Scores architectures; `NASTuner` sets its own.
         **options: The other arguments of `NASOracle`.
 
@@ -80,6 +85,7 @@ class OneShotOracle(SupernetOracle):
         search: str | None = None,
         evaluations: int | None = None,
         calibration_trials: int | None = None,
+        few_shot: int | None = None,
         evaluator: SupernetEvaluator | None = None,
         **options: Unpack[OracleOptions],
     ) -> None:
@@ -95,8 +101,12 @@ class OneShotOracle(SupernetOracle):
             raise StrategyError(
                 f"`distill` may be True only with `sampling='sandwich'`; got {sampling!r}"
             )
-        self.sampling, self.distill = sampling, distill
-        scores = SupernetScores()
+        if few_shot is not None and few_shot < 0:
+            raise StrategyError(
+                f"`few_shot` must be a number of epochs, at least 0, or None; got {few_shot}"
+            )
+        self.sampling, self.distill, self.few_shot = sampling, distill, few_shot
+        scores, self.split_scores = SupernetScores(), SplitScores()
         scores.evaluator = evaluator
         count = default_evaluations(max_trials) if evaluations is None else evaluations
         strategy = OneShotSearch.for_budget(
@@ -106,5 +116,7 @@ class OneShotOracle(SupernetOracle):
             base=_SEARCHES[search].for_budget(max_trials),
             evaluations=evaluations,
             calibration_trials=calibration_trials,
+            split=self.split_scores,
         )
         super().__init__(strategy, scores, objective, max_trials, supernet_epochs, **options)
+        self._attach(self.split_scores)

@@ -58,9 +58,13 @@ class SupernetOracle(NASOracle):
             )
         self.supernet_epochs, self.scores = supernet_epochs, scores
         super().__init__(strategy, objective, max_trials, **options)
-        summed = not strategy.multi_objective and len(self.objectives) > 1
-        self.scores.attach(self._state, self.objectives, self.objective if summed else None)
+        self._attach(scores)
         self._said = False
+
+    def _attach(self, scores: SupernetScores) -> None:
+        """Let scores be those of this search."""
+        summed = not self.strategy.multi_objective and len(self.objectives) > 1
+        scores.attach(self._state, self.objectives, self.objective if summed else None)
 
     @property
     def calibration(self) -> SupernetCalibration | None:
@@ -83,8 +87,9 @@ class SupernetOracle(NASOracle):
         values = configuration(trial.hyperparameters.values)
         if not self.strategy.scored(self.spec, values):
             return {}
-        scores, parameters = self.scores(values), self.scores.parameters(values)
-        scores_by_name = {f"{PREFIX}supernet": None if scores is None else scores[0]}
+        scorer: Any = self.strategy.current_scorer
+        scores, parameters = scorer(values), scorer.parameters(values)
+        scores_by_name = {f"{PREFIX}{scorer.name}": None if scores is None else scores[0]}
         scores_by_name[f"{PREFIX}{PARAMETERS}"] = parameters
         return {
             name: value
@@ -97,5 +102,13 @@ class SupernetOracle(NASOracle):
         calibration = None if self._said else self.calibration
         if calibration is not None:
             self._said = True
+            before, trials = self.strategy.calibration_before, calibration.supernet.trials
+            if before is not None:
+                logger.warning(
+                    "After %d trials, %s: it is not better than the number of parameters, so "
+                    "that it was split.",
+                    trials,
+                    before.ranks,
+                )
             level = logging.INFO if calibration.better else logging.WARNING
-            logger.log(level, "After %d trials, %s.", calibration.supernet.trials, calibration)
+            logger.log(level, "After %d trials, %s.", trials, calibration)

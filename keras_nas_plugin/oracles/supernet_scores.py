@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import math
@@ -20,7 +19,6 @@ from keras_nas_plugin.oracles.proxy_scores import ScoredSearch
 from keras_nas_plugin.oracles.scoring import oriented
 from keras_nas_plugin.oracles.screening import screened
 from keras_nas_plugin.project import ProjectLayout
-from keras_nas_plugin.space.domains import Categorical
 from keras_nas_plugin.space.spec import SearchSpec, Values
 
 logger = logging.getLogger("keras_nas_plugin")
@@ -55,8 +53,11 @@ class SupernetScores:
     same finalists. An architecture that the oracle's screen rejects has no score.
 
     Attributes:
+        name: Name of the scores among the proxies of a trial.
         evaluator: The supernet; None until a tuner sets it.
     """
+
+    name = "supernet"
 
     def __init__(self) -> None:
         self.evaluator: SupernetEvaluator | None = None
@@ -83,20 +84,7 @@ class SupernetScores:
     def restricted(self, spec: SearchSpec) -> SearchSpec:
         """See `SupernetScorer.restricted`."""
         fixed = self._ready().fixed
-        if not fixed:
-            return spec
-        return SearchSpec(
-            tuple(
-                dataclasses.replace(
-                    decision,
-                    domain=Categorical((fixed[decision.name],)),
-                    default=fixed[decision.name],
-                )
-                if decision.name in fixed
-                else decision
-                for decision in spec.decisions
-            )
-        )
+        return spec.fixed_at(fixed) if fixed else spec
 
     def __call__(self, values: Values) -> tuple[float, ...] | None:
         """See `SupernetScorer`."""
@@ -173,7 +161,7 @@ class SupernetScores:
     def _load(self, search: ScoredSearch) -> dict[str, dict[str, float] | None]:
         """All metrics; the first call reads those in the file."""
         if self._metrics is None:
-            path = _path(search)
+            path = self._path(search)
             content = path.read_bytes() if path is not None and path.exists() else b""
             # A killed process may leave a partial line.
             complete = [line for line in content.splitlines(keepends=True) if line.endswith(b"\n")]
@@ -184,7 +172,7 @@ class SupernetScores:
         return self._metrics
 
     def _append(self, search: ScoredSearch, line: Mapping[str, Any]) -> None:
-        path = _path(search)
+        path = self._path(search)
         if path is None:
             return
         try:
@@ -197,6 +185,39 @@ class SupernetScores:
             # Not fatal, for example on a full disk: a resumed search scores it again.
             logger.warning("A score of the supernet was not written: %s", error)
 
+    @staticmethod
+    def _file(layout: ProjectLayout) -> Path:
+        """The file with the scores."""
+        return layout.supernet_scores
 
-def _path(search: ScoredSearch) -> Path | None:
-    return None if search.folder is None else ProjectLayout(search.folder).supernet_scores
+    def _path(self, search: ScoredSearch) -> Path | None:
+        return None if search.folder is None else self._file(ProjectLayout(search.folder))
+
+
+class SplitEvaluator(SupernetEvaluator, Protocol):
+    """Sub-supernets, each of which has one option of a decision."""
+
+    @property
+    def decision(self) -> str | None:
+        """The decision; None if the supernet cannot be split."""
+
+
+class SplitScores(SupernetScores):
+    """Scores architectures with the sub-supernet that contains each: see `SplitScorer`.
+
+    Attributes:
+        evaluator: The sub-supernets; None if the supernet is not to be split.
+    """
+
+    name = "sub_supernets"
+    evaluator: SplitEvaluator | None
+
+    @property
+    def decision(self) -> str | None:
+        """See `keras_nas_plugin.strategies.one_shot.SplitScorer`."""
+        return None if self.evaluator is None else self.evaluator.decision
+
+    @staticmethod
+    def _file(layout: ProjectLayout) -> Path:
+        """See `SupernetScores`."""
+        return layout.split_scores

@@ -23,9 +23,25 @@ KILLED: Final = "KILLED"
 #: Id of the run in which the supernet of a search is trained. It is not a trial: it has no score,
 #: and its record is in a folder of its own.
 SUPERNET: Final = "supernet"
+# A supernet that was split has a run for each of its parts: ``supernet-0``.
+_PART: Final = f"{SUPERNET}-"
 #: Prefix of the metrics of a supernet that are weights of options: ``weight/DECISION/OPTION``.
 WEIGHT: Final = "weight/"
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+def part_id(number: int) -> str:
+    """Id of the run in which a sub-supernet is trained, for the index of the option it has."""
+    return f"{_PART}{number}"
+
+
+def is_supernet(trial_id: str) -> bool:
+    """Whether the id is that of a supernet or a sub-supernet.
+
+    >>> is_supernet("supernet"), is_supernet(part_id(3)), is_supernet("07")
+    (True, True, False)
+    """
+    return trial_id == SUPERNET or trial_id.startswith(_PART)
 
 
 @dataclasses.dataclass(frozen=True)

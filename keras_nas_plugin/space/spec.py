@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_nas_plugin.errors import SearchSpaceError
-from keras_nas_plugin.space.domains import Domain
+from keras_nas_plugin.space.domains import Categorical, Domain
 
 Values = dict[str, Any]
 Tried = Callable[[Mapping[str, Any]], bool]
@@ -98,6 +98,25 @@ class SearchSpec:
             if decision.name in values and decision.active(active):
                 active[decision.name] = values[decision.name]
         return active
+
+    def fixed_at(self, values: Mapping[str, Any]) -> SearchSpec:
+        """The part of the space in which some decisions have a single value.
+
+        Args:
+            values: Their values, by name.
+        """
+        return SearchSpec(
+            tuple(
+                dataclasses.replace(
+                    decision,
+                    domain=Categorical((values[decision.name],)),
+                    default=values[decision.name],
+                )
+                if decision.name in values
+                else decision
+                for decision in self.decisions
+            )
+        )
 
     def active(self, values: Mapping[str, Any]) -> dict[str, Decision]:
         """Active decisions by name; if two of the same name are active, the last one counts."""

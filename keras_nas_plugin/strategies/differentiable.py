@@ -62,10 +62,7 @@ class DerivedCalibration(SupernetCalibration):
         return self.derived is not None and self.derived >= self.median
 
     def __str__(self) -> str:
-        ranks = (
-            f"the supernet ranks the finalists with Kendall's tau {self.supernet}, the number of "
-            f"parameters with {self.parameters}"
-        )
+        ranks = self.ranks
         if self.better:
             return (
                 f"the derived architecture is at least as good as the median of the other "

@@ -62,26 +62,35 @@ class SupernetCalibration:
     Attributes:
         supernet: Correlation of the supernet's scores with those of the trials.
         parameters: Correlation of the number of parameters with the scores of the trials.
+        split: Whether the supernet had been split into sub-supernets.
     """
 
     supernet: RankCorrelation
     parameters: RankCorrelation
+    split: bool = dataclasses.field(default=False, kw_only=True)
 
     @property
     def better(self) -> bool:
         """Whether the supernet ranks better than the number of parameters."""
         return self.supernet.value > max(self.parameters.value, 0.0)
 
-    def __str__(self) -> str:
-        ranks = (
-            f"the supernet ranks the finalists with Kendall's tau {self.supernet}, the number of "
+    @property
+    def ranks(self) -> str:
+        """Both correlations, as a clause."""
+        subject = "the sub-supernets rank" if self.split else "the supernet ranks"
+        return (
+            f"{subject} the finalists with Kendall's tau {self.supernet}, the number of "
             f"parameters with {self.parameters}"
         )
+
+    def __str__(self) -> str:
         if self.better:
-            return f"{ranks}: the next finalists follow the supernet"
+            followed = "sub-supernets" if self.split else "supernet"
+            return f"{self.ranks}: the next finalists follow the {followed}"
+        subject = "they are" if self.split else "it is"
         return (
-            f"{ranks}: it is not better than the number of parameters, so that the remaining "
-            "trials are proposed from the scores of the trials alone"
+            f"{self.ranks}: {subject} not better than the number of parameters, so that the "
+            "remaining trials are proposed from the scores of the trials alone"
         )
 
 
@@ -137,6 +146,8 @@ class FinalistSearch(Strategy):
         self._seed: int | None = None
         self._plan: tuple[SearchSpec, Plan] | None = None
         self._observations: list[Observation] = []
+        #: How the trials judged the supernet before it was split; None if it was not.
+        self.calibration_before: SupernetCalibration | None = None
         #: How the trials judge the supernet; None before the first proposal after enough finalists
         #: have ended.
         self.calibration: SupernetCalibration | None = None
@@ -182,21 +193,33 @@ class FinalistSearch(Strategy):
         super().tell(trial_id, values, scores, violation=violation)
         self.base.tell(trial_id, values, scores, violation=violation)
 
+    @property
+    def current_scorer(self) -> SupernetScorer:
+        """The scorer that the finalists follow."""
+        return self.scorer
+
     def scored(self, spec: SearchSpec, values: Values) -> bool:
-        """Whether an architecture was scored with the supernet."""
+        """Whether an architecture was scored with `current_scorer`."""
         return self._plan is not None and spec.key(values) in self._plan[1].keys
 
     def _planned_once(self, spec: SearchSpec, seed: int) -> Plan:
         """The plan for a space; the supernet is released after it is made."""
         if self._plan is None or self._plan[0] is not spec:
             self._plan = spec, self._planned(spec, seed)
-            self.scorer.release()
+            self.current_scorer.release()
         return self._plan[1]
 
     # ------------------------------------------------------------------ the comparison
 
     def _calibrated(self, spec: SearchSpec, seed: int) -> SupernetCalibration | None:
         """The comparison of the first finalists; None before they have ended."""
+        finalists = self._first_finalists(spec, seed)
+        return None if finalists is None else self._compared(finalists, self.scorer)
+
+    def _first_finalists(
+        self, spec: SearchSpec, seed: int
+    ) -> list[tuple[Mapping[str, Any], float]] | None:
+        """The finalists to compare, with the scores of their trials; None before they ended."""
         if len(self._observations) < self.calibration_trials:
             return None
         self._planned_once(spec, seed)
@@ -207,15 +230,16 @@ class FinalistSearch(Strategy):
             and observation.violation <= 0
             and self.scored(spec, dict(observation.values))
         ][: self.calibration_trials]
-        return self._compared(finalists) if len(finalists) == self.calibration_trials else None
+        return finalists if len(finalists) == self.calibration_trials else None
 
     def _compared(
-        self, finalists: Sequence[tuple[Mapping[str, Any], float]]
+        self, finalists: Sequence[tuple[Mapping[str, Any], float]], scorer: SupernetScorer
     ) -> SupernetCalibration:
+        """The ranks by a scorer against those of the trials."""
         trained = [score for _, score in finalists]
-        scores = [self.scorer(dict(values)) for values, _ in finalists]
+        scores = [scorer(dict(values)) for values, _ in finalists]
         predicted = [-math.inf if score is None else score[0] for score in scores]
-        counts = [self.scorer.parameters(dict(values)) for values, _ in finalists]
+        counts = [scorer.parameters(dict(values)) for values, _ in finalists]
         sizes = [0.0 if count is None else count for count in counts]
         return SupernetCalibration(kendall(predicted, trained), kendall(sizes, trained))
 
@@ -238,7 +262,8 @@ class FinalistSearch(Strategy):
     def _calibration_from(self, saved: Mapping[str, Any]) -> SupernetCalibration:
         """The comparison that `get_state` wrote."""
         return SupernetCalibration(
-            *(RankCorrelation(**saved[name]) for name in ("supernet", "parameters"))
+            *(RankCorrelation(**saved[name]) for name in ("supernet", "parameters")),
+            split=saved.get("split", False),
         )
 
 

@@ -37,6 +37,14 @@ class PathSampler(abc.ABC):
         """Whether the first path of a step is the largest, whose predictions the others learn."""
         return False
 
+    def within(self, spec: SearchSpec) -> PathSampler:
+        """The same sampling, with as many paths of a step, in a part of the space.
+
+        Args:
+            spec: The part.
+        """
+        return type(self)(spec)
+
     @abc.abstractmethod
     def step(self, rng: np.random.Generator) -> list[Values]:
         """The paths of the next step, as many as `paths`.
@@ -94,6 +102,12 @@ class FairSampler(PathSampler):
         """See `PathSampler.paths`."""
         return self._paths
 
+    def within(self, spec: SearchSpec) -> FairSampler:
+        """See `PathSampler.within`; where fewer paths are fair, they are so over several steps."""
+        part = FairSampler(spec)
+        part._paths = self._paths
+        return part
+
     def step(self, rng: np.random.Generator) -> list[Values]:
         """See `PathSampler.step`."""
         return [self._path(rng) for _ in range(self._paths)]
@@ -147,6 +161,10 @@ class SandwichSampler(PathSampler):
     def paths(self) -> int:
         """See `PathSampler.paths`."""
         return 2 + self._random
+
+    def within(self, spec: SearchSpec) -> SandwichSampler:
+        """See `PathSampler.within`."""
+        return SandwichSampler(spec, self._random)
 
     @property
     def teaches(self) -> bool:

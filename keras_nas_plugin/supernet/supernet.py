@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,8 +14,6 @@ from keras import ops
 
 from keras_nas_plugin.errors import SearchSpaceError, StateError
 from keras_nas_plugin.files import write_atomic
-from keras_nas_plugin.space.domains import Categorical
-from keras_nas_plugin.space.spec import SearchSpec
 from keras_nas_plugin.supernet.body import SupernetBody
 from keras_nas_plugin.supernet.builder import MAX_VALUES, SupernetBuilder
 from keras_nas_plugin.supernet.extraction import StandaloneBuilder, copy_weights
@@ -111,7 +108,7 @@ class Supernet:
             if decision.name not in builder.searched
         }
         self.notes = (*self._fixed_notes(), *_separate_notes(builder.separate))
-        self.spec = _restricted(hypermodel.spec, self.fixed)
+        self.spec = hypermodel.spec.fixed_at(self.fixed)
         self.sliced = tuple(sorted(builder.sliced & self.layout.options.keys()))
         self.empty = {n: o for n, o in builder.empty.items() if n in self.layout.options}
         self._names = list(inputs)
@@ -302,17 +299,3 @@ def _checked(path: str | os.PathLike[str]) -> Path:
 
 def _separate_notes(paths: Sequence[str]) -> list[str]:
     return [f"{path} has a layer of its own for each value." for path in dict.fromkeys(paths)]
-
-
-def _restricted(spec: SearchSpec, fixed: Mapping[str, Any]) -> SearchSpec:
-    """A space in which some decisions have a single value."""
-    return SearchSpec(
-        tuple(
-            dataclasses.replace(
-                decision, domain=Categorical((fixed[decision.name],)), default=fixed[decision.name]
-            )
-            if decision.name in fixed
-            else decision
-            for decision in spec.decisions
-        )
-    )

@@ -67,6 +67,15 @@ class MaskTrainer(abc.ABC):
         self._class_weight = None if class_weight is None else dict(class_weight)
         supernet.compile(gradient_accumulation=paths)
 
+    def reset_optimizer(self) -> None:
+        """Set the optimizer to the state of a new one."""
+        optimizer = self.supernet.model.optimizer
+        fresh = type(optimizer).from_config(optimizer.get_config())
+        fresh.build(self.supernet.model.trainable_variables)
+        if optimizer.built:
+            for variable, new in zip(optimizer.variables, fresh.variables, strict=True):
+                variable.assign(new)
+
     @abc.abstractmethod
     def get_state(self) -> dict[str, Any]:
         """What further training depends on besides the model and the generator, as JSON."""

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from keras_nas_plugin.records.ranking import RankKey, rank_key, violates_constraints
 from keras_nas_plugin.records.search import SearchInfo
-from keras_nas_plugin.records.trial import FAILED, FINISHED, SUPERNET, Status, TrialRecord
+from keras_nas_plugin.records.trial import FAILED, FINISHED, Status, TrialRecord, is_supernet
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.formatting import duration_text
 
@@ -120,7 +120,7 @@ class ProgressDisplay(Tracker):
 
     def trial_ended(self, record: TrialRecord) -> None:
         """See `Tracker.trial_ended`."""
-        if record.trial_id == SUPERNET:
+        if is_supernet(record.trial_id):
             self._end_supernet(record)
             return
         better = self._count(record)
@@ -139,10 +139,12 @@ class ProgressDisplay(Tracker):
                 self._print(f"  at {record.location}")
 
     def _end_supernet(self, record: TrialRecord) -> None:
-        self._running.pop(SUPERNET, None)
+        self._running.pop(record.trial_id, None)
         self._update()
         epochs = f"{len(record.curves[0]) if record.curves else 0} epochs"
-        self._print(f"supernet: {record.status.lower()}, {epochs}, {record.seconds:.1f} s")
+        self._print(
+            f"{record.trial_id}: {record.status.lower()}, {epochs}, {record.seconds:.1f} s"
+        )
 
     def search_ended(self, status: Status) -> None:
         """See `Tracker.search_ended`."""

@@ -12,6 +12,7 @@ from keras_nas_plugin.oracles.supernet_oracle import SupernetOracle
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.relaxed_run import RelaxedRun
+from keras_nas_plugin.training.split_run import SplitRun
 from keras_nas_plugin.training.supernet_run import PathRun, SupernetRun
 
 # Rows of the batch that candidates are scored on.
@@ -56,6 +57,8 @@ def _set_supernet(context: SearchContext, oracle: SupernetOracle, fit: FitArgume
         oracle.scores.evaluator = RelaxedRun(context, oracle, fit)
     elif isinstance(oracle, OneShotOracle):
         oracle.scores.evaluator = PathRun(context, oracle, fit)
+        if oracle.few_shot != 0:
+            oracle.split_scores.evaluator = SplitRun(context, oracle, fit)
 
 
 def proxies_of(trial: Trial) -> dict[str, float]:

@@ -89,8 +89,8 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
 
     def architecture_weights(self) -> ArchitectureWeights:
         """See `RelaxedEvaluator.architecture_weights`."""
-        trainer, _ = self._after_training()
-        weights, layout = trainer.weights, self._built().layout
+        trainer, _ = self.trained()
+        weights, layout = trainer.weights, self.built().layout
         return {
             name: list(zip(options, weights[layout.slice(name)].tolist(), strict=True))
             for name, options in layout.options.items()
@@ -98,7 +98,7 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
 
     def perturbed(self) -> Values:
         """See `RelaxedEvaluator.perturbed`; the result is saved."""
-        trainer, progress = self._after_training()
+        trainer, progress = self.trained()
         if progress.derived is None:
 
             def check() -> None:
@@ -162,7 +162,7 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         return verdict
 
     def _notes(self) -> Sequence[str]:
-        supernet = self._built()
+        supernet = self.built()
         if self._oracle.method == "gdas":  # every mask is one architecture
             return supernet.notes
         relaxed = (
@@ -178,14 +178,14 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         write_weights(self._context.layout.folder)
 
     def _guards(self) -> Guards:
-        supernet = self._built()
+        supernet = self.built()
         return Guards(supernet.layout, supernet.empty, self._epochs, self._oracle.skip_limit)
 
     def _names(self) -> list[str]:
         """Names of the metrics with the weights of the options."""
         return [
             f"{WEIGHT}{name}/{option}"
-            for name, options in self._built().layout.options.items()
+            for name, options in self.built().layout.options.items()
             for option in options
         ]
 

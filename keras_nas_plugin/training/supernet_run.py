@@ -90,7 +90,7 @@ class SupernetRun(abc.ABC, Generic[T]):
     def __init__(self, context: SearchContext, oracle: SupernetOracle, fit: FitArguments) -> None:
         check_describes_space(context.hypermodel)
         self._context = context
-        self._folder = context.layout.supernet
+        self._run_id, self._folder = SUPERNET, context.layout.supernet
         self._seed = int(oracle.seed)
         self._epochs = oracle.supernet_epochs or _EPOCHS_PER_EPOCH * (fit.epochs or 1)
         self._class_weight = fit.class_weight
@@ -125,9 +125,12 @@ class SupernetRun(abc.ABC, Generic[T]):
         """
         return None
 
+    def _start(self, trainer: T) -> None:
+        """Prepare a new training; nothing by default."""
+
     def _notes(self) -> Sequence[str]:
         """What the supernet does not search as a network alone would be."""
-        return self._built().notes
+        return self.built().notes
 
     def _draw(self) -> None:
         """Draw a picture of the training from its saved state; nothing by default."""
@@ -137,17 +140,17 @@ class SupernetRun(abc.ABC, Generic[T]):
     @property
     def fixed(self) -> Mapping[str, Any]:
         """See `SupernetEvaluator.fixed`."""
-        return self._built().fixed
+        return self.built().fixed
 
     def evaluate(self, values: Values, costs: Sequence[str]) -> dict[str, float]:
         """See `SupernetEvaluator.evaluate`."""
-        trainer, _ = self._after_training()
+        trainer, _ = self.trained()
         self._context.budget.check("scored")
         with runtime.precision(self._context.precision):
             scores = trainer.score(values, self._data.first_inputs(), self._data.validation())
             metrics = {f"val_{name}": value for name, value in scores.items()}
             analytic = [name for name in costs if name in COSTS]
-            network = self._built().hypermodel.build_values(values)
+            network = self.built().hypermodel.build_values(values)
             with contextlib.suppress(Exception):  # the trial reports what is wrong
                 metrics |= analytic_costs(network, analytic, needed=())
         return metrics
@@ -157,7 +160,8 @@ class SupernetRun(abc.ABC, Generic[T]):
         self._supernet = self._trained = None
         gc.collect()
 
-    def _built(self) -> Supernet:
+    def built(self) -> Supernet:
+        """The supernet, which is made when it is first needed."""
         if self._supernet is None:
             with runtime.precision(self._context.precision), unchanged_generators():
                 # Its weights are drawn from the seed of the search, as its paths are.
@@ -167,17 +171,27 @@ class SupernetRun(abc.ABC, Generic[T]):
 
     # ------------------------------------------------------------------ training
 
-    def _after_training(self) -> tuple[T, Progress]:
+    def trained(self) -> tuple[T, Progress]:
         """The trainer and its progress when all epochs have ended."""
         if self._trained is None:
-            trainer = self._new_trainer(self._built(), np.random.default_rng(self._seed))
+            trainer = self._new_trainer(self.built(), np.random.default_rng(self._seed))
             with runtime.precision(self._context.precision):
                 self._trained = trainer, self._train(trainer)
         return self._trained
 
     @property
+    def epochs(self) -> int:
+        """Number of epochs."""
+        return self._epochs
+
+    @property
+    def weights_file(self) -> Path:
+        """The weights after the last epoch."""
+        return self._weights(self.trained()[1].epoch)
+
+    @property
     def _settings(self) -> dict[str, Any]:
-        layout = self._built().layout.options
+        layout = self.built().layout.options
         return {
             "seed": self._seed,
             **self.options,
@@ -194,7 +208,7 @@ class SupernetRun(abc.ABC, Generic[T]):
             logger.info("Supernet: %s", note)
         trackers, started = self._context.trackers, time.monotonic()
         progress.started_ms = progress.started_ms or time.time_ns() // 1_000_000
-        trackers.trial_started(SUPERNET, {**self.options, "epochs": self._epochs})
+        trackers.trial_started(self._run_id, {**self.options, "epochs": self._epochs})
 
         def check() -> None:
             self._context.budget.check("trained together in the supernet")
@@ -202,7 +216,7 @@ class SupernetRun(abc.ABC, Generic[T]):
         try:
             while progress.epoch < self._epochs and progress.stopped is None:
                 logs = self._epoch(trainer, check)
-                trackers.epoch_ended(SUPERNET, progress.epoch, logs)
+                trackers.epoch_ended(self._run_id, progress.epoch, logs)
                 verdict = self._judge(trainer, progress.curve, logs)
                 if verdict is not None and verdict.discard:
                     self._return(trainer, progress, verdict)
@@ -241,7 +255,7 @@ class SupernetRun(abc.ABC, Generic[T]):
 
     def _end(self, progress: Progress, status: Status, error: BaseException | None = None) -> None:
         record = TrialRecord(
-            trial_id=SUPERNET,
+            trial_id=self._run_id,
             values={
                 **self.options,
                 "epochs": self._epochs,
@@ -253,7 +267,7 @@ class SupernetRun(abc.ABC, Generic[T]):
             curves=(tuple(progress.curve),) if progress.curve else (),
             epochs=self._epochs,
             costs={
-                "parameters": float(self._built().model.count_params()),
+                "parameters": float(self.built().model.count_params()),
                 "train_seconds": progress.seconds,
             },
             error=None if error is None else error_line(error),
@@ -270,6 +284,10 @@ class SupernetRun(abc.ABC, Generic[T]):
 
     # ------------------------------------------------------------------ checkpoints
 
+    @property
+    def _state_file(self) -> Path:
+        return self._folder / "state.json"
+
     def _weights(self, epoch: int) -> Path:
         return self._folder / f"epoch_{epoch}.weights.h5"
 
@@ -278,14 +296,15 @@ class SupernetRun(abc.ABC, Generic[T]):
         progress.generator = trainer.rng.bit_generator.state
         progress.trainer = trainer.get_state()
         self._folder.mkdir(parents=True, exist_ok=True)
-        save_state(self._built().model, self._weights(progress.epoch))
+        save_state(self.built().model, self._weights(progress.epoch))
         self._write(progress)
         for path in self._folder.glob("epoch_*.weights.h5"):
             if path != self._weights(progress.epoch):
                 path.unlink(missing_ok=True)
 
     def _write(self, progress: Progress) -> None:
-        write_json(self._context.layout.supernet_state, dataclasses.asdict(progress))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._state_file, dataclasses.asdict(progress))
 
     def _restore(self, trainer: T) -> Progress:
         """Continue from the last checkpoint, if it is of the same training.
@@ -295,8 +314,9 @@ class SupernetRun(abc.ABC, Generic[T]):
         """
         settings = self._settings
         try:
-            progress = Progress(**read_json(self._context.layout.supernet_state))
+            progress = Progress(**read_json(self._state_file))
         except FileNotFoundError:
+            self._start(trainer)
             return Progress(settings)
         if progress.settings != settings:
             changed = [name for name in settings if settings[name] != progress.settings.get(name)]
@@ -315,7 +335,7 @@ class SupernetRun(abc.ABC, Generic[T]):
             StateError: The weights cannot be read.
         """
         try:
-            load_state(self._built().model, self._weights(progress.epoch))
+            load_state(self.built().model, self._weights(progress.epoch))
         except (OSError, ValueError, KeyError) as error:
             raise StateError(
                 f"`{self._folder}` must have the weights of epoch {progress.epoch} of the "

@@ -168,3 +168,83 @@ def test_the_interval_of_kendalls_tau_covers_the_true_value():
     assert 0.9 <= np.mean(covered) <= 0.99
     assert kendall([1, 2, 3], [1, 2, 3]).low == -1.0
     assert kendall([1, 1, 1, 1, 1], [1, 2, 3, 4, 5]).value == 0.0
+
+
+class Parts(Scorer):
+    """Sub-supernets, one for each value of a decision."""
+
+    decision = "a"
+
+
+def opposite(values):
+    return (-total(values),)
+
+
+def true(values):
+    return (total(values),)
+
+
+def test_sub_supernets_replace_a_supernet_whose_ranks_are_poor():
+    parts = Parts(true)
+    strategy, whole = searching(opposite, split=parts)
+    proposed = run(strategy, true, 5)
+    assert strategy.calibration is None
+    assert total(proposed[0]) <= 4  # the worst of 60
+    # The sixth proposal follows the sub-supernets: it is the best of those that were scored.
+    proposed = run(strategy, true, 4, seed=1)
+    assert strategy.calibration_before.supernet.value == pytest.approx(-1.0)
+    assert strategy.calibration.split
+    assert strategy.calibration.supernet.value == pytest.approx(1.0)
+    assert "the next finalists follow the sub-supernets" in str(strategy.calibration)
+    assert strategy.current_scorer is parts
+    assert total(proposed[0]) == max(map(total, proposed))
+    assert total(proposed[0]) >= 12
+    assert parts.released == 2  # after the comparison, and after the search
+    calls = whole.calls
+
+    resumed, other = searching(opposite, split=Parts(true))
+    resumed.set_state(strategy.get_state(), [])
+    assert resumed.calibration == strategy.calibration
+    assert resumed.calibration_before == strategy.calibration_before
+    assert run(resumed, true, 4, seed=1) == proposed
+    assert (other.calls, whole.calls) == (0, calls)
+
+
+def test_sub_supernets_whose_ranks_are_poor_as_well_are_not_followed():
+    base = RegularizedEvolution(population_size=4)
+    parts = Parts(lambda values: (-float(values["a"] + values["b"]),))
+    strategy, whole = searching(opposite, base=base, split=parts)
+    proposed = run(strategy, true, 12)
+    assert strategy.calibration.split
+    assert not strategy.calibration.better
+    assert "they are not better than the number of parameters" in str(strategy.calibration)
+    assert strategy.current_scorer is whole
+    assert parts.calls == 5  # the finalists that were compared
+    assert len({values["f"] for values in proposed[5:]}) > 1
+
+
+@pytest.mark.parametrize("split", [None, "nothing to split"])
+def test_a_supernet_that_cannot_be_split_is_left(split):
+    parts = split and Parts(true)
+    if parts:
+        parts.decision = None
+    strategy, _ = searching(opposite, split=parts)
+    run(strategy, true, 7)
+    assert not strategy.calibration.split
+    assert strategy.calibration_before is None
+
+
+def test_an_error_while_parts_are_trained_leaves_the_comparison_to_the_next_proposal():
+    def failing(values):
+        raise RuntimeError("no memory")
+
+    parts = Parts(failing)
+    strategy, _ = searching(opposite, split=parts)
+    run(strategy, true, 5)
+    with pytest.raises(RuntimeError, match="no memory"):
+        run(strategy, true, 1, seed=1)
+    assert strategy.calibration is None
+    assert parts.released == 1
+    parts.score = true
+    run(strategy, true, 1, seed=1)
+    assert strategy.calibration.better

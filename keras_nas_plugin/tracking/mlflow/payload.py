@@ -20,7 +20,7 @@ from typing import Any
 from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.retraining import Retraining
 from keras_nas_plugin.records.search import SearchInfo
-from keras_nas_plugin.records.trial import FINISHED, SUPERNET, TrialRecord
+from keras_nas_plugin.records.trial import FINISHED, TrialRecord, is_supernet
 from keras_nas_plugin.tracking.formatting import short_number, shorten, tensors_of, text_of
 from keras_nas_plugin.tracking.points import Point
 
@@ -100,7 +100,7 @@ def params_of(values: Mapping[str, Any], *, whole_in: str) -> tuple[dict[str, st
 
 def run_label(trial_id: str, text: str = "") -> str:
     """A run's name of at most ten characters, such as ``t07 0.9731`` or ``t07 FAILED``."""
-    if trial_id == SUPERNET:
+    if is_supernet(trial_id):
         return trial_id
     number = f"t{int(trial_id):02d}" if trial_id.isdecimal() else f"t{trial_id}"
     label = f"{number} {text}".strip()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from keras_nas_plugin.files import file_lock
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.search import SearchInfo
-from keras_nas_plugin.records.trial import SUPERNET, Status, TrialRecord
+from keras_nas_plugin.records.trial import SUPERNET, Status, TrialRecord, is_supernet
 from keras_nas_plugin.tracking.mlflow import payload
 from keras_nas_plugin.tracking.mlflow.paging import iterate_runs, tags_equal
 from keras_nas_plugin.tracking.mlflow.run_writer import RunWriter, source_tags, tag_value
@@ -371,7 +371,7 @@ class SearchRuns:
         if earlier is not None and self._reopen(earlier, values, until_ms):
             keys = payload.safe_keys(values)
             return TrialRun.of(earlier, (n for n in values if keys[n] in earlier.data.params))
-        kind = SUPERNET if trial_id == SUPERNET else "trial"
+        kind = SUPERNET if is_supernet(trial_id) else "trial"
         run = self._client.create_run(
             self._experiment_id,
             start_time=started_ms,
@@ -423,8 +423,8 @@ class SearchRuns:
             tags["nas.parents"] = tag_value(", ".join(record.parents))
         files = self._layout.trial(record.trial_id)
         artifacts = [files.architecture, files.picture, files.model_summary]
-        if record.trial_id == SUPERNET:
-            artifacts = [self._layout.supernet_weights]
+        if is_supernet(record.trial_id):
+            artifacts = [self._layout.supernet_weights] if record.trial_id == SUPERNET else []
         if record.error:
             tags["nas.error"] = tag_value(record.error)
             artifacts.append(files.traceback)

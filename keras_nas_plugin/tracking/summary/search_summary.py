@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from keras_nas_plugin.errors import StateError
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.records.search import SearchInfo
-from keras_nas_plugin.records.trial import SUPERNET, TrialRecord
+from keras_nas_plugin.records.trial import TrialRecord, is_supernet
 from keras_nas_plugin.tracking.points import Point
 from keras_nas_plugin.tracking.summary.description import render_note
 from keras_nas_plugin.tracking.summary.leaderboard import Leaderboard
@@ -68,7 +68,7 @@ class SearchSummary:
 
     def add(self, record: TrialRecord) -> None:
         """Add a trial that ended; every trial is a step of the curves."""
-        if record.trial_id == SUPERNET:
+        if is_supernet(record.trial_id):
             return
         self.changed = True
         self._attempts[record.trial_id] = _attempt(record)

@@ -90,7 +90,7 @@ def test_the_first_trial_is_the_derived_architecture(searched):
     search, _, _, _ = searched
     records = list(load_records(search.project_dir))
     last = state_of(search)["curve"][-1]
-    for name, options in search.oracle.scores.evaluator._built().layout.options.items():
+    for name, options in search.oracle.scores.evaluator.built().layout.options.items():
         strongest = max(options, key=lambda option: last[f"weight/{name}/{option}"])
         assert records[0].values[name] == strongest
     assert all("supernet" in record.proxies for record in records)

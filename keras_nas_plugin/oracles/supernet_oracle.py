@@ -87,7 +87,7 @@ class SupernetOracle(NASOracle):
         values = configuration(trial.hyperparameters.values)
         if not self.strategy.scored(self.spec, values):
             return {}
-        scorer: Any = self.strategy.current_scorer
+        scorer = self.strategy.current_scorer
         scores, parameters = scorer(values), scorer.parameters(values)
         scores_by_name = {f"{PREFIX}{scorer.name}": None if scores is None else scores[0]}
         scores_by_name[f"{PREFIX}{PARAMETERS}"] = parameters

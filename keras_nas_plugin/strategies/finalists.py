@@ -40,7 +40,13 @@ def default_calibration(max_trials: int | None) -> int:
 
 
 class SupernetScorer(Protocol):
-    """Scores architectures with the weights of a supernet, each architecture once."""
+    """Scores architectures with the weights of a supernet, each architecture once.
+
+    Attributes:
+        name: Name of the scores among the proxies of a trial.
+    """
+
+    name: str
 
     def restricted(self, spec: SearchSpec) -> SearchSpec:
         """The space that the supernet searches: decisions that it fixes have a single value."""

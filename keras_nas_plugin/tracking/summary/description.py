@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from keras_nas_plugin.errors import SearchSpaceError
@@ -52,7 +54,7 @@ def render_note(search: SearchInfo, board: Leaderboard, *, limit: int = NOTE_LIM
         _best_architecture(search, board),
         _frontier(search, board),
         _failures(board),
-        _resume(search),
+        _commands(search, board),
     ]
     return shorten("\n\n".join(block for block in blocks if block), limit)
 
@@ -225,14 +227,17 @@ def _failures(board: Leaderboard) -> str:
     return f"**Failures by cause:** {causes}. The last:\n\n" + "\n".join(lines)
 
 
-def _resume(search: SearchInfo) -> str:
-    command = search.resume_command
-    if not command:
+def _commands(search: SearchInfo, board: Leaderboard) -> str:
+    """The commands that continue the search, and that register its best model."""
+    if not search.resume_command:
         return ""
-    register = ""
-    if command.startswith("keras-nas search"):
-        register = f"\n\n**Register the best model:**\n\n```sh\n{command} --register NAME\n```"
-    return f"**Resume this search:**\n\n```sh\n{command}\n```{register}"
+    resume = f"**Resume this search:**\n\n```sh\n{search.resume_command}\n```"
+    if not board.top:
+        return resume
+    folder = Path(search.directory)
+    place = ["--directory", str(folder.parent), "--project-name", folder.name]
+    register = shlex.join(["keras-nas", "register", "NAME", *place])
+    return f"{resume}\n\n**Register the best model:**\n\n```sh\n{register}\n```"
 
 
 def _cell(text: str) -> str:

@@ -70,7 +70,7 @@ def test_a_leaderboard_does_not_grow_with_the_search(make_search, make_record):
 
 def test_the_note_describes_the_search_and_its_results(build_summary, make_record):
     records = [make_record(0), make_record(1), make_record(2, status="FAILED")]
-    note = render_note(*build_summary(records))
+    note = render_note(*build_summary(records, directory="/my searches/digits"))
     assert note.startswith("## digits-evolution\n")
     assert "**RegularizedEvolutionOracle** looks for the highest `val_accuracy`" in note
     assert "3 of 12 trials ended: 2 finished, 1 failed, 0 killed" in note
@@ -82,7 +82,8 @@ def test_the_note_describes_the_search_and_its_results(build_summary, make_recor
     assert "- 02: ValueError: bad layer" in note
     assert "They took 18 s." in note
     assert "```sh\nkeras-nas search recipe.py --resume\n```" in note
-    assert "```sh\nkeras-nas search recipe.py --resume --register NAME\n```" in note
+    register = "keras-nas register NAME --directory '/my searches' --project-name digits"
+    assert f"```sh\n{register}\n```" in note
     assert "Best architecture" not in note
 
 

@@ -242,7 +242,14 @@ class TrialRecord:
 
 
 def load_records(directory: str | os.PathLike[str]) -> Iterator[TrialRecord]:
-    """Yield the records of a project folder in the order of their ids."""
+    """Yield the records of a project folder in the order of their ids.
+
+    Args:
+        directory: The project folder, for example ``tuner.project_dir``.
+
+    Yields:
+        The record of each trial that has ended.
+    """
     for trial in ProjectLayout.of(directory).trials():
         record = TrialRecord.load(trial.folder)
         if record is not None:

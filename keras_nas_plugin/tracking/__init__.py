@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from keras_nas_plugin.lazy import attach
 from keras_nas_plugin.records.placement import Placement
 from keras_nas_plugin.records.search import DatasetInfo, SearchInfo
-from keras_nas_plugin.records.trial import TrialRecord
+from keras_nas_plugin.records.trial import TrialRecord, load_records
 from keras_nas_plugin.tracking.base import Tracker
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "Tracker",
     "TrialRecord",
     "autolog_disabled",
+    "load_records",
 ]
 
 _LAZY = {

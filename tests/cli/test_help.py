@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -140,3 +141,20 @@ def test_a_duration_is_parsed_into_seconds(text, seconds):
     from keras_nas_plugin.cli.options import Duration
 
     assert Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("keras-nas pro", "plain,promote"), ("keras-nas search --on-ch", "plain,--on-change")],
+)
+def test_a_shell_completes_subcommands_and_options(typed, completed):
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    program = "import sys; from keras_nas_plugin.cli.main import main; main(); sys.exit(1)"
+    process = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv[0] = 'keras-nas'; {program}"],
+        env={**os.environ, **words, "_KERAS_NAS_COMPLETE": "bash_complete"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.splitlines() == [completed]

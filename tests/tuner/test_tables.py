@@ -10,9 +10,9 @@ import pytest
 from keras_nas_plugin import NASTuner, RandomOracle
 from keras_nas_plugin.records.dataframe import trials_dataframe
 from keras_nas_plugin.records.retraining import RetrainedModel, Retraining
-from keras_nas_plugin.records.trial import load_records
 from keras_nas_plugin.registry.gates.base import Finding
 from keras_nas_plugin.registry.verdict import Verdict
+from keras_nas_plugin.tracking import load_records
 
 
 def build(hp):

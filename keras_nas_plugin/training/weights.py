@@ -23,14 +23,23 @@ _SEEDS = "nas_seeds"
 
 
 @contextlib.contextmanager
-def _without_optimizer(model: keras.Model) -> Iterator[None]:
-    """Hide the optimizer, because Keras saves and loads every attribute of a model."""
-    optimizer = getattr(model, "optimizer", None)
-    model.optimizer = None
+def _without_optimizers(model: keras.Model) -> Iterator[None]:
+    """Hide the optimizers, because Keras saves and loads every attribute of a model.
+
+    A GAN has several, under names of its own.
+    """
+    optimizers = {
+        name: value
+        for name, value in vars(model).items()
+        if isinstance(value, keras.optimizers.Optimizer)
+    } | {"optimizer": getattr(model, "optimizer", None)}
+    for name in optimizers:
+        setattr(model, name, None)
     try:
         yield
     finally:
-        model.optimizer = optimizer
+        for name, optimizer in optimizers.items():
+            setattr(model, name, optimizer)
 
 
 @contextlib.contextmanager
@@ -63,7 +72,7 @@ def save_weights(model: keras.Model, path: str | Path) -> None:
             with h5py.File(temporary, "a") as file:
                 write_layer_state(state, file)
 
-    with _without_optimizer(model), _marked_as_built(model):
+    with _without_optimizers(model), _marked_as_built(model):
         write_atomic(path, write)
 
 
@@ -75,7 +84,7 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
             the model that was saved.
         path: A file that `save_weights` or `save_state` wrote.
     """
-    with _without_optimizer(model):
+    with _without_optimizers(model):
         _load(model, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import keras
 import keras_tuner
 import mlflow
@@ -140,6 +141,26 @@ def test_a_gan_whose_call_is_never_used_is_saved_and_loaded(tmp_path):
         loaded.discriminator(loaded.generator(NUMBERS)),
         model.discriminator(model.generator(NUMBERS)),
     )
+
+
+def test_the_optimizers_of_a_gan_are_not_part_of_its_weights(tmp_path, recwarn):
+    """Keras would warn that it cannot load their variables, which nobody needs."""
+    models = GAN(), GAN()
+    for model in models:
+        model.compile("adam", run_eagerly=True)
+        model.second = keras.optimizers.Adam()
+    trained, loaded = models
+    trained.fit(NUMBERS, verbose=0)
+    trained.second.build(trained.discriminator.trainable_variables)
+    optimizers = trained.optimizer, trained.second
+    save_weights(trained, tmp_path / "a.weights.h5")
+    assert (trained.optimizer, trained.second) == optimizers
+    load_weights(loaded, tmp_path / "a.weights.h5")
+    assert not [str(warning.message) for warning in recwarn if "optimizer" in str(warning.message)]
+    with h5py.File(tmp_path / "a.weights.h5") as file:
+        assert not {"optimizer", "second"} & set(file)
+    for weight, expected in zip(loaded.weights, trained.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
 
 
 def preprocessing():

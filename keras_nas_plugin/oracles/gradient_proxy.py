@@ -63,7 +63,8 @@ class GradientProxyOracle(NASOracle):
             model that return a number, the larger the better.
         pool_size: Number of candidates that are scored before the first trial, at least 2.
             None starts with 16 and adds four per trial that ends, up to 50 to 200 in all
-            (four per trial of ``max_trials``).
+            (four per trial of ``max_trials``). In a search with a ``budget``, scoring takes a
+            twentieth of it before the first trial, and a fifth of it altogether, at most.
         strategy: ``"ranker"`` for Bayesian optimisation over the encoding and the proxies
             (`ProxyGuidedSearch`), ``"gradient"`` for gradient ascent on the encoding
             (`GradientAscentSearch`).

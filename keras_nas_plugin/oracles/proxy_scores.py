@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,6 +102,8 @@ class ProxyScores:
         self._scores: dict[str, dict[str, float]] | None = None
         self._computed = 0
         self._failed = 0
+        #: Seconds that building and scoring models have taken.
+        self.seconds = 0.0
         #: Called before a model is scored; an exception that it raises ends the proposal.
         self.check: Callable[[], None] = _no_check
 
@@ -192,6 +195,7 @@ class ProxyScores:
         size = len(space.hyperparameters.space)
         build: Build = getattr(self.hypermodel, "build", self.hypermodel)
         x, y = batch
+        start = time.monotonic()
         model: keras.Model | None = None
         computed: Mapping[str, float]
         try:
@@ -217,6 +221,7 @@ class ProxyScores:
                 ) from error
             computed = {}
         self._computed += 1
+        self.seconds += time.monotonic() - start
         if self._computed % _COLLECT_EVERY == 0 and isinstance(model, keras.Model):
             gc.collect()
         if self._computed % _LOG_EVERY == 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ _SCORED = 4
 _GROWS_EVERY, _PER_TRIAL = 3, 4
 _SEED_BITS = 31
 _SMALLEST_POOL, _LARGEST_POOL, _POOL_PER_TRIAL = 50, 200, 4
+# Number of members that even a limited pool has.
+_SMALLEST = 2
 # Number of members of a growing pool that are scored before the first trial.
 _FIRST_POOL = 16
 
@@ -103,6 +105,11 @@ class ProxyGuidedSearch(SurrogateSearch):
         self._seed: int | None = None
         self._draws: ScoredDraws | None = None
         self._pool: tuple[int, ScoredPool] | None = None
+        #: Whether another configuration may be scored now; None sets no limit. In a search by
+        #: time, scoring must leave time for trials.
+        self.may_score: Callable[[], bool] | None = None
+        # Number of members that a limited pool has.
+        self._members = 0
         # Cached model of this class or of a subclass, after a key of all that it depends on.
         self._model_cache: tuple[tuple[object, ...], Any] | None = None
 
@@ -163,11 +170,25 @@ class ProxyGuidedSearch(SurrogateSearch):
         if self._draws is None or self._draws.encoding is not encoding:
             self._draws = ScoredDraws(encoding, self.scorer, self.pool_size, self._seed)
             self._pool = None
-        # It depends only on the trials that have ended: a reloaded search has the same pool.
-        size = pool_at(self._ended(), self.first_pool, self.pool_size)
+        size = self._size(self._draws)
         if self._pool is None or self._pool[0] != size:
             self._pool = size, ScoredPool(self._draws, size)
         return self._pool[1]
+
+    def _size(self, draws: ScoredDraws) -> int:
+        """Number of members of the pool.
+
+        Without a limit on scoring, it depends only on the trials that have ended: a reloaded
+        search has the same pool. A limited pool grows as far as it may, and never shrinks; one
+        that is scored as a whole before the first trial is not limited.
+        """
+        most = pool_at(self._ended(), self.first_pool, self.pool_size)
+        if self.may_score is None or self.first_pool == self.pool_size:
+            return most
+        while self._members < most and (self._members < _SMALLEST or self.may_score()):
+            self._members += 1
+            draws.members(self._members)
+        return self._members
 
     def _ended(self) -> int:
         """Number of trials that have ended, without candidates rejected before training."""
@@ -200,6 +221,9 @@ class ProxyGuidedSearch(SurrogateSearch):
         """Score the first few new candidates, and move them to the front, reordered."""
         seen = memory.observed_keys | set(rows_of(running))
         new = [at for at, key in enumerate(rows_of(promising)) if key not in seen][:_SCORED]
+        new = [at for at in new if self.may_score is None or self.may_score()]
+        if not new:
+            return promising
         rows = promising[new]
         features = self.pool(memory.encoding.spec).score(rows)
         mean, deviation = model.predict(embed(memory.encoding, rows)[0], features)
@@ -255,11 +279,15 @@ class ProxyGuidedSearch(SurrogateSearch):
         return self._encoded(spec).latest()[1]
 
     def get_state(self) -> dict[str, Any]:
-        """The seed of the pool; everything else follows from it and the history."""
-        return {"pool_seed": self._seed}
+        """The seed of the pool, and its size where scoring is limited by time.
+
+        Everything else follows from these and the history.
+        """
+        state: dict[str, Any] = {"pool_seed": self._seed}
+        return {**state, "pool_members": self._members} if self._members else state
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
-        self._seed = state.get("pool_seed")
+        self._seed, self._members = state.get("pool_seed"), state.get("pool_members", 0)
         self._draws = self._pool = self._model_cache = None
         super().set_state(state, history)

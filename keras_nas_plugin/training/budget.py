@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 
 from keras_nas_plugin.errors import BudgetExhaustedError
+
+# Shares of the budget that scoring may take before the first trial, and altogether.
+_FIRST_SCORING, _SCORING = 0.05, 0.2
 
 
 class Budget:
@@ -49,6 +53,17 @@ class Budget:
             return None
         now = time.monotonic()
         return int(max(0.0, self.deadline - now) / max(now - self._started_at, 1e-9) * self._ended)
+
+    def scoring_seconds(self) -> float:
+        """Seconds that scoring candidates without training may have taken by now.
+
+        A twentieth of the budget before the first trial, and a fifth of it in the end; infinite
+        without a limit.
+        """
+        if self.seconds is None:
+            return math.inf
+        elapsed = 0.0 if self._started_at is None else time.monotonic() - self._started_at
+        return _FIRST_SCORING * self.seconds + (_SCORING - _FIRST_SCORING) * elapsed
 
     def allows_trial(self) -> bool:
         """Whether a trial as long as the longest one so far would end within the budget."""

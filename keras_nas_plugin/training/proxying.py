@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from keras_tuner.engine.trial import Trial
 
 from keras_nas_plugin.oracles.differentiable import DifferentiableOracle
@@ -34,7 +36,8 @@ def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
         FitArgumentsError: See `SupernetRun`.
         BackendError: The backend cannot differentiate the architecture.
     """
-    scorer = getattr(getattr(context.oracle, "strategy", None), "scorer", None)
+    strategy: Any = getattr(context.oracle, "strategy", None)
+    scorer = getattr(strategy, "scorer", None)
     if isinstance(scorer, ProxyScores):
         batch = context.bookkeeping.value(
             "the first rows cannot be read, so that proxies have no data",
@@ -43,6 +46,9 @@ def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
         )
         scorer.prepare(context.hypermodel, batch)
         scorer.check = lambda: context.budget.check("scored")
+        if context.budget.seconds is not None:
+            before = scorer.seconds
+            strategy.may_score = lambda: scorer.seconds - before < context.budget.scoring_seconds()
     oracle = context.oracle
     if isinstance(oracle, SupernetOracle) and context.role.owns_search:
         _set_supernet(context, oracle, fit)

@@ -103,6 +103,7 @@ def test_the_budget_knows_how_many_trials_remain(monkeypatch):
     budget = Budget(60.0)
     budget.start()
     assert budget.remaining_trials() is None
+    assert budget.scoring_seconds() == pytest.approx(3.0)
     now[0] += 10.0
     budget.record_trial(10.0)
     assert budget.remaining_trials() == 5
@@ -110,9 +111,11 @@ def test_the_budget_knows_how_many_trials_remain(monkeypatch):
     for _ in range(3):  # of several workers
         budget.record_trial(10.0)
     assert budget.remaining_trials() == 8
+    assert budget.scoring_seconds() == pytest.approx(6.0)
     now[0] += 100.0
     assert budget.remaining_trials() == 0
     assert Budget(None).remaining_trials() is None
+    assert Budget(None).scoring_seconds() == float("inf")
 
 
 def test_a_search_by_time_leaves_its_random_start(tmp_path, monkeypatch):

@@ -308,6 +308,53 @@ def test_the_pool_grows_with_trials_but_not_with_infeasible_ones(kind):
 
 
 @BOTH_STRATEGIES
+def test_a_limit_on_scoring_leaves_two_members_and_lets_the_pool_grow_later(kind):
+    scored, allowed = set(), 0
+
+    def scorer(values):
+        scored.add(NETWORK.key(values))
+        return helpful(values)
+
+    strategy, rng = (
+        guided(scorer, kind, first_pool=10, initial_trials=4),
+        np.random.default_rng(0),
+    )
+    strategy.may_score = lambda: len(scored) < allowed
+    sizes, tried = [], set()
+
+    def trial(number):
+        values = strategy.ask(
+            NETWORK, rng, tried=lambda v: NETWORK.key(v) in tried, pending={}
+        ).values
+        tried.add(NETWORK.key(values))
+        strategy.tell(str(number), values, (accuracy(values),))
+        sizes.append(len(strategy.pool(NETWORK).codes))
+
+    for number in range(3):
+        trial(number)
+    assert sizes == [2, 2, 2]
+    allowed = len(scored) + 5
+    trial(3)
+    grown = sizes[-1]
+    assert 2 < grown <= 7, "as far as the limit allows"
+    resumed = guided(scorer, kind, first_pool=10, initial_trials=4)
+    resumed.set_state(
+        strategy.get_state(),
+        [
+            Observation(str(n), dict(o.values), o.scores)
+            for n, o in enumerate(strategy._observations)
+        ],
+    )
+    resumed.may_score = lambda: False
+    assert len(resumed.pool(NETWORK).codes) == grown, "a pool never shrinks"
+    for number in range(4, 8):  # the model proposes
+        trial(number)
+    # The model needs the scores of every trial: of those that it proposed, and of the third one,
+    # for which the pool of two had no member left.
+    assert len(scored) <= allowed + 5
+
+
+@BOTH_STRATEGIES
 def test_a_grown_space_gets_a_new_pool(kind):
     early = SearchSpec(NETWORK.decisions[:3])
     grown = SearchSpec((*early.decisions, Decision("late", Integer(1, 5), default=2)))

@@ -49,7 +49,7 @@ from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.models import TrialModels
 from keras_nas_plugin.training.proxying import prepare_scoring
 from keras_nas_plugin.training.reported import training_method
-from keras_nas_plugin.training.resuming import ResumableTuner
+from keras_nas_plugin.training.resuming import ResumableSearch
 from keras_nas_plugin.training.search_session import SearchSession
 from keras_nas_plugin.training.trainer import TrialTrainer
 
@@ -64,7 +64,7 @@ BuildFunction = Callable[[keras_tuner.HyperParameters], keras.Model]
 HyperModelOrOracle: TypeAlias = keras_tuner.HyperModel | BuildFunction | keras_tuner.Oracle
 
 
-class NASTuner(ResumableTuner):
+class NASTuner(keras_tuner.Tuner):
     """Runs a search: a `keras_tuner.Tuner` for any oracle, with tracking.
 
     ```python
@@ -192,9 +192,10 @@ class NASTuner(ResumableTuner):
         self.inheritance = Inheritance.of(inherit)
         self.executor = executor
         self._role = Role.of_process()
-        self._own_tuner_id = tuner_id
-        # In a worker process `self.oracle` becomes a client with seven methods.
-        self._local_oracle: keras_tuner.Oracle = oracle
+        self._local_oracle = oracle  # in a worker process, `self.oracle` becomes a client
+        self._saved = ResumableSearch(
+            self, oracle, role=self._role, on_change=on_change, tuner_id=tuner_id
+        )
         self._budget = Budget(budget)
         self._bookkeeping = Bookkeeping()
         self._trackers = CompositeTracker([tracker, *listeners])
@@ -241,9 +242,19 @@ class NASTuner(ResumableTuner):
         if self._role.owns_search:
             build = self._build_hypermodel if self.hypermodel is not None else None
             self._screen = install_screen(oracle, build, plan, precision, self._budget)
-        self.save_new()
+        self._saved.save_new()
 
     # ------------------------------------------------------------------ the search
+
+    @property
+    def search_id(self) -> str:
+        """Unique id of this search; a resumed search keeps it."""
+        return project.search_id(Path(self.project_dir))
+
+    @property
+    def space_changes(self) -> tuple[str, ...]:
+        """What the program has changed in the space of a resumed search."""
+        return self._saved.space_changes
 
     @property
     def budget(self) -> float | None:
@@ -303,7 +314,7 @@ class NASTuner(ResumableTuner):
                 if self.stopped_by is None:
                     report_completion(context, ended)
         except ChangedRangeError as change:
-            self.continue_in_range(change)
+            self._saved.continue_in_range(change)
             return self.search(*fit_args, **fit_kwargs)
         finally:
             leave_chief(self.oracle)
@@ -320,7 +331,7 @@ class NASTuner(ResumableTuner):
             None,
         )
         self.stopped_by = None
-        self._trainer.prepare(fit, self.range_checks)
+        self._trainer.prepare(fit, self._saved.range_checks)
         self._results.remember(given, fit.x, sample)
         prepare_scoring(context, fit)
         if self._screen is not None:
@@ -358,7 +369,7 @@ class NASTuner(ResumableTuner):
             data_settings=self.data_settings,
             bookkeeping=self._bookkeeping,
             on_change=self.on_change,
-            space_changes=self.space_changes,
+            space_changes=self._saved.space_changes,
             adapts=True,
         )
 
@@ -379,20 +390,25 @@ class NASTuner(ResumableTuner):
         fit = getattr(type(self.hypermodel), "fit", None)
         return self._custom_run or fit is not keras_tuner.HyperModel.fit
 
-    @property
-    def declares_while_training(self) -> bool:
-        """Whether training may declare hyperparameters that building the model does not."""
-        return self._searches_while_training or not self._builds
+    # ------------------------------------------------------------------ KerasTuner's files
+
+    def reload(self) -> None:
+        while_training = self._searches_while_training or not self._builds
+        self._saved.reload(super().reload, declares_while_training=while_training)
+
+    def save(self) -> None:
+        self._saved.save()
+
+    def _populate_initial_space(self) -> None:
+        self._saved.populate_space()
+
+    def _get_tuner_fname(self) -> str:
+        return self._saved.file
 
     # ------------------------------------------------------------------ trials
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
-        """Build and train the model of a trial, once per execution.
-
-        Args:
-            trial: The trial.
-            *args: Positional arguments of `model.fit`.
-            **kwargs: Keyword arguments of `model.fit`.
+        """Build and train the model of a trial: see `keras_tuner.Tuner.run_trial`.
 
         Returns:
             What `HyperModel.fit` returned, per execution.
@@ -408,16 +424,7 @@ class NASTuner(ResumableTuner):
     def fit_from_scratch(
         self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> keras.Model | None:
-        """Build and fit the model of a trial, outside of any search.
-
-        Args:
-            trial: The trial.
-            args: Positional arguments of `model.fit`.
-            kwargs: Keyword arguments of `model.fit`.
-
-        Returns:
-            The model after its last epoch; None if a subclass built it in another way.
-        """
+        """See `TrialTrainer.fit_from_scratch`."""
         return self._trainer.fit_from_scratch(trial, args, kwargs)
 
     # ------------------------------------------------------------------ results
@@ -445,11 +452,7 @@ class NASTuner(ResumableTuner):
         return [trial.hyperparameters for trial in self._results.best_trials(num_trials)]
 
     def results_summary(self, num_trials: int = 10) -> None:
-        """Print the score, costs and hyperparameters of the best trials.
-
-        Args:
-            num_trials: Maximum number of trials.
-        """
+        """Print the score, costs and hyperparameters of at most ``num_trials`` best trials."""
         print_summary(self._context(), self._results.best_trials(num_trials))
 
     def trials_dataframe(self) -> pd.DataFrame:
@@ -482,12 +485,7 @@ class NASTuner(ResumableTuner):
             return self._models.load(trial)
 
     def load_retrained(self, trial: Trial, model: RetrainedModel) -> keras.Model:
-        """A retrained model, with the weights of its last epoch.
-
-        Args:
-            trial: The trial that was retrained.
-            model: Which of its retrained models; for example ``retraining.kept``.
-        """
+        """A retrained model of a trial, such as ``retraining.kept``, after its last epoch."""
         with self._trainer.outside_execution():
             return self._models.load_retrained(trial, Path(self.project_dir) / model.weights)
 

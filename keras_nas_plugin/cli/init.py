@@ -1,4 +1,4 @@
-"""`keras-nas init`: write a recipe for one's own data."""
+"""`keras-nas init`: write a recipe for your own data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Command = Callable[..., Any]
 
 
 def source_options(function: _Command) -> _Command:
-    """The options that say what a recipe for data of one's own is to do."""
+    """The options of the recipe of a file or folder of data."""
     for option in (
         click.option(
             "--time",

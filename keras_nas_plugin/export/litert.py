@@ -158,7 +158,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_native_stderr() -> Iterator[None]:
-    """Send the standard error of native code to nowhere."""
+    """Discard the standard error of native code."""
     try:
         saved = os.dup(2)
     except OSError:  # closed

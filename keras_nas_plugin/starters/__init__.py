@@ -1,4 +1,4 @@
-"""Recipes for data of one's own: what writes them, and the functions that they call."""
+"""Writes recipes for your own data, and has the functions that these recipes call."""
 
 from __future__ import annotations
 

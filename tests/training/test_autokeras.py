@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import keras
 import mlflow
 import numpy as np
 import pytest
 
-from keras_nas_plugin import MLflowTracker, RegularizedEvolutionOracle, Tracker, track
+import keras_nas_plugin
+from keras_nas_plugin import MLflowTracker, RegularizedEvolutionOracle, track
 from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import load_records
-from keras_nas_plugin.registry import register_model
 from tests.integration import forkserver
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "drop-in.md").read_text()
+BLOCKS = re.findall(r"^```py\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 autokeras = pytest.importorskip("autokeras", reason="needs AutoKeras: pip install autokeras")
 
 
-@pytest.fixture(autouse=True)
-def plain_shapes(monkeypatch):
-    """AutoKeras 3.0 passes NumPy integers to `Dense`, which Keras 3.13 and later reject.
+class Page:
+    """Runs the code of docs/drop-in.md on few rows, with fewer trials and epochs.
 
-    docs/drop-in.md shows this workaround.
+    Its blocks are the workaround for Keras 3.13, a tracked search, the registration of its model,
+    and a search by an oracle of this package.
     """
-    import tree
+
+    def __init__(self, rows, trials):
+        x = np.random.default_rng(0).normal(size=(rows, 4)).astype("float32")
+        public = {name: getattr(keras_nas_plugin, name) for name in keras_nas_plugin.__all__}
+        self.names = {**public, "x": x, "y": (x[:, 0] > 0).astype("int32")}
+        self.trials = trials
+        self.run(0)
+
+    def run(self, block):
+        code = BLOCKS[block].replace("max_trials=20", f"max_trials={self.trials}")
+        exec(code.replace("epochs=10", f"epochs={self.trials}"), self.names)
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    """The address of an empty store; the workaround of the page is undone after the test."""
     from autokeras.utils import data_utils
 
-    def shapes(data):
-        return tree.map_structure(lambda array: np.array(array.shape, dtype=object), data)
-
-    monkeypatch.setattr(data_utils, "dataset_shape", shapes)
-
-
-def test_each_trial_is_a_run_and_the_final_training_is_not(tmp_path):
+    monkeypatch.setattr(data_utils, "dataset_shape", data_utils.dataset_shape)
+    monkeypatch.chdir(tmp_path)
     uri = forkserver.new_store(tmp_path)
-    x = np.random.default_rng(0).normal(size=(80, 4)).astype("float32")
-    y = (x[:, 0] > 0).astype("int32")
-    tracker = MLflowTracker("auto", tracking_uri=uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return uri
 
-    def classifier():
-        return autokeras.StructuredDataClassifier(max_trials=2, directory=tmp_path, seed=1)
 
-    automodel = track(classifier(), tracker)
-    automodel.fit(x, y, epochs=2, verbose=0)
-    client = mlflow.MlflowClient(uri)
+def test_each_trial_is_a_run_and_the_final_training_is_not(store):
+    page = Page(rows=80, trials=2)
+    page.run(1)
+    x, y, automodel, tracker = (page.names[n] for n in ("x", "y", "classifier", "tracker"))
+    client = mlflow.MlflowClient(store)
 
     def runs(kind):
         experiment = client.get_experiment_by_name("auto").experiment_id
@@ -64,42 +79,27 @@ def test_each_trial_is_a_run_and_the_final_training_is_not(tmp_path):
 
     # A finished search is not run again.
     before = {run.info.run_id for run in runs("trial")}
-    track(classifier(), MLflowTracker("auto", tracking_uri=uri)).fit(x, y, epochs=2, verbose=0)
+    again = autokeras.StructuredDataClassifier(max_trials=2)
+    track(again, MLflowTracker("auto")).fit(x, y, epochs=2, verbose=0)
     assert {run.info.run_id for run in runs("trial")} == before and len(runs("search")) == 1
 
     # The exported model is registered as any other model is.
-    model = automodel.export_model()
-    best = automodel.tuner.oracle.get_best_trials(1)[0].trial_id
-    registered = register_model(
-        model, name="auto", run_id=tracker.run_id(best), tracking_uri=uri, sample=x[:2]
-    )
-    assert client.get_model_version("auto", registered.version).run_id == tracker.run_id(best)
-    mlflow.set_tracking_uri(uri)
-    try:
-        loaded = mlflow.tensorflow.load_model("models:/auto@challenger")
-    finally:
-        mlflow.set_tracking_uri(None)
+    page.run(2)
+    model, best = automodel.export_model(), page.names["best"]
+    version = client.get_model_version_by_alias("auto", "challenger")
+    assert version.run_id == tracker.run_id(best)
+    loaded = mlflow.tensorflow.load_model("models:/auto@challenger")
     assert isinstance(loaded, keras.Model)
     np.testing.assert_allclose(
         loaded.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-5
     )
 
 
-def test_autokeras_searches_with_an_oracle_of_this_package(tmp_path):
-    """The tuner of docs/drop-in.md."""
-    from autokeras.engine.tuner import AutoTuner
-
-    class EvolutionTuner(AutoTuner):
-        def __init__(self, hypermodel, objective="val_loss", max_trials=100, seed=None, **options):
-            oracle = RegularizedEvolutionOracle(objective, max_trials, seed=seed)
-            super().__init__(oracle, hypermodel, **options)
-
-    x = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
-    y = (x[:, 0] > 0).astype("int32")
-    automodel = autokeras.StructuredDataClassifier(
-        max_trials=1, directory=tmp_path, seed=1, tuner=EvolutionTuner
-    )
-    track(automodel, Tracker()).fit(x, y, epochs=1, verbose=0)
+def test_autokeras_searches_with_an_oracle_of_this_package():
+    page = Page(rows=40, trials=1)
+    page.names["autokeras"] = autokeras
+    page.run(3)
+    automodel = page.names["classifier"]
     (trial,) = automodel.tuner.oracle.get_best_trials(2)
     assert isinstance(automodel.tuner.oracle, RegularizedEvolutionOracle)
     (record,) = load_records(automodel.tuner.project_dir)

@@ -393,8 +393,11 @@ class NASTuner(keras_tuner.Tuner):
     # ------------------------------------------------------------------ KerasTuner's files
 
     def reload(self) -> None:
-        while_training = self._searches_while_training or not self._builds
-        self._saved.reload(super().reload, declares_while_training=while_training)
+        self._saved.reload(
+            super().reload,
+            self._populate_initial_space,
+            declares_while_training=self._searches_while_training or not self._builds,
+        )
 
     def save(self) -> None:
         self._saved.save()

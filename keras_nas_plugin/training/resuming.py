@@ -62,11 +62,19 @@ class ResumableSearch:
         """
         return getattr(self._tuner.oracle, "range_checks", self._unconfirmed)
 
-    def reload(self, load: Callable[[], None], *, declares_while_training: bool) -> None:
+    def reload(
+        self,
+        load: Callable[[], None],
+        populate: Callable[[], None],
+        *,
+        declares_while_training: bool,
+    ) -> None:
         """Load the saved search, and continue it in the space that the program declares now.
 
         Args:
             load: KerasTuner's `Tuner.reload`.
+            populate: The tuner's hook that adds what the hypermodel declares to the space of the
+                oracle; a subclass may have overridden it.
             declares_while_training: Whether training may declare hyperparameters that building
                 the model does not.
 
@@ -83,7 +91,7 @@ class ResumableSearch:
             self._oracle,
             Path(self._tuner.project_dir),
             load=load,
-            populate=self._tuner._populate_initial_space,
+            populate=populate,
             build=hypermodel.build if hypermodel is not None else None,
             on_change=self._on_change,
             declares_while_training=declares_while_training,

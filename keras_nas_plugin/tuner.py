@@ -393,11 +393,9 @@ class NASTuner(keras_tuner.Tuner):
     # ------------------------------------------------------------------ KerasTuner's files
 
     def reload(self) -> None:
-        self._saved.reload(
-            super().reload,
-            self._populate_initial_space,
-            declares_while_training=self._searches_while_training or not self._builds,
-        )
+        load, populate = super().reload, self._populate_initial_space
+        while_training = self._searches_while_training or not self._builds
+        self._saved.reload(load, populate, declares_while_training=while_training)
 
     def save(self) -> None:
         self._saved.save()

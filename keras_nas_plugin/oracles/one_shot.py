@@ -50,7 +50,8 @@ class OneShotOracle(SupernetOracle):
     Args:
         objective: See `NASOracle`. Metrics of the validation data and costs of the model.
         max_trials: See `NASOracle`; the supernet is not a trial.
-        supernet_epochs: Epochs of the supernet. None takes four times the ``epochs`` of `search`.
+        supernet_epochs: Epochs of the supernet. None takes four times the ``epochs`` of `search`,
+            in a search with a ``budget`` at most a third of the time.
         sampling: Paths of each step: ``"uniform"`` (`UniformSampler`), ``"fair"``
             (`FairSampler`), or ``"sandwich"`` (`SandwichSampler`).
         distill: Whether the paths of a step after the largest are trained on its predictions, in
@@ -58,7 +59,8 @@ class OneShotOracle(SupernetOracle):
         search: Strategy on the supernet: ``"evolution"``, ``"surrogate"``, ``"nsga2"`` or
             ``"random"``. None takes NSGA-II for several objectives, and evolution for one.
         evaluations: Number of architectures that are scored with the supernet. None takes ten
-            for each trial, 50 to 200.
+            for each trial, 50 to 200. In a search with a ``budget``, scoring ends after half of
+            it.
         calibration_trials: Number of finalists after which the ranks are compared, at least 2.
             None takes a third of ``max_trials``, 5 to 10.
         few_shot: Epochs of each sub-supernet, into which the supernet is split if its ranks are

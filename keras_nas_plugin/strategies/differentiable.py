@@ -124,6 +124,8 @@ class DifferentiableSearch(FinalistSearch):
         controls: dict[str, Values] = {}
         scored: list[tuple[Values, tuple[float, ...]]] = []
         for number in range(self.evaluations - len(candidates)):
+            if self._ends_scoring(number + int(derived is not None)):
+                break
             control = number % RANDOM_EVERY == RANDOM_EVERY - 1
             for _ in range(_DRAWS):
                 values = space.sample(rng) if control else sampled(space, weights, rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,8 @@ _SEED_BITS = 31
 # One of this many finalists is a random control: the ranks of the best alone do not show whether
 # the scores rank architectures.
 RANDOM_EVERY = 4
+# Architectures that are scored even where the time is short.
+_FEWEST_SCORED = 10
 # Share of its decisions in which a finalist differs from those before it.
 _DIFFERENT = 0.2
 _FEWEST_CALIBRATION, _MOST_CALIBRATION = 5, 10
@@ -149,6 +151,10 @@ class FinalistSearch(Strategy):
         self.base = base
         self.multi_objective = base.multi_objective
         self.evaluations, self.calibration_trials = evaluations, calibration_trials
+        #: Whether there is time to score another architecture; None sets no limit.
+        self.may_score: Callable[[], bool] | None = None
+        # Number of evaluations that such a limit has left.
+        self._limited: int | None = None
         self._seed: int | None = None
         self._plan: tuple[SearchSpec, Plan] | None = None
         self._observations: list[Observation] = []
@@ -215,6 +221,21 @@ class FinalistSearch(Strategy):
             self.current_scorer.release()
         return self._plan[1]
 
+    def _ends_scoring(self, evaluated: int) -> bool:
+        """Whether no further architecture is scored; a resumed search ends at the same one.
+
+        Args:
+            evaluated: Number of architectures that have been scored.
+        """
+        if self._limited is None and evaluated >= _FEWEST_SCORED and not self.has_time:
+            self._limited = evaluated
+        return evaluated >= (self.evaluations if self._limited is None else self._limited)
+
+    @property
+    def has_time(self) -> bool:
+        """Whether there is time to score another architecture."""
+        return self.may_score is None or self.may_score()
+
     # ------------------------------------------------------------------ the comparison
 
     def _calibrated(self, spec: SearchSpec, seed: int) -> SupernetCalibration | None:
@@ -254,12 +275,14 @@ class FinalistSearch(Strategy):
     def get_state(self) -> dict[str, Any]:
         """The seed of the search on the supernet, the comparison, and the state of ``base``."""
         calibration = self.calibration and dataclasses.asdict(self.calibration)
-        return {"seed": self._seed, "calibration": calibration, "base": self.base.get_state()}
+        state = {"seed": self._seed, "calibration": calibration, "base": self.base.get_state()}
+        return state if self._limited is None else {**state, "evaluations": self._limited}
 
     def set_state(self, state: Mapping[str, Any], history: Iterable[Observation]) -> None:
         """See `Strategy.set_state`."""
         history = list(history)
         self._seed, self._observations = state.get("seed"), []
+        self._limited = state.get("evaluations")
         saved = state.get("calibration")
         self.calibration = saved and self._calibration_from(saved)
         self.base.set_state(state.get("base", {}), history)

@@ -109,7 +109,12 @@ class OneShotSearch(FinalistSearch):
         if finalists is None:
             return None
         whole = self._compared(finalists, self.scorer)
-        if whole.better or self._split is None or self._split.decision is None:
+        if (
+            whole.better
+            or self._split is None
+            or not self.has_time
+            or self._split.decision is None
+        ):
             return whole
         try:
             parts = dataclasses.replace(self._compared(finalists, self._split), split=True)
@@ -134,7 +139,8 @@ class OneShotSearch(FinalistSearch):
         strategy, space = self._make_search(), scorer.restricted(spec)
         keys: set[str] = set()
         scored = []
-        for number in range(self.evaluations):
+        number = 0
+        while not self._ends_scoring(number):
             proposal = strategy.ask(
                 space, rng, tried=lambda values: space.key(values) in keys, pending={}
             )
@@ -143,6 +149,7 @@ class OneShotSearch(FinalistSearch):
             keys.add(space.key(proposal.values))
             scores = scorer(proposal.values)
             strategy.tell(f"supernet-{number}", proposal.values, scores)
+            number += 1
             if scores is not None:
                 scored.append((proposal.values, scores))
         return scored

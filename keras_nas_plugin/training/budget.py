@@ -65,6 +65,13 @@ class Budget:
         elapsed = 0.0 if self._started_at is None else time.monotonic() - self._started_at
         return _FIRST_SCORING * self.seconds + (_SCORING - _FIRST_SCORING) * elapsed
 
+    @property
+    def used(self) -> float:
+        """Share of the budget that has passed since `start`; 0 without a limit."""
+        if self.deadline is None or not self.seconds:
+            return 0.0
+        return 1.0 - (self.deadline - time.monotonic()) / self.seconds
+
     def allows_trial(self) -> bool:
         """Whether a trial as long as the longest one so far would end within the budget."""
         return self.deadline is None or time.monotonic() + self._longest < self.deadline

@@ -19,6 +19,8 @@ from keras_nas_plugin.training.supernet_run import PathRun, SupernetRun
 
 # Rows of the batch that candidates are scored on.
 _BATCH_ROWS = 32
+# Share of the budget of a search by time after which a supernet scores no architectures.
+_SCORED_UNTIL = 1 / 2
 
 
 def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
@@ -50,6 +52,8 @@ def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
             before = scorer.seconds
             strategy.may_score = lambda: scorer.seconds - before < context.budget.scoring_seconds()
     oracle = context.oracle
+    if isinstance(oracle, SupernetOracle) and context.budget.seconds is not None:
+        oracle.strategy.may_score = lambda: context.budget.used < _SCORED_UNTIL
     if isinstance(oracle, SupernetOracle) and context.role.owns_search:
         _set_supernet(context, oracle, fit)
 

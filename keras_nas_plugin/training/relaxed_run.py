@@ -147,6 +147,11 @@ class RelaxedRun(SupernetRun[DifferentiableTrainer]):
         logs |= {"entropy": guards.entropy(weights), "skips": guards.skips(weights)[0]}
         return logs | dict(zip(self._names(), weights.tolist(), strict=True))
 
+    @property
+    def _fewest_epochs(self) -> int:
+        """See `SupernetRun`: the alphas need epochs after the warm-up."""
+        return 2 * self._warmup + 1
+
     def _judge(
         self,
         trainer: DifferentiableTrainer,

@@ -102,6 +102,7 @@ class _Part(PathRun):
         number: int,
     ) -> None:
         super().__init__(context, oracle, fit)
+        self._shortened = False
         self.number = number
         self._whole = whole
         options = whole.built().layout.options[decision]

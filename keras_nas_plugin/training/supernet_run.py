@@ -39,6 +39,8 @@ logger = logging.getLogger("keras_nas_plugin")
 
 # Epochs of the supernet for each epoch of a trial: a path is one of many that share them.
 _EPOCHS_PER_EPOCH = 4
+#: Share of the budget of a search by time after which the training of its supernet ends.
+TRAINING_SHARE = 1 / 3
 
 T = TypeVar("T", bound=MaskTrainer)
 
@@ -93,6 +95,7 @@ class SupernetRun(abc.ABC, Generic[T]):
         self._run_id, self._folder = SUPERNET, context.layout.supernet
         self._seed = int(oracle.seed)
         self._epochs = oracle.supernet_epochs or _EPOCHS_PER_EPOCH * (fit.epochs or 1)
+        self._shortened = oracle.supernet_epochs is None
         self._class_weight = fit.class_weight
         self._data = SupernetData(fit)
         self._supernet: Supernet | None = None
@@ -127,6 +130,23 @@ class SupernetRun(abc.ABC, Generic[T]):
 
     def _start(self, trainer: T) -> None:
         """Prepare a new training; nothing by default."""
+
+    @property
+    def _fewest_epochs(self) -> int:
+        """The fewest epochs of a training that ends because of the time."""
+        return 1
+
+    def _out_of_time(self, progress: Progress) -> str | None:
+        """Why the training ends before its epochs have passed, or None.
+
+        In a search by time, a supernet whose epochs the user did not set leaves most of the time
+        to the trials.
+        """
+        used = self._context.budget.used
+        enough = self._fewest_epochs <= progress.epoch < self._epochs
+        if not (self._shortened and enough and used >= TRAINING_SHARE):
+            return None
+        return f"{used:.0%} of `budget` have passed; `supernet_epochs` sets a number of epochs"
 
     def _notes(self) -> Sequence[str]:
         """What the supernet does not search as a network alone would be."""
@@ -223,7 +243,9 @@ class SupernetRun(abc.ABC, Generic[T]):
                 else:
                     progress.curve.append(logs)
                     progress.epoch += 1
-                progress.stopped = None if verdict is None else verdict.sentence
+                progress.stopped = (
+                    self._out_of_time(progress) if verdict is None else verdict.sentence
+                )
                 progress.seconds += time.monotonic() - started
                 started = time.monotonic()
                 self._save(trainer, progress)

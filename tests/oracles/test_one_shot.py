@@ -28,6 +28,7 @@ from keras_nas_plugin.space import (
 )
 from keras_nas_plugin.supernet import Supernet
 from keras_nas_plugin.tracking.base import Tracker
+from keras_nas_plugin.training.budget import Budget
 from tests.integration import forkserver
 
 EPOCHS = 4
@@ -210,6 +211,20 @@ def test_a_budget_ends_the_training_of_the_supernet(tmp_path, data):
     assert list(load_records(search.project_dir)) == []
     assert [record.status for record in epochs.records] == ["KILLED"]
     assert BudgetExhaustedError.__name__ in epochs.records[0].error
+
+
+@pytest.mark.parametrize(("epochs", "trained"), [(None, 1), (3, 3)])
+def test_the_supernet_of_a_search_by_time_leaves_time_for_trials(
+    tmp_path, data, monkeypatch, caplog, epochs, trained
+):
+    monkeypatch.setattr(Budget, "used", property(lambda self: 0.4 if self.seconds else 0.0))
+    search = tuner(tmp_path, max_trials=1, supernet_epochs=epochs)
+    search.budget = 600.0
+    search.search(epochs=1, verbose=0, **data)
+    record = TrialRecord.load(search.project_dir + "/supernet")
+    assert len(record.curves[0]) == trained and record.status == "FINISHED"
+    assert ("40% of `budget` have passed" in record.values.get("stopped", "")) == (not epochs)
+    assert len(list(load_records(search.project_dir))) == 1
 
 
 def build_model(hp):

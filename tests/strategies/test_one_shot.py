@@ -148,6 +148,29 @@ def test_an_error_while_scoring_leaves_the_next_proposal_unchanged():
     assert other.ask(SPEC, rng, tried=lambda values: False, pending={}).values == expected[0]
 
 
+def test_a_search_by_time_scores_as_long_as_it_may_and_resumes_with_the_same_finalists():
+    strategy, scorer = searching(lambda values: (total(values),))
+    strategy.may_score = lambda: scorer.calls < 17
+    proposed = run(strategy, lambda values: (total(values),), 4)
+    assert scorer.calls == 17
+    resumed, scorer = searching(lambda values: (total(values),))
+    resumed.set_state(strategy.get_state(), strategy._observations)
+    proposal = resumed.ask(
+        SPEC, np.random.default_rng(1), tried=lambda values: values in proposed, pending={}
+    )
+    assert scorer.calls == 17, "though nothing limits it now"
+    # The same order of finalists: the next one follows those that were proposed.
+    finalists = resumed._planned_once(SPEC, strategy.get_state()["seed"]).finalists
+    assert proposed == list(finalists[:4]) and proposal.values == finalists[4]
+
+
+def test_ten_architectures_are_scored_even_if_the_time_is_short():
+    strategy, scorer = searching(lambda values: (total(values),))
+    strategy.may_score = lambda: False
+    run(strategy, lambda values: (total(values),), 1)
+    assert scorer.calls == 10
+
+
 def test_numbers_that_are_too_small_are_rejected():
     with pytest.raises(StrategyError, match="`evaluations` must be at least 1; got 0"):
         searching(lambda values: (0.0,), evaluations=0)

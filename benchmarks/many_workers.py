@@ -148,10 +148,12 @@ def _times(name: str, workers: int, trials: int) -> dict[str, float]:
         os.mkdir(Path(folder) / "search")
         oracle._set_project_dir(folder, "search")  # as a tuner does
         seconds = [taken for _, _, taken in simulate(oracle, score, "score", workers, 0)]
-    window = min(_WINDOW, len(seconds) // 2)
+    # When the last trials end, no trial follows them: they do not count.
+    proposing = seconds[: max(1, len(seconds) - workers)]
+    window = min(_WINDOW, (len(proposing) + 1) // 2)
     return {
-        "first": statistics.median(seconds[:window]) * 1e3,
-        "last": statistics.median(seconds[-window:]) * 1e3,
+        "first": statistics.median(proposing[:window]) * 1e3,
+        "last": statistics.median(proposing[-window:]) * 1e3,
     }
 
 

@@ -93,6 +93,8 @@ class SearchState:
         self.start_order: list[str] = []
         self.end_order: list[str] = []
         self.running: dict[str, Trial] = {}
+        # By id of a running trial: its values, their number, and the configuration in them.
+        self._configurations: dict[str, tuple[Values, int, Values]] = {}
         self.started = 0
         self.id_width = len(str(max_trials or 0))
         self.ledger = Ledger()
@@ -139,11 +141,20 @@ class SearchState:
         return self.ledger.tried(key) or self.warm_start.tried(self.spec, key)
 
     def pending(self) -> dict[str, Values]:
-        """Configurations of the running trials, by trial id."""
-        return {
-            trial.trial_id: configuration(trial.hyperparameters.values)
-            for trial in self.running.values()
-        }
+        """Configurations of the running trials, by trial id; not to be changed.
+
+        The configuration of a trial is the same object in every call, until building its model
+        has added a value: a strategy may keep what it computes from it.
+        """
+        configurations = {}
+        for trial in self.running.values():
+            values = trial.hyperparameters.values
+            previous = self._configurations.get(trial.trial_id)
+            if previous is None or previous[0] is not values or previous[1] != len(values):
+                previous = values, len(values), configuration(values)
+            configurations[trial.trial_id] = previous
+        self._configurations = configurations
+        return {trial_id: entry[2] for trial_id, entry in configurations.items()}
 
     def next_initial(self) -> Values | None:
         """The next initial configuration; None when all were tried."""

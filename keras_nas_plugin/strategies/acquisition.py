@@ -89,10 +89,10 @@ def best_first(codes: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
     >>> rows.tolist(), values.tolist()
     ([[2.0], [1.0]], [0.7, 0.5])
     """
-    first: dict[bytes, int] = {}
-    for index, row in enumerate(rows_of(codes)):
-        first.setdefault(row, index)
-    indices = np.fromiter(first.values(), np.intp, len(first))
+    # Backwards, so that the first of equal rows remains.
+    keys = rows_of(codes)
+    first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+    indices = np.sort(np.fromiter(first.values(), np.intp, len(first)))
     rounded = np.round(values[indices], _DECIMALS)
     indices = indices[np.argsort(-rounded, kind="stable")]
     return codes[indices], np.round(values[indices], _DECIMALS)

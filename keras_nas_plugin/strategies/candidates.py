@@ -125,4 +125,5 @@ def rows_of(codes: np.ndarray) -> list[bytes]:
     """
     # Zero has two signs, and NaN many bit patterns: use one of each.
     plain = np.where(np.isnan(codes), np.nan, codes) + 0.0
-    return [row.tobytes() for row in plain]
+    width = plain.itemsize * plain.shape[1]
+    return plain.view(f"V{width}").ravel().tolist() if width else [b""] * len(plain)

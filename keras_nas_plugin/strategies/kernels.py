@@ -66,7 +66,8 @@ def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     [[25.0]]
     """
     squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)
-    return np.maximum(squares - 2.0 * first @ second.T, 0.0)
+    squares -= 2.0 * first @ second.T
+    return np.maximum(squares, 0.0, out=squares)
 
 
 def matern52(squared: np.ndarray) -> np.ndarray:
@@ -80,8 +81,15 @@ def matern52(squared: np.ndarray) -> np.ndarray:
     >>> matern52(np.array([0.0, 1.0])).round(4).tolist()
     [1.0, 0.524]
     """
-    root = np.sqrt(5.0 * squared)
-    return (1.0 + root + root**2 / 3.0) * np.exp(-root)
+    # In place: for large matrices, new arrays take longer than the arithmetic.
+    root = np.asarray(5.0 * squared)
+    np.sqrt(root, out=root)
+    polynomial, square = 1.0 + root, root**2
+    square /= 3.0
+    polynomial += square
+    np.exp(np.negative(root, out=root), out=root)
+    polynomial *= root
+    return polynomial
 
 
 def matern52_slope(squared: np.ndarray) -> np.ndarray:

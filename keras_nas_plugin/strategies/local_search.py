@@ -158,7 +158,7 @@ class LocalSearch(Strategy):
         self._index_new(spec)
         proposal = None
         if not self._starts(len(pending)):
-            running = self._index.running(pending.values())
+            running = self._index.running(pending)
             proposal = self._step(running, rng, tried)
         if proposal is None:
             proposal = self._failures.avoid(lambda: random_proposal(spec, rng, tried), spec, rng)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import collections
 import dataclasses
 import functools
 import hashlib
@@ -95,6 +94,10 @@ class Neighbourhoods:
         self._values: dict[str, Values] = {}
         self._lines_of: dict[str, tuple[_Line, ...]] = {}
         self._lines: dict[int, _Line] = {}
+        # The running trials of the last call of `running`: their values as passed, these values
+        # in the space, and their lines.
+        self._pending: dict[str, tuple[Values, Values, tuple[_Line, ...]]] = {}
+        self._running: dict[_Line, dict[Any, int]] = {}
         self._dependants = _dependants(spec)
 
     def add(self, key: str, values: Values) -> None:
@@ -135,18 +138,42 @@ class Neighbourhoods:
             lines.append(self._lines[address])
         return tuple(lines)
 
-    def running(self, pending: Iterable[Mapping[str, Any]]) -> Running:
+    def running(self, pending: Mapping[str, Values]) -> Running:
         """What the running trials will add to the index.
 
+        The cost depends on the trials that started or ended since the last call, not on the
+        number of running trials.
+
         Args:
-            pending: Values of the running trials.
+            pending: Values of the running trials, by trial id.
+
+        Returns:
+            The additions; the next call changes them.
         """
-        additions: dict[_Line, collections.Counter[Any]] = {}
-        for trial_values in pending:
+        for trial_id in [trial_id for trial_id in self._pending if trial_id not in pending]:
+            self._count_running(*self._pending.pop(trial_id)[1:], -1)
+        for trial_id, trial_values in pending.items():
+            previous = self._pending.get(trial_id)
+            if previous is not None:
+                if previous[0] is trial_values:
+                    continue
+                self._count_running(*previous[1:], -1)
             values = self.spec.fill(trial_values)
-            for line in self._lines_through(values):
-                additions.setdefault(line, collections.Counter())[values[line.name]] += 1
-        return additions
+            lines = self._lines_through(values)
+            self._count_running(values, lines, 1)
+            self._pending[trial_id] = trial_values, values, lines
+        return self._running
+
+    def _count_running(self, values: Values, lines: Iterable[_Line], change: int) -> None:
+        """Add a running trial to its lines, or remove it."""
+        for line in lines:
+            counts = self._running.setdefault(line, {})
+            value = values[line.name]
+            counts[value] = counts.get(value, 0) + change
+            if not counts[value]:
+                del counts[value]
+                if not counts:
+                    del self._running[line]
 
     def tried_around(self, key: str, running: Running) -> int:
         """How many neighbours of an indexed configuration were tried or are running.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from keras_nas_plugin.space.encoding import Encoding
+from keras_nas_plugin.space.spec import Values
 from keras_nas_plugin.strategies import gaussian_process
 from keras_nas_plugin.strategies.base import Observation
 from keras_nas_plugin.strategies.candidates import rows_of
@@ -18,6 +19,11 @@ from keras_nas_plugin.strategies.ranking import constrained_scores
 # are based on: they bound the time of a proposal, however many trials there are.
 FITTED = 200
 REMEMBERED = 512
+# Maximum number of running configurations in a model, the latest ones: each replaces an observed
+# one. Far more workers may run than a proposal has time for.
+RUNNING = 128
+# Maximum number of observations among which these are selected and ranked.
+_RANKED = 2048
 
 #: Computes features, shape ``[n, features]``, from codes, shape ``[n, columns]``.
 Features = Callable[[np.ndarray], np.ndarray]
@@ -50,9 +56,11 @@ def most_informative(scores: np.ndarray, limit: int) -> np.ndarray:
     """
     if len(scores) <= limit:
         return np.arange(len(scores))
-    best = np.argsort(-scores, kind="stable")[: limit // 2]
-    remaining = np.setdiff1d(np.arange(len(scores)), best)
-    return np.sort(np.concatenate([best, remaining[len(remaining) - (limit - len(best)) :]]))
+    selected = np.zeros(len(scores), bool)
+    selected[np.argsort(-scores, kind="stable")[: limit // 2]] = True
+    remaining = np.flatnonzero(~selected)
+    selected[remaining[len(remaining) - (limit - limit // 2) :]] = True
+    return np.flatnonzero(selected)
 
 
 def _score_of(observation: Observation) -> float:
@@ -79,6 +87,29 @@ class Observed:
         self._violations = np.zeros(0)
         self._keys: list[bytes] = []
         self._fitted: tuple[int, Features | None, Hyperparameters] | None = None
+        # By id of a running trial: its values, their codes, and the key of these.
+        self._running: dict[str, tuple[Values, np.ndarray, bytes]] = {}
+
+    def running(self, pending: Mapping[str, Values]) -> tuple[np.ndarray, list[bytes]]:
+        """The configurations of the running trials; each trial is encoded once.
+
+        Args:
+            pending: Values of the running trials, by trial id.
+
+        Returns:
+            Codes of shape ``[n, columns]``, and the keys of the rows.
+        """
+        running = {}
+        for trial_id, values in pending.items():
+            previous = self._running.get(trial_id)
+            if previous is None or previous[0] is not values:
+                codes = self.encoding.encode(values)
+                previous = values, codes, rows_of(codes[None])[0]
+            running[trial_id] = previous
+        self._running = running
+        rows = [codes for _, codes, _ in running.values()]
+        keys = [key for _, _, key in running.values()]
+        return np.array(rows).reshape(len(rows), len(self.encoding.columns)), keys
 
     def add(self, observations: list[Observation]) -> None:
         """Add the observations that are new; the list must only grow."""
@@ -104,16 +135,35 @@ class Observed:
             Codes of shape ``[n, columns]``, and transformed scores of shape ``[n]``: see
             `constrained_scores`.
         """
-        last = {key: index for index, key in enumerate(self._keys[:count])}
-        indices = np.sort(np.fromiter(last.values(), np.intp, len(last)))
-        scores = constrained_scores(self._scores[indices], self._violations[indices])
-        return self.codes[indices], scores
+        indices = self._latest_indices(count)
+        return self.codes[indices], self._transformed_scores(indices)
 
-    def training_data(self) -> tuple[np.ndarray, np.ndarray]:
-        """The part of `latest` that predictions are based on."""
-        codes, scores = self.latest()
-        indices = most_informative(scores, REMEMBERED)
-        return codes[indices], scores[indices]
+    def training_data(self, running: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """The part of `latest` that predictions are based on.
+
+        Args:
+            running: Number of running configurations in the model, at most `RUNNING`.
+        """
+        return self._informative(None, REMEMBERED - running)
+
+    def _latest_indices(self, count: int | None) -> np.ndarray:
+        """Indices of the latest observations of each configuration: see `latest`."""
+        keys = self._keys[:count]
+        if len(self.observed_keys) == len(self._keys):
+            return np.arange(len(keys))
+        last = {key: index for index, key in enumerate(keys)}
+        return np.sort(np.fromiter(last.values(), np.intp, len(last)))
+
+    def _transformed_scores(self, indices: np.ndarray) -> np.ndarray:
+        return constrained_scores(self._scores[indices], self._violations[indices])
+
+    def _informative(self, count: int | None, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and transformed scores of the `most_informative` of the first observations."""
+        indices = self._latest_indices(count)
+        indices = indices[most_informative(self._scores[indices], _RANKED)]
+        scores = self._transformed_scores(indices)
+        selected = most_informative(scores, limit)
+        return self.codes[indices[selected]], scores[selected]
 
     def hyperparameters(self, features: Features | None = None) -> Hyperparameters:
         """Hyperparameters fitted to the first `fitted_at` observations.
@@ -124,9 +174,7 @@ class Observed:
         """
         count = fitted_at(len(self._keys))
         if self._fitted is None or self._fitted[:2] != (count, features):
-            codes, scores = self.latest(count)
-            indices = most_informative(scores, FITTED)
-            codes, scores = codes[indices], scores[indices]
+            codes, scores = self._informative(count, FITTED)
             points, columns = embed(self.encoding, codes)
             linear_features = None if features is None else features(codes)
             fitted = gaussian_process.fit(points, columns, scores, linear_features)

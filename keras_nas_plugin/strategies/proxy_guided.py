@@ -14,7 +14,7 @@ from keras_nas_plugin.strategies.base import Observation, Proposal, random_propo
 from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import GaussianProcess
 from keras_nas_plugin.strategies.kernels import embed
-from keras_nas_plugin.strategies.observed import Observed
+from keras_nas_plugin.strategies.observed import RUNNING, Observed
 from keras_nas_plugin.strategies.scored_pool import ScoredDraws, ScoredPool, Scorer, consensus
 from keras_nas_plugin.strategies.surrogate import DEFAULT_KAPPA, SurrogateSearch
 
@@ -210,7 +210,7 @@ class ProxyGuidedSearch(SurrogateSearch):
 
         codes = memory.training_data()[0]
         exact = pool.score(codes)
-        ranked, _ = best_first(codes, model.predict(embed(encoding, codes)[0], exact)[0])
+        ranked, _ = best_first(codes, model.mean(embed(encoding, codes)[0], exact))
         promising = np.concatenate([candidates(encoding, ranked, acquisition, rng), pool.codes])
         promising, _ = best_first(promising, acquisition(promising))
         return self._scored_first(memory, model, running, promising)
@@ -240,7 +240,8 @@ class ProxyGuidedSearch(SurrogateSearch):
 
     def _fitted(self, memory: Observed, running: np.ndarray) -> GaussianProcess:
         encoding, pool = memory.encoding, self.pool(memory.encoding.spec)
-        codes, scores = memory.training_data()
+        running = running[-RUNNING:]
+        codes, scores = memory.training_data(len(running))
         points, columns = embed(encoding, codes)
         return GaussianProcess(
             points,
@@ -272,7 +273,7 @@ class ProxyGuidedSearch(SurrogateSearch):
         model = self._model(memory, np.zeros((0, len(memory.encoding.columns))))
         row = memory.encoding.encode(values)[None]
         pool = self.pool(spec)
-        return float(model.predict(embed(memory.encoding, row)[0], pool.score(row))[0][0])
+        return float(model.mean(embed(memory.encoding, row)[0], pool.score(row))[0])
 
     def observed_scores(self, spec: SearchSpec) -> np.ndarray:
         """Scores of the observed configurations in the model's units, shape ``[n]``."""

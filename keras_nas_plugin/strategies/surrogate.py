@@ -15,7 +15,7 @@ from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, ra
 from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import GaussianProcess
 from keras_nas_plugin.strategies.kernels import embed
-from keras_nas_plugin.strategies.observed import Observed
+from keras_nas_plugin.strategies.observed import RUNNING, Observed
 from keras_nas_plugin.strategies.threads import one_thread
 
 #: Standard deviations in the upper confidence bound.
@@ -113,18 +113,20 @@ class SurrogateSearch(Strategy):
     ) -> Proposal | None:
         """See `Strategy.ask`."""
         memory = self._encoded(spec)
-        running = memory.encoding.encode_many(pending.values())
-        proposed = memory.observed_keys | set(rows_of(running))
-        if spec.constant or not memory.observed_keys or len(proposed) < self.initial_trials:
+        running, keys = memory.running(pending)
+        running_keys = set(keys) - memory.observed_keys
+        proposed = len(memory.observed_keys) + len(running_keys)
+        if spec.constant or not memory.observed_keys or proposed < self.initial_trials:
             return random_proposal(spec, rng, tried)
         with one_thread():
             rows = self._promising(memory, running, rng)
-            if len(proposed) % _UNSEEN_EVERY == 0:
+            if proposed % _UNSEEN_EVERY == 0:
                 seen = np.concatenate([memory.codes, running])
                 new = has_unseen_label(memory.encoding, rows, seen)
                 rows = np.concatenate([rows[new], rows[~new]])
             for row in rows:
-                if rows_of(row[None])[0] in proposed:
+                key = rows_of(row[None])[0]
+                if key in memory.observed_keys or key in running_keys:
                     continue
                 values = memory.encoding.decode(row)
                 if not tried(values):
@@ -136,7 +138,8 @@ class SurrogateSearch(Strategy):
     ) -> np.ndarray:
         """Codes of distinct configurations, the most promising first."""
         encoding = memory.encoding
-        codes, scores = memory.training_data()
+        running = running[-RUNNING:]
+        codes, scores = memory.training_data(len(running))
         points, columns = embed(encoding, codes)
         pending = embed(encoding, running)[0]
         model = GaussianProcess(points, scores, columns, memory.hyperparameters(), pending)
@@ -146,7 +149,7 @@ class SurrogateSearch(Strategy):
             return upper_confidence_bound(mean, deviation, self.kappa)
 
         # Scores are noisy; the model's predictions at the same points are less so.
-        ranked, _ = best_first(codes, model.predict(points)[0])
+        ranked, _ = best_first(codes, model.mean(points))
         return candidates(encoding, ranked, acquisition, rng)
 
     def learn(self, observation: Observation) -> None:

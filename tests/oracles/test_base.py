@@ -70,6 +70,35 @@ def test_invalid_oracle_options_are_rejected():
         RandomOracle("val_accuracy", sede=1)
 
 
+class Watching(RandomSearch):
+    """Keeps the running trials that it was asked with last."""
+
+    def ask(self, spec, rng, *, tried, pending):
+        self.pending = dict(pending)
+        return super().ask(spec, rng, tried=tried, pending=pending)
+
+
+def test_running_trials_are_the_same_objects_until_a_model_adds_a_value():
+    watching = Watching()
+    oracle = NASOracle(watching, "val_loss", max_trials=9, seed=0, hyperparameters=small_space())
+    oracle.verbose = 0
+    first, second = oracle.create_trial("a"), oracle.create_trial("b")
+    oracle.create_trial("c")
+    before = watching.pending
+    assert before == {trial.trial_id: trial.hyperparameters.values for trial in (first, second)}
+    first.hyperparameters.values["late"] = 1
+    oracle.update_trial(second.trial_id, {"val_loss": 1.0})
+    second.status = TrialStatus.COMPLETED
+    oracle.end_trial(second)
+    third = oracle.create_trial("d")
+    oracle.create_trial("e")
+    assert watching.pending[first.trial_id]["late"] == 1
+    assert second.trial_id not in watching.pending and third.trial_id in watching.pending
+    before = watching.pending
+    oracle.create_trial("f")
+    assert all(watching.pending[trial_id] is values for trial_id, values in before.items())
+
+
 def test_an_oracle_without_a_seed_draws_one():
     seeds = {RandomOracle("val_loss").seed for _ in range(5)}
     assert len(seeds) == 5

@@ -48,6 +48,8 @@ def test_pending_points_reduce_the_deviation_but_not_the_mean():
         queries
     )
     np.testing.assert_allclose(mean, without_pending[0], atol=1e-6)
+    model = GaussianProcess(points, scores, COLUMNS, HYPERPARAMETERS, pending)
+    np.testing.assert_array_equal(model.mean(queries), mean)
     assert (deviation < without_pending[1]).all()
     # A deviation does not depend on scores: it is that of a model fitted to these points too.
     with_pending = np.concatenate([points, pending])

@@ -20,9 +20,14 @@ def index_of(spec, configurations):
     return index
 
 
+def numbered(configurations):
+    """Configurations of running trials, by trial id."""
+    return {str(number): values for number, values in enumerate(configurations)}
+
+
 def outcomes(index, spec, values, tried, running=(), seed=0):
     """The configurations that the open edits of a configuration produce."""
-    rng, running_index = np.random.default_rng(seed), index.running(running)
+    rng, running_index = np.random.default_rng(seed), index.running(numbered(running))
     edits = index.edits(spec.key(values), running_index, tried)
     return [index.edited(spec.key(values), edit, rng) for edit in edits]
 
@@ -46,8 +51,28 @@ def test_edits_cover_exactly_the_untried_neighbours(chosen, data):
         untried = [neighbour for neighbour in near if neighbour not in tried]
         edited = outcomes(index, GRID, values, lambda point: point in tried, running)
         assert sorted(map(GRID.key, edited)) == sorted(map(GRID.key, untried))
-        around = index.tried_around(GRID.key(values), index.running(running))
+        around = index.tried_around(GRID.key(values), index.running(numbered(running)))
         assert around == len(near) - len(untried)
+
+
+@given(specs(endless=True), st.integers(0, 2**32 - 1), st.lists(st.integers(0, 5), max_size=12))
+def test_running_trials_that_start_and_end_leave_what_those_that_run_add(spec, seed, toggled):
+    """Trial after trial starts, ends, or starts again with other values."""
+    rng, pending = np.random.default_rng(seed), {}
+    index = Neighbourhoods(spec)
+    for number in toggled:
+        if str(number) in pending and rng.random() < 0.7:
+            del pending[str(number)]
+        else:
+            pending[str(number)] = spec.sample(rng)
+        fresh = Neighbourhoods(spec).running(pending)
+        assert _counts(index.running(pending)) == _counts(fresh)
+
+
+def _counts(running):
+    """What running trials add, without the lines' identity."""
+    lines = ((line.name, sorted(counts.items(), key=repr)) for line, counts in running.items())
+    return sorted(lines, key=repr)
 
 
 @given(specs(endless=True), st.integers(0, 2**32 - 1), st.integers(1, 12))
@@ -154,9 +179,8 @@ def test_at_most_four_tried_neighbours_count_along_a_line():
     configurations = [{"x": 0.1 * number, "y": 2} for number in range(9)]
     index = index_of(LINE, configurations)
     assert {index.tried_around(LINE.key(values), {}) for values in configurations} == {4}
-    assert (
-        index.tried_around(LINE.key(configurations[0]), index.running([{"x": 0.0, "y": 3}])) == 5
-    )
+    running = index.running({"9": {"x": 0.0, "y": 3}})
+    assert index.tried_around(LINE.key(configurations[0]), running) == 5
 
 
 def test_an_edit_that_samples_activated_decisions_is_tried_several_times():

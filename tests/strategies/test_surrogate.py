@@ -6,8 +6,15 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space import Categorical, Condition, Decision, Integer, Real, SearchSpec
 from keras_nas_plugin.space.encoding import encoding_of
 from keras_nas_plugin.strategies import Observation, RandomSearch, SurrogateSearch
+from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.kernels import embed, squared_distances
-from keras_nas_plugin.strategies.observed import fitted_at, most_informative
+from keras_nas_plugin.strategies.observed import (
+    REMEMBERED,
+    RUNNING,
+    Observed,
+    fitted_at,
+    most_informative,
+)
 from keras_nas_plugin.strategies.surrogate import default_initial
 
 
@@ -338,6 +345,43 @@ def test_most_informative_keeps_the_best_and_the_latest_trials():
     remaining = [n for n in range(100) if n not in set(np.argsort(-scores)[:10])]
     assert set(remaining[-10:]) <= set(chosen)
     assert most_informative(scores, 100).tolist() == list(range(100))
+
+
+def test_running_trials_take_the_place_of_observed_ones_in_the_model():
+    spec = SearchSpec(tuple(Decision(f"d{i}", Categorical((0, 1, 2))) for i in range(10)))
+    rng = np.random.default_rng(0)
+    observations = [
+        Observation(str(number), spec.sample(rng), (float(rng.normal()),)) for number in range(600)
+    ]
+    observed = Observed(encoding_of(spec))
+    observed.add(observations)
+    for running in (0, 1, RUNNING):
+        codes, scores = observed.training_data(running)
+        assert len(codes) == len(scores) == REMEMBERED - running
+
+
+def test_of_thousands_of_trials_the_model_has_the_best_and_the_latest():
+    spec = SearchSpec((Decision("x", Real(0.0, 1.0)),))
+    values = np.random.default_rng(0).random(5000)
+    observed = Observed(encoding_of(spec))
+    observed.add([Observation(str(n), {"x": x}, (x,)) for n, x in enumerate(values.tolist())])
+    codes, scores = observed.training_data()
+    assert (np.diff(scores[np.argsort(codes[:, 0])]) >= 0).all()
+    assert set(np.sort(values)[-REMEMBERED // 2 :]) <= set(codes[:, 0])
+    assert set(values[-REMEMBERED // 2 :]) <= set(codes[:, 0])
+
+
+def test_running_trials_are_encoded_as_they_are_now():
+    spec = SearchSpec((Decision("x", Real(0.0, 1.0)), Decision("kind", Categorical(("a", "b")))))
+    observed, rng = Observed(encoding_of(spec)), np.random.default_rng(0)
+    pending = {str(number): spec.sample(rng) for number in range(4)}
+    observed.running(pending)
+    del pending["1"]
+    pending["2"] = spec.sample(rng)
+    pending["5"] = spec.sample(rng)
+    codes, keys = observed.running(pending)
+    np.testing.assert_array_equal(codes, observed.encoding.encode_many(pending.values()))
+    assert keys == rows_of(codes)
 
 
 @pytest.mark.parametrize("count", [1, 9, 10, 19, 20, 55, 300, 3000])

@@ -157,7 +157,8 @@ def test_every_seed_has_a_child_run_of_the_search(original):
         assert tags["mlflow.parentRunId"] == parent.info.run_id
         assert tags["nas.search_id"] == summary["search_id"]
         assert tags["nas.retrained_trial_id"] == summary["trial_id"]
-        assert tags["nas.device"] == parent.data.tags["nas.device"]
+        for name in ("nas.search_name", "nas.strategy", "nas.device"):
+            assert tags[name] == parent.data.tags[name]
         (model,) = [m for m in summary["models"] if m["seed"] == int(tags["nas.seed"])]
         assert run.info.run_id == model["run_id"]
         metrics, params = run.data.metrics, run.data.params

@@ -30,6 +30,8 @@ from keras_nas_plugin.tracking.mlflow.tags import (
     SCHEMA,
     SCHEMA_VERSION,
     SEARCH_ID,
+    SEARCH_NAME,
+    STRATEGY,
     TRIAL_ID,
 )
 from keras_nas_plugin.tracking.points import Point
@@ -43,7 +45,8 @@ OF_TRIAL, SEED, KEY = "nas.retrained_trial_id", "nas.seed", "nas.retraining"
 SEARCHED_METRIC, RETRAINED_METRIC = "searched/", "retrained/"
 
 _SETTING = "retrain/"
-_SHARED = ("nas.device", "nas.precision")  # tags that are copied from the search's run
+# Tags that are copied from the search's run.
+_SHARED = (SEARCH_NAME, STRATEGY, "nas.device", "nas.precision")
 
 
 class RetrainedRuns:

@@ -175,10 +175,14 @@ def test_the_page_of_a_version_shows_its_card_with_the_score_first(page, lab, ex
     assert text.index("Scores") < text.index("Intended use") < text.index("Loading")
 
 
-def test_the_printed_address_of_a_trial_opens_its_run_with_learning_curves(page, lab, expect):
+def test_the_printed_address_of_a_trial_opens_its_run_with_learning_curves(
+    page, lab, expect, picture
+):
     page.goto(f"{lab.trial_url.partition('?')[0]}/model-metrics?workflowType=machine_learning")
     page.set_viewport_size(TALL)
     expect(page.get_by_text("val_accuracy", exact=True).first).to_be_visible()
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    picture(page, "ui-trial")
 
 
 def test_the_artifacts_of_a_trial_have_the_summary_of_its_model(page, lab, expect):
@@ -195,7 +199,7 @@ def test_the_table_tells_two_searches_apart(table):
 
 
 @pytest.fixture(scope="module")
-def comparison(visitor, lab, expect):
+def comparison(visitor, lab, expect, picture):
     """The view of the searches as charts, all of them in the window."""
     page = visitor.new_page()
     page.set_viewport_size(TALL)
@@ -204,6 +208,9 @@ def comparison(visitor, lab, expect):
         expect(page.get_by_text(section)).to_be_visible()
     expect(page.locator(".js-plotly-plot .scatterlayer")).to_have_count(2)
     expect(page.locator(".js-plotly-plot .barlayer")).to_have_count(2)
+    page.set_viewport_size({"width": 1440, "height": 1200})
+    picture(page, "ui-searches")
+    page.set_viewport_size(TALL)
     return page
 
 

@@ -17,6 +17,7 @@ from keras_nas_plugin.training.layer_state import (
     load_layer_state,
     write_layer_state,
 )
+from keras_nas_plugin.training.optimizers import build_optimizers, optimizers_of
 
 # Group of the file, in addition to those that Keras writes.
 _SEEDS = "nas_seeds"
@@ -28,11 +29,7 @@ def _without_optimizers(model: keras.Model) -> Iterator[None]:
 
     A GAN has several, under names of its own.
     """
-    optimizers = {
-        name: value
-        for name, value in vars(model).items()
-        if isinstance(value, keras.optimizers.Optimizer)
-    } | {"optimizer": getattr(model, "optimizer", None)}
+    optimizers = {**optimizers_of(model), "optimizer": getattr(model, "optimizer", None)}
     for name in optimizers:
         setattr(model, name, None)
     try:
@@ -112,8 +109,7 @@ def load_state(model: keras.Model, path: str | Path) -> None:
     """Read what `save_state` wrote into a compiled model of the same architecture."""
     with h5py.File(path, "r") as file:
         build_layers(model, file)
-    if isinstance(model.optimizer, keras.optimizers.Optimizer) and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+        build_optimizers(model, file)
     _load(model, path)
     with h5py.File(path, "r") as file:
         for number, seed in enumerate(_seeds(model)):

@@ -322,6 +322,47 @@ def test_the_vocabulary_survives_in_best_retrained_and_registered_models(tmp_pat
     assert [row["spam"] for row in answers["probabilities"]] == pytest.approx(expected.tolist())
 
 
+class TwoOptimizers(GAN):
+    """A GAN with an optimizer for each part, made when it is compiled."""
+
+    def compile(self, **options):
+        super().compile(**options)
+        self.of_discriminator = keras.optimizers.Adam(1e-2)
+        self.of_generator = keras.optimizers.SGD(1e-2, momentum=0.9)
+
+    def train_step(self, data):
+        with tf.GradientTape(persistent=True) as tape:
+            judged = self.discriminator(self.generator(data))
+            loss, other = keras.ops.mean(judged**2), keras.ops.mean((judged - 1) ** 2)
+        for optimizer, part, objective in (
+            (self.of_discriminator, self.discriminator, loss),
+            (self.of_generator, self.generator, other),
+        ):
+            variables = part.trainable_variables
+            optimizer.apply(tape.gradient(objective, variables), variables)
+        return {"loss": loss}
+
+
+def test_training_continues_with_the_moments_of_every_optimizer(tmp_path, recwarn):
+    models = TwoOptimizers(), TwoOptimizers()
+    for model in models:
+        model.compile(run_eagerly=True)
+    trained, loaded = models
+    trained.fit(NUMBERS, verbose=0)
+    save_state(trained, tmp_path / "a.weights.h5")
+    load_state(loaded, tmp_path / "a.weights.h5")
+    for name in ("of_discriminator", "of_generator"):
+        values = [getattr(model, name).variables for model in models]
+        assert len(values[0]) == len(values[1])
+        for value, copy in zip(*values, strict=True):
+            np.testing.assert_array_equal(value.numpy(), copy.numpy())
+    assert not [warning for warning in recwarn if "optimizer" in str(warning.message)]
+    for model in models:  # both continue in the same way
+        model.fit(NUMBERS, verbose=0, shuffle=False)
+    for value, copy in zip(trained.weights, loaded.weights, strict=True):
+        np.testing.assert_allclose(value.numpy(), copy.numpy(), rtol=1e-6)
+
+
 @pytest.mark.parametrize("cls", [OwnStep, GAN])
 def test_the_best_model_of_a_subclassed_search_has_its_trained_weights(tmp_path, cls):
     trained = []

@@ -27,6 +27,7 @@ CORE = [
     "pillow>=10.0",  # images of folders; Matplotlib needs it as well
     "psutil>=5.9",  # memory of worker processes
     "pyarrow>=15.0",  # tables in Parquet files; MLflow needs it as well
+    "pyyaml>=6.0",  # names of classes beside YOLO's labels; MLflow needs it as well
     "rich>=13.0",
     "scikit-learn>=1.4",  # the recipes read its digits; MLflow needs it as well
     "scipy>=1.11",  # Gaussian processes, ranks; scikit-learn needs it as well

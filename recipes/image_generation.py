@@ -114,29 +114,41 @@ class Sampling(layers.Layer):
         pixels: Numbers of an image, by which the divergence is divided: the cross-entropy is a
             mean as well.
         seed: Of the noise; None for another one in each model.
+        noise_at_inference: Whether variables are drawn at inference too, so that the validation
+            loss is an estimate of the evidence lower bound. Otherwise they are the means, so that
+            predictions are always the same, as exported models need it.
     """
 
-    def __init__(self, pixels: int, seed: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        pixels: int,
+        seed: int | None = None,
+        noise_at_inference: bool = True,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
-        self.pixels, self.seed = pixels, seed
+        self.pixels, self.seed, self.noise_at_inference = pixels, seed, noise_at_inference
         self.generator = keras.random.SeedGenerator(seed)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """See `keras.layers.Layer.compute_output_shape`."""
         return (*input_shape[:-1], input_shape[-1] // 2)
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         """See `keras.layers.Layer.call`."""
         mean, log_variance = ops.split(inputs, 2, axis=-1)
         log_variance = ops.clip(log_variance, -10.0, 10.0)
         divergence = ops.sum(ops.exp(log_variance) + mean**2 - 1 - log_variance, axis=-1) / 2
         self.add_loss(ops.mean(divergence) / self.pixels)
+        if not (training or self.noise_at_inference):
+            return mean
         noise = keras.random.normal(ops.shape(mean), dtype=mean.dtype, seed=self.generator)
         return mean + ops.exp(log_variance / 2) * noise
 
     def get_config(self) -> dict[str, Any]:
         """See `keras.layers.Layer.get_config`."""
-        return {**super().get_config(), "pixels": self.pixels, "seed": self.seed}
+        names = ("pixels", "seed", "noise_at_inference")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 # The data

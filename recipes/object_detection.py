@@ -33,6 +33,7 @@ from keras import layers, ops
 
 from keras_nas_plugin.recipes import image_classification, running, scenes
 from keras_nas_plugin.space.presets.cropping import cropped
+from keras_nas_plugin.starters.box_data import padded_boxes
 from keras_nas_plugin.starters.series_data import load_npz
 
 OBJECTIVE = "val_loss"
@@ -89,19 +90,26 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
 
 
 def _compiled(image: keras.KerasTensor, x: keras.KerasTensor, rate: float) -> keras.Model:
-    """A model with the two heads: logits of the classes, and four numbers of a box, per cell."""
-    classes = len(_splits().class_names)
+    model = keras.Model(image, detection_head(x, len(_splits().class_names)))
+    model.compile(keras.optimizers.Adam(rate), DetectionLoss())
+    return model
+
+
+def detection_head(x: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+    """Logits of the classes, and four numbers of a box, for each cell: see `DetectionLoss`.
+
+    Args:
+        x: Features of shape (batch, rows, columns, channels).
+        classes: Number of classes.
+    """
     # The bias of Lin et al. 2017, "Focal Loss", section 4.1: at first, every cell is improbable.
     rare = keras.initializers.Constant(-2.2)
-    outputs = layers.Concatenate(dtype="float32", name="grid")(
+    return layers.Concatenate(dtype="float32", name="grid")(
         [
             layers.Conv2D(classes, 1, bias_initializer=rare, dtype="float32", name="centres")(x),
             layers.Conv2D(4, 1, dtype="float32", name="boxes")(x),
         ]
     )
-    model = keras.Model(image, outputs)
-    model.compile(keras.optimizers.Adam(rate), DetectionLoss())
-    return model
 
 
 class DetectionLoss(keras.losses.Loss):
@@ -110,7 +118,8 @@ class DetectionLoss(keras.losses.Loss):
     Source: Zhou et al. 2019, "Objects as Points", equations 1 to 3; widths and heights are
     logarithms of cells, so that small and large objects count the same.
 
-    Labels have the shape (batch, most, 5): class, left, top, right, bottom, as `Scenes.boxes`.
+    Labels have the shape (batch, most, 5): class, left, top, right, bottom, as those of
+    `padded_boxes`.
     Predictions have the shape (batch, rows, columns, classes + 4): logits, then the centre within
     the cell (x, y), and the logarithms of width and height in cells.
     """
@@ -250,21 +259,6 @@ def _check(path: Path, suffix: str, x: np.ndarray | None, boxes: np.ndarray | No
             f"{path}: boxes_{suffix} must have left <= right and top <= bottom from 0 to 1; "
             f"got {sides[wrong][0].tolist()}"
         )
-
-
-def padded_boxes(images: int, boxes: np.ndarray, most: int) -> np.ndarray:
-    """Boxes of each image, float32 of shape (images, most, 5), with -1 as the class of none.
-
-    >>> boxes = np.array([[1, 0, 0.1, 0.2, 0.3, 0.4]])
-    >>> padded_boxes(2, boxes, 1)[:, 0].round(1).tolist()[0]
-    [-1.0, 0.0, 0.0, 0.0, 0.0]
-    """
-    padded = np.zeros((images, most, 5), "float32")
-    padded[..., 0] = -1
-    for image in range(images):
-        rows = boxes[boxes[:, 0] == image, 1:]
-        padded[image, : len(rows)] = rows
-    return padded
 
 
 # How a model is judged

@@ -12,6 +12,7 @@ _EXPORTS = {
     "Starter": "keras_nas_plugin.starters.base",
     "arrays": "keras_nas_plugin.starters.table_data",
     "at_random": "keras_nas_plugin.starters.splits",
+    "box_splits": "keras_nas_plugin.starters.box_data",
     "cached": "keras_nas_plugin.starters.splits",
     "class_weights": "keras_nas_plugin.starters.splits",
     "clip_splits": "keras_nas_plugin.starters.audio_data",
@@ -37,6 +38,7 @@ _EXPORTS = {
     "stratified": "keras_nas_plugin.starters.splits",
     "stream_table": "keras_nas_plugin.starters.table_data",
     "translate": "keras_nas_plugin.starters.translation_data",
+    "unlabelled_image_splits": "keras_nas_plugin.starters.image_data",
 }
 
 __all__ = [*_EXPORTS]
@@ -47,12 +49,16 @@ if TYPE_CHECKING:
     from keras_nas_plugin.starters.base import Draft as Draft
     from keras_nas_plugin.starters.base import Request as Request
     from keras_nas_plugin.starters.base import Starter as Starter
+    from keras_nas_plugin.starters.box_data import box_splits as box_splits
     from keras_nas_plugin.starters.encoding import column_inputs as column_inputs
     from keras_nas_plugin.starters.encoding import date_features as date_features
     from keras_nas_plugin.starters.encoding import frequent_words as frequent_words
     from keras_nas_plugin.starters.encoding import scaled_number as scaled_number
     from keras_nas_plugin.starters.image_data import image_splits as image_splits
     from keras_nas_plugin.starters.image_data import read_image as read_image
+    from keras_nas_plugin.starters.image_data import (
+        unlabelled_image_splits as unlabelled_image_splits,
+    )
     from keras_nas_plugin.starters.kinds import draft_recipe as draft_recipe
     from keras_nas_plugin.starters.mask_data import mask_splits as mask_splits
     from keras_nas_plugin.starters.series_data import forecast_splits as forecast_splits

@@ -13,16 +13,17 @@ from keras_nas_plugin.executors.memory import available_bytes
 from keras_nas_plugin.starters.writing import constant, literal
 
 CLASSIFICATION, REGRESSION, FORECAST = "classification", "regression", "forecast"
-SEGMENTATION, TRANSLATION = "segmentation", "translation"
+DETECTION, SEGMENTATION = "detection", "segmentation"
+TRANSLATION, GENERATION = "translation", "generation"
 #: All tasks that `keras-nas init` can be asked for.
 TASKS = (
     CLASSIFICATION,
     REGRESSION,
-    "detection",
+    DETECTION,
     SEGMENTATION,
     FORECAST,
     TRANSLATION,
-    "generation",
+    GENERATION,
 )
 
 # Share of the available memory that the loaded data may take: training needs the rest.
@@ -99,10 +100,12 @@ class Starter(abc.ABC):
     Attributes:
         kind: The kind of data, for messages.
         tasks: The tasks that it writes recipes for; the first is the usual one.
+        layout: What a folder must be like, for messages; empty if that is the same for all tasks.
     """
 
     kind: str
     tasks: tuple[str, ...]
+    layout: str = ""
 
     @abc.abstractmethod
     def recognises(self, source: Path) -> bool:

@@ -48,7 +48,7 @@ def class_folders(folder: Path, suffixes: Sequence[str], kind: str) -> ClassFold
     Raises:
         SourceError: There are no class folders, or they have no such files.
     """
-    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not _in_hidden(Path(p.name)))
+    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not in_hidden(Path(p.name)))
     lower = {path.name.lower() for path in subfolders}
     if subfolders and lower <= _SPLITS:
         raise SourceError(
@@ -60,7 +60,7 @@ def class_folders(folder: Path, suffixes: Sequence[str], kind: str) -> ClassFold
     ignored, hidden, nested = [], 0, 0
     for subfolder in subfolders:
         paths = [path for path in sorted(subfolder.rglob("*")) if path.is_file()]
-        shown = [path for path in paths if not _in_hidden(path.relative_to(folder))]
+        shown = [path for path in paths if not in_hidden(path.relative_to(folder))]
         usable = [path for path in shown if path.suffix.lower() in suffixes]
         hidden += len(paths) - len(shown)
         ignored += [p.relative_to(folder) for p in shown if p.suffix.lower() not in suffixes]
@@ -159,10 +159,11 @@ def has_files(folder: Path, suffixes: Sequence[str]) -> bool:
     endings = [
         path.suffix.lower()
         for path in folder.rglob("*")
-        if path.is_file() and not _in_hidden(Path(path.name))
+        if path.is_file() and not in_hidden(Path(path.name))
     ]
     return 2 * sum(ending in suffixes for ending in endings) > len(endings)
 
 
-def _in_hidden(path: Path) -> bool:
+def in_hidden(path: Path) -> bool:
+    """Whether a file, or a folder that it is in, is hidden or was written by macOS' archiver."""
     return any(part.startswith((".", "__MACOSX")) for part in path.parts)

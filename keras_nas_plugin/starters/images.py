@@ -100,13 +100,18 @@ def inspect_images(files: list[Path]) -> tuple[Counter[tuple[int, int]], bool]:
     return sizes, colours
 
 
-def common_size(sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
-    """Height and width that images are resized to."""
+def common_size(sizes: Counter[tuple[int, int]], largest: int = _LARGEST) -> tuple[int, int]:
+    """Height and width that images are resized to.
+
+    Args:
+        sizes: Number of images by height and width.
+        largest: The largest number of pixels of the shorter side.
+    """
     height, width = sizes.most_common(1)[0][0]
     shorter = min(height, width)
-    if shorter <= _LARGEST:
+    if shorter <= largest:
         return height, width
-    return round(height * _LARGEST / shorter), round(width * _LARGEST / shorter)
+    return round(height * largest / shorter), round(width * largest / shorter)
 
 
 def _recipe(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from keras_nas_plugin.errors import SourceError
 from keras_nas_plugin.starters.audio import AudioStarter
 from keras_nas_plugin.starters.base import TASKS, Draft, Request, Starter, close_name, listed
+from keras_nas_plugin.starters.detection import DetectionStarter
 from keras_nas_plugin.starters.forecast import ForecastStarter
+from keras_nas_plugin.starters.generation import GenerationStarter
 from keras_nas_plugin.starters.images import ImageStarter
 from keras_nas_plugin.starters.segmentation import SegmentationStarter
 from keras_nas_plugin.starters.series import SeriesStarter
@@ -21,14 +23,11 @@ STARTERS: tuple[Starter, ...] = (
     TranslationStarter(),
     AudioStarter(),
     SegmentationStarter(),
+    DetectionStarter(),
     ImageStarter(),
+    GenerationStarter(),
     TextStarter(),
 )
-# Recipes to start from for tasks that no starter writes recipes for.
-_RECIPES = {
-    "detection": "recipes/object_detection.py, which takes images with boxes",
-    "generation": "recipes/image_generation.py, which takes images",
-}
 
 
 def draft_recipe(request: Request) -> Draft:
@@ -54,11 +53,6 @@ def draft_recipe(request: Request) -> Draft:
         )
     if source.is_dir() and not any(source.iterdir()):
         raise SourceError(f"`SOURCE` must have files; the folder {str(source)!r} is empty")
-    if request.task in _RECIPES:
-        raise SourceError(
-            f"`--task` must be one that a recipe can be written for; for {request.task}, start "
-            f"from {_RECIPES[request.task]} by `--data` (docs/recipes/)"
-        )
     if request.task is not None and request.task not in TASKS:
         raise SourceError(f"`--task` must be one of {', '.join(TASKS)}; got {request.task!r}")
     recognising = [starter for starter in STARTERS if starter.recognises(source)]
@@ -67,8 +61,11 @@ def draft_recipe(request: Request) -> Draft:
             return starter.draft(request)
     if recognising:
         tasks = [task for starter in recognising for task in starter.tasks]
+        layouts = [s.layout for s in STARTERS if request.task in s.tasks and s.layout]
+        hint = f", which takes {layouts[0]}" if layouts else ""
         raise SourceError(
-            f"`--task` must be {' or '.join(tasks)} for {recognising[0].kind}; got {request.task}"
+            f"`--task` must be {' or '.join(tasks)} for {recognising[0].kind}; got "
+            f"{request.task}{hint}"
         )
     suffixes = sorted({path.suffix for path in source.rglob("*") if path.is_file()})
     got = f"files {listed(suffixes)}" if source.is_dir() else repr(source.name)

@@ -21,6 +21,7 @@ class SegmentationStarter(Starter):
 
     kind = "images with masks"
     tasks = (SEGMENTATION,)
+    layout = f"a folder with `{IMAGES}/` and `{MASKS}/`, whose files have the same names"
 
     def recognises(self, source: Path) -> bool:
         """See `Starter.recognises`."""

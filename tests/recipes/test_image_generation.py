@@ -48,7 +48,17 @@ def test_the_divergence_is_that_of_two_normal_distributions() -> None:
     np.testing.assert_allclose(drawn.mean(axis=0), [mean, 0], atol=0.03)
     np.testing.assert_allclose(drawn.std(axis=0), [deviation, 1], atol=0.03)
     again = recipe.Sampling.from_config(layer.get_config())
-    assert (again.pixels, again.seed) == (10, 0)
+    assert (again.pixels, again.seed, again.noise_at_inference) == (10, 0, True)
+
+
+def test_without_noise_at_inference_the_latent_variables_are_the_means() -> None:
+    layer = recipe.Sampling(pixels=10, seed=0, noise_at_inference=False)
+    row = np.array([[2.0, 0.0, -1.0, 0.0]], "float32")
+    assert np.asarray(layer(row)).tolist() == [[2.0, 0.0]]
+    divergence = float(layer.losses[0])
+    assert np.abs(np.asarray(layer(row, training=True)) - row[:, :2]).min() > 0
+    assert float(layer.losses[0]) == divergence > 0
+    assert not recipe.Sampling.from_config(layer.get_config()).noise_at_inference
 
 
 @pytest.mark.parametrize("enlarge", ["transposed", "resize"])

@@ -75,3 +75,21 @@ def motions(path, count=12, steps=20):
         lines.append(",".join(f"{v:.3f}" for v in values) + (":up" if sign > 0 else ":down"))
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def squares(folder, count=12, size=(24, 32)):
+    """Images with a bright or a dark square each, and their boxes in pixels."""
+    random = np.random.default_rng(0)
+    (folder / "images").mkdir(parents=True)
+    lines = ["image,class,left,top,right,bottom"]
+    for number in range(count):
+        pixels = random.normal(100, 10, size)
+        name, level = (("bright", 230), ("dark", 10))[number % 2]
+        side = int(random.integers(8, 13))
+        top, left = random.integers(0, size[0] - side), random.integers(0, size[1] - side)
+        pixels[top : top + side, left : left + side] = level
+        path = folder / "images" / f"{number}.png"
+        Image.fromarray(pixels.clip(0, 255).astype("uint8")).save(path)
+        lines.append(f"{number}.png,{name},{left},{top},{left + side},{top + side}")
+    (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
+    return folder

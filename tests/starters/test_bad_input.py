@@ -192,16 +192,10 @@ REFUSED = {
         "got files .pdf",
     ),
     "empty folder": (empty_folder, {}, "is empty"),
-    "task of other data": (photos, {"task": "forecast"}, "must be classification for images"),
-    "task of a recipe": (
+    "task of other data": (
         photos,
-        {"task": "generation"},
-        "for generation, start from recipes/image_generation.py, which takes images by `--data`",
-    ),
-    "task of another recipe": (
-        photos,
-        {"task": "detection"},
-        "for detection, start from recipes/object_detection.py",
+        {"task": "forecast"},
+        "classification or generation for images",
     ),
     "image without a mask": (
         lambda f: (segments(f) / "masks" / "3.png").unlink() or f / "segments",

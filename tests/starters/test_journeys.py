@@ -1,6 +1,7 @@
 """From data to a registered model that takes raw input, in two commands."""
 
 import json
+import runpy
 from pathlib import Path
 
 import mlflow
@@ -78,6 +79,31 @@ def test_images(folder):
     images = np.stack([read_image(path) for path in sorted(source.rglob("*.png"))])
     assert set(model.predict(images)["class"]) <= {"day", "night"}
     check_export("photos", "litert")
+
+
+def test_images_with_boxes(folder):
+    source = sources.squares(folder / "squares")
+    assert "Detection: 12 boxes of 2 classes in 12 images of 32x24" in keras_nas("init", source)
+    model = search(source)
+    keras_nas("predict", "squares@challenger", source / "images", "-o", "squares.csv")
+    assert len(pd.read_csv("squares.csv")) == 12
+    check_export("squares", "savedmodel")
+    images = np.stack([read_image(path, channels=1) for path in source.rglob("*.png")])
+    for objects in runpy.run_path("squares.py")["objects_in"](model, images):
+        assert objects.shape[1] == 6
+        assert set(objects[:, 0]) <= {0, 1}
+        assert ((objects[:, 1:] >= 0) & (objects[:, 1:] <= 1)).all()
+
+
+def test_images_like_others(folder):
+    source = sources.photos(folder / "skies", size=(8, 8))
+    assert "WARNING: 24 images are few" in keras_nas("init", source, "--task", "generation")
+    search(source)
+    keras_nas("predict", "skies@challenger", source, "-o", "skies.csv")
+    assert len(pd.read_csv("skies.csv")) == 24
+    check_export("skies", "savedmodel")
+    model = mlflow.tensorflow.load_model("models:/skies@challenger")
+    assert runpy.run_path("skies.py")["new_images"](model, 3).shape == (3, 8, 8, 3)
 
 
 def test_texts(folder):

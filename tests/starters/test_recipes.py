@@ -211,7 +211,9 @@ def test_recipes_have_no_unused_names_and_no_long_lines(tmp_path):
         Request(sources.clips(tmp_path / "clips")),
         Request(sources.motions(tmp_path / "m.ts")),
     ]
+    squares = sources.squares(tmp_path / "squares")
     requests += [Request(sources.messages(tmp_path / "messages.tsv"))]
+    requests += [Request(squares), Request(squares, task="generation")]
     for number, request in enumerate(requests):
         recipe = draft_recipe(request).recipe.replace(str(tmp_path), "/data")
         (tmp_path / f"recipe_{number}.py").write_text(recipe)

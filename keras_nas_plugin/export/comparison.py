@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 
 import numpy as np
 
 from keras_nas_plugin.errors import ExportError
 from keras_nas_plugin.export.base import Tolerance
-from keras_nas_plugin.registry.metrics import default_metric, is_classification, resolve_metric
+from keras_nas_plugin.registry.metrics import (
+    default_metric,
+    have_metric,
+    is_classification,
+    resolve_metric,
+)
+
+logger = logging.getLogger("keras_nas_plugin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Comparison:
         rows: Number of rows.
         largest_difference: Largest difference of any output: see `Tolerance`.
         mean_difference: Mean difference of the outputs.
-        metric: ``"accuracy"`` or ``"mse"``; None without labels.
+        metric: ``"accuracy"`` or ``"mse"``; None without labels that fit the predictions.
         keras_score: The metric of the Keras model, or None.
         score: The metric of the exported model, or None.
     """
@@ -75,7 +83,8 @@ def compare(
     Args:
         expected: What the Keras model predicts, by the name of the output.
         predicted: What the exported model predicts.
-        y: Labels or targets by row, or None. They are used if there is one output.
+        y: Labels or targets by row, or None. They are used if there is one output, whose
+            predictions they fit; labels such as lists of boxes do not.
 
     Raises:
         ExportError: The outputs have other names or shapes.
@@ -101,6 +110,14 @@ def compare(
     if y is None or len(expected) != 1:
         return comparison
     reference, values = next(iter(expected.values())), next(iter(predicted.values()))
+    if not have_metric(y, reference):
+        logger.warning(
+            "The labels of shape %s do not fit the predictions of shape %s: only predictions are "
+            "compared, and no metric.",
+            y.shape,
+            reference.shape,
+        )
+        return comparison
     name, score = score_of(y, values)
     keras_score = score_of(y, reference)[1]
     return dataclasses.replace(comparison, metric=name, score=score, keras_score=keras_score)

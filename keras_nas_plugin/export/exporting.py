@@ -41,7 +41,7 @@ class ExportResult:
         rows: Rows on which predictions were compared.
         largest_difference: Largest difference of any output: see `Tolerance`.
         mean_difference: Mean difference of the outputs.
-        metric: ``"accuracy"`` or ``"mse"``; None without labels.
+        metric: ``"accuracy"`` or ``"mse"``; None without labels that fit the predictions.
         keras_score: The metric of the Keras model, or None.
         score: The metric of the exported model, or None.
         latency_p50_ms: Median milliseconds of the inference of one row, on one thread.

@@ -215,8 +215,22 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def have_metric(y: np.ndarray, predictions: np.ndarray) -> bool:
+    """Whether `default_metric` can be computed.
+
+    It cannot for labels that only the loss of a model relates to its predictions, such as lists of
+    boxes.
+    """
+    return is_classification(y, predictions) or _are_targets(y, predictions)
+
+
+def _are_targets(y: np.ndarray, predictions: np.ndarray) -> bool:
+    fits = y.size == predictions.size and len(y) == len(predictions)
+    return y.dtype.kind in "biuf" and fits
+
+
 def _errors(y: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    if y.dtype.kind not in "biuf" or y.size != predictions.size or len(y) != len(predictions):
+    if not _are_targets(y, predictions):
         raise PromotionError(
             f"`y` must hold numbers that fit the predictions of shape {predictions.shape}; got an "
             f"array of shape {y.shape} and type {y.dtype}"

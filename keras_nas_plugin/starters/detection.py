@@ -136,10 +136,10 @@ def build_model(hp):
         x = finish(keras.layers.Conv2D(channels, 3, strides=2, padding="same")(x))
         block = hp.Choice(f"stage{stage}_block", ["conv", "separable", "residual"])
         kernel = hp.Choice(f"stage{stage}_kernel", [3, 5])
-        for _ in range(hp.Int(f"stage{stage}_blocks", 1, 3)):
+        for _ in range(hp.Int(f"stage{stage}_blocks", 1, 2)):
             x = block_of(x, block, channels, kernel, finish)
     growth = hp.Choice("head_dilation", [1, 2], default=2)  # of what a cell sees around it
-    for layer in range(hp.Int("head_layers", 1, 3, default=2)):
+    for layer in range(hp.Int("head_layers", 1, 2, default=2)):
         head = keras.layers.Conv2D(64, 3, dilation_rate=growth**layer, padding="same")
         x = finish(head(x))
     model = keras.Model(inputs, detection_head(x, len(CLASSES)))

@@ -190,6 +190,17 @@ def test_a_loss_of_accuracy_is_refused():
     assert worse.metric == "mse" and worse.metric_drop == pytest.approx(8.0)
 
 
+def test_labels_that_do_not_fit_the_predictions_give_no_metric(caplog):
+    boxes = np.zeros((2, 7, 5))  # for a grid of cells, as a detector predicts it
+    grid = np.full((2, 3, 4, 6), 2.0)
+    comparison = compare({"grid": grid}, {"grid": grid + 1}, boxes)
+    assert (comparison.metric, comparison.score, comparison.metric_drop) == (None, None, 0)
+    assert comparison.largest_difference == 0.5
+    assert "The labels of shape (2, 7, 5) do not fit the predictions of shape (2, 3, 4, 6)" in (
+        caplog.text
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

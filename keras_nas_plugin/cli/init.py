@@ -64,8 +64,9 @@ def init(
 ) -> None:
     """Write a recipe for SOURCE: a Python file with load_data() and build_model(hp).
 
-    SOURCE is a table (.csv, .tsv, .parquet), series with labels (.ts, .npz, .parquet), or a folder
-    with a folder of images, .txt or .wav files for each class.
+    SOURCE is a table (.csv, .tsv, .parquet), series with labels (.ts, .npz, .parquet), a folder
+    with a folder of images, .txt or .wav files for each class, or a folder with images/ and
+    masks/ or boxes (boxes.csv, COCO, Pascal VOC, YOLO).
 
     Example: keras-nas init penguins.csv --target species
     """

@@ -71,5 +71,6 @@ def draft_recipe(request: Request) -> Draft:
     got = f"files {listed(suffixes)}" if source.is_dir() else repr(source.name)
     raise SourceError(
         "`SOURCE` must be a table (.csv, .tsv, .parquet), series (.ts, .npz, .parquet), or a "
-        f"folder with a folder of images, .txt or .wav files for each class; got {got}"
+        "folder with a folder of images, .txt or .wav files for each class, or with images/ and "
+        f"masks/ or boxes; got {got}"
     )

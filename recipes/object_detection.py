@@ -7,6 +7,8 @@
 `--data` (or `NAS_DATASET`) is one of
 
 * `generated`: scikit-learn's digits (0 to 3) in noise; the default;
+* a folder with `images/` and boxes, as CSV, COCO, Pascal VOC or YOLO: see
+  `keras_nas_plugin.starters.box_splits`;
 * an `.npz` file with images `x_train` of shape (n, height, width, channels) in uint8, and
   `boxes_train` of shape (m, 6), a row for each box: number of the image, number of the class, and
   left, top, right and bottom from 0 to 1. Optionally the same with `val` and `test`, and the names
@@ -33,7 +35,8 @@ from keras import layers, ops
 
 from keras_nas_plugin.recipes import image_classification, running, scenes
 from keras_nas_plugin.space.presets.cropping import cropped
-from keras_nas_plugin.starters.box_data import padded_boxes
+from keras_nas_plugin.starters.box_data import box_splits, padded_boxes, read_boxes
+from keras_nas_plugin.starters.images import common_size, inspect_images
 from keras_nas_plugin.starters.series_data import load_npz
 
 OBJECTIVE = "val_loss"
@@ -187,12 +190,34 @@ def _load(data: str, limit: int) -> running.Splits:
     if data == "generated":
         parts = [(part.images, part.boxes) for part in scenes.scene_splits(*GENERATED)]
         names: Sequence[str] = scenes.CLASSES
+    elif Path(data).is_dir():
+        parts, names = read_folder(Path(data))
     elif data.endswith(".npz"):
         parts, names = read_arrays(Path(data))
     else:
-        raise ValueError(f"`--data` must be generated or an .npz file; got {data!r}")
+        raise ValueError(
+            "`--data` must be generated, a folder with images/ and boxes, or an .npz file; "
+            f"got {data!r}"
+        )
     limited = [(x[rows], y[rows]) for x, y in parts for rows in [running.limited(len(x), limit)]]
     return running.Splits(*limited, class_names=names)
+
+
+def read_folder(folder: Path) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[str]]:
+    """Read the images and boxes of a folder: see the top of this file.
+
+    Returns:
+        As `read_arrays`.
+
+    Raises:
+        ValueError: A file is missing or cannot be read, or boxes do not fit the images.
+    """
+    source = read_boxes(folder)
+    for finding in source.findings:
+        warnings.warn(f"{folder}: {finding}", stacklevel=2)
+    sizes, colours = inspect_images(source.files)
+    names, channels = source.class_names, 3 if colours else 1
+    return list(box_splits(folder, names, size=common_size(sizes), channels=channels)), names
 
 
 def read_arrays(path: Path) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[str]]:
@@ -397,7 +422,7 @@ RECIPE = running.Recipe(
     objective=OBJECTIVE,
     score=score,
     baselines={"convolutions": running.network(baseline_model, OBJECTIVE)},
-    data="generated or an .npz file with images and boxes",
+    data="generated, a folder with images/ and boxes, or an .npz file with both",
     smoke_rows=64,
     trials=10,
     epochs=20,

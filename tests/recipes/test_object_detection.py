@@ -10,6 +10,7 @@ import pytest
 
 from recipes import object_detection as recipe
 from recipes import scenes
+from tests.starters import sources
 
 LEFT, RIGHT = (0.0, 0.0, 0.4, 0.4), (0.6, 0.6, 1.0, 1.0)
 
@@ -129,6 +130,18 @@ def test_archives_are_read_and_divided(tmp_path: Path) -> None:
     assert (labels[..., 0] >= 0).sum() == 21
 
 
+def test_a_folder_of_images_with_boxes_is_read(tmp_path: Path, monkeypatch) -> None:
+    sources.squares(tmp_path / "squares", count=20)
+    monkeypatch.setenv("NAS_DATASET", str(tmp_path / "squares"))
+    data = recipe.load_data()
+    assert (data["x"].shape, data["y"].shape) == ((12, 24, 32, 1), (12, 1, 5))
+    assert set(data["y"][:, 0, 0]) == {0, 1}
+    path = tmp_path / "squares" / "boxes.csv"
+    path.write_text(path.read_text() + "1.png,dark,3,3,3,9\n")
+    with pytest.warns(UserWarning, match="1 boxes have no area and are left out: row 21 of"):
+        recipe.read_folder(tmp_path / "squares")
+
+
 def test_boxes_without_area_are_left_out_and_named(tmp_path: Path) -> None:
     rows = np.array([[0, 0, *LEFT], [1, 0, 0.5, 0.5, 0.5, 0.5], [2, 1, *RIGHT]])
     path = write(tmp_path / "a.npz", boxes_train=rows)
@@ -168,7 +181,9 @@ def test_errors_of_archives_name_the_problem(tmp_path: Path, changed, message: s
 
 def test_other_data_are_refused(monkeypatch) -> None:
     monkeypatch.setenv("NAS_DATASET", "photos")
-    with pytest.raises(ValueError, match="must be generated or an .npz file; got 'photos'"):
+    with pytest.raises(
+        ValueError, match="a folder with images/ and boxes, or an .npz file; got 'photos'"
+    ):
         recipe.load_data()
 
 

@@ -65,7 +65,19 @@ class SupernetBody(keras.layers.Layer):
             The output, shape ``[batch, ...]``.
         """
         weights = Weights(self._layout, ops.cast(mask[0], "float32"))
-        return _Run(self._graph, weights, inputs, training, branches=self._branches).output()
+        output = _Run(self._graph, weights, inputs, training, branches=self._branches).output()
+        if training and keras.backend.backend() == "torch":
+            output = output + ops.cast(self._nothing(), output.dtype)
+        return output
+
+    def _nothing(self) -> Any:
+        """Zero, as a function of all trainable weights.
+
+        With PyTorch, weights that are not part of the graph have no gradient. Keras leaves them
+        out of the step: the gradients that other paths of the same step gave them were lost.
+        """
+        parts = [ops.cast(ops.ravel(weight)[0], "float32") for weight in self.trainable_weights]
+        return ops.sum(ops.stack(parts)) * 0.0 if parts else 0.0
 
 
 class _Run:

@@ -53,8 +53,8 @@ class Statistics:
             return
         before = self._values()
         for layer in self._layers:
-            layer.moving_mean.assign(ops.zeros_like(layer.moving_mean))
-            layer.moving_variance.assign(ops.ones_like(layer.moving_variance))
+            layer.moving_mean.assign(np.zeros(layer.moving_mean.shape))
+            layer.moving_variance.assign(np.ones(layer.moving_variance.shape))
         try:
             for batch in batches:
                 run(batch)

@@ -170,14 +170,13 @@ class DifferentiableTrainer(MaskTrainer):
             Mean loss and metrics of the training batches, and ``val_loss`` unless the epoch trains
             the weights alone: the mean loss of the validation batches before each step.
         """
-        model, steps = self.supernet.model, list[dict[str, float]]()
+        steps = list[dict[str, float]]()
         losses: list[float] = []
         temperature = self.relaxation.temperature(self._epoch, self._epochs)
         for (x, y, sample_weight), held_out in zip(training, validation, strict=False):
             if check is not None:
                 check()
-            if not model.optimizer.built:
-                self._create_variables(x, y)
+            self._prepare(x, y)
             if self._epoch >= self._warmup:
                 weighted = self._weighted(y, sample_weight)
                 losses.append(self._step((x, y, weighted), held_out, temperature))

@@ -58,7 +58,7 @@ class Supernet:
       has a layer of its own.
     - What cannot be searched is fixed at a value (`fixed`); `notes` says why.
 
-    Only TensorFlow was tested as a backend.
+    It trains on TensorFlow, JAX and PyTorch.
 
     Args:
         hypermodel: The space.

@@ -14,6 +14,7 @@ from keras import ops
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import Values
 from keras_nas_plugin.supernet.distillation import DISTILLATION_LOSS, Distillation
+from keras_nas_plugin.supernet.replicas import replica_count, split_rows
 from keras_nas_plugin.supernet.sampling import PathSampler
 from keras_nas_plugin.supernet.supernet import Supernet
 
@@ -52,6 +53,9 @@ class MaskTrainer(abc.ABC):
         rng: Source of randomness.
         class_weight: Weight of the rows of each class, or None.
         paths: Number of masks of a training step, whose gradients are averaged.
+
+    Raises:
+        StrategyError: There are several paths per step, and several replicas of the model.
     """
 
     def __init__(
@@ -65,6 +69,12 @@ class MaskTrainer(abc.ABC):
         self.supernet = supernet
         self.rng = rng
         self._class_weight = None if class_weight is None else dict(class_weight)
+        self._replicas, self._prepared = replica_count(supernet.model), False
+        if self._replicas > 1 and paths > 1:
+            raise StrategyError(
+                "a supernet under a tf.distribute.Strategy must be trained with one path per "
+                f"step (UniformSampler), because Keras cannot average gradients there; got {paths}"
+            )
         supernet.compile(gradient_accumulation=paths)
 
     def reset_optimizer(self) -> None:
@@ -89,12 +99,12 @@ class MaskTrainer(abc.ABC):
 
         Keras 3.15 resets the metrics before each batch.
         """
+        batch = (self.supernet.inputs(x, mask), y, self._weighted(y, sample_weight))
+        if self._replicas > 1:
+            batch = split_rows(self.supernet.model, batch)
+        inputs, targets, weight = batch
         logs = self.supernet.model.train_on_batch(
-            self.supernet.inputs(x, mask),
-            y,
-            sample_weight=sample_weight,
-            class_weight=self._class_weight,
-            return_dict=True,
+            inputs, targets, sample_weight=weight, return_dict=True
         )
         return {name: float(np.mean(value)) for name, value in logs.items()}
 
@@ -109,17 +119,26 @@ class MaskTrainer(abc.ABC):
         )
         return weights if sample_weight is None else weights * np.asarray(sample_weight)
 
-    def _create_variables(self, x: Any, y: Any) -> None:
-        """Create the variables of the optimizer and the metrics.
+    def _prepare(self, x: Any, y: Any) -> None:
+        """Create all variables before the first step."""
+        if not self._prepared:
+            self._create_variables(x, y)
+            self._prepared = True
 
-        TensorFlow traces a step twice if the first trace creates variables.
+    def _create_variables(self, x: Any, y: Any) -> None:
+        """Create the variables of the optimizer and the metrics, and the loss.
+
+        TensorFlow traces a step twice if the first trace creates variables. Under a strategy,
+        Keras takes the shapes for the loss from the first batch, which has none by replica.
         """
         model = self.supernet.model
         values = self.supernet.spec.fill({})
         named = self.supernet.inputs(x, self.supernet.mask(values))
         outputs = model({name: ops.convert_to_tensor(rows) for name, rows in named.items()})
         model.optimizer.build(model.trainable_variables)
-        model.compute_metrics(named, ops.convert_to_tensor(y), outputs)
+        targets = ops.convert_to_tensor(y)
+        model.compute_loss(named, targets, outputs)
+        model.compute_metrics(named, targets, outputs)
         model.reset_metrics()
 
     def score(
@@ -234,12 +253,11 @@ class SupernetTrainer(MaskTrainer):
             it trained, and ``distillation_loss`` over those on predictions; empty without
             batches.
         """
-        model, steps, losses = self.supernet.model, list[dict[str, float]](), list[float]()
+        steps, losses = list[dict[str, float]](), list[float]()
         for x, y, sample_weight in batches:
             if check is not None:
                 check()
-            if not model.optimizer.built:
-                self._create_variables(x, y)
+            self._prepare(x, y)
             masks = [self.supernet.mask(values) for values in self.sampler.step(self.rng)]
             if self.distillation is None:
                 steps += [self._train(x, y, sample_weight, mask) for mask in masks]

@@ -16,7 +16,6 @@ from keras_nas_plugin.space.spec import Values
 from keras_nas_plugin.supernet.splitting import split_decision
 from keras_nas_plugin.supernet.supernet import Supernet
 from keras_nas_plugin.supernet.training import SupernetTrainer
-from keras_nas_plugin.training import runtime
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
 from keras_nas_plugin.training.supernet_run import PathRun
@@ -129,7 +128,7 @@ class _Part(PathRun):
         trainer, _ = self._whole.trained()
         trainer.sampler = trainer.sampler.within(self.built().spec.fixed_at(self._restriction))
         trainer.rng = np.random.default_rng([self._seed, 1 + self.number])
-        with runtime.precision(self._context.precision):
+        with self._scope():
             self._trained = trainer, self._train(trainer)
 
     def _start(self, trainer: SupernetTrainer) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 import gc
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -98,6 +98,7 @@ class SupernetRun(abc.ABC, Generic[T]):
         self._shortened = oracle.supernet_epochs is None
         self._class_weight = fit.class_weight
         self._data = SupernetData(fit)
+        self._strategy: Any = None
         self._supernet: Supernet | None = None
         self._trained: tuple[T, Progress] | None = None
 
@@ -166,8 +167,9 @@ class SupernetRun(abc.ABC, Generic[T]):
         """See `SupernetEvaluator.evaluate`."""
         trainer, _ = self.trained()
         self._context.budget.check("scored")
-        with runtime.precision(self._context.precision):
+        with self._scope():
             scores = trainer.score(values, self._data.first_inputs(), self._data.validation())
+        with runtime.precision(self._context.precision):
             metrics = {f"val_{name}": value for name, value in scores.items()}
             analytic = [name for name in costs if name in COSTS]
             network = self.built().hypermodel.build_values(values)
@@ -180,10 +182,21 @@ class SupernetRun(abc.ABC, Generic[T]):
         self._supernet = self._trained = None
         gc.collect()
 
+    @contextlib.contextmanager
+    def _scope(self) -> Iterator[None]:
+        """The precision of the search, and the devices that the supernet is trained on."""
+        strategy = self._strategy
+        with runtime.precision(self._context.precision):
+            if strategy is None:
+                yield
+            else:
+                with strategy.scope():
+                    yield
+
     def built(self) -> Supernet:
         """The supernet, which is made when it is first needed."""
         if self._supernet is None:
-            with runtime.precision(self._context.precision), unchanged_generators():
+            with self._scope(), unchanged_generators():
                 # Its weights are drawn from the seed of the search, as its paths are.
                 keras.utils.set_random_seed(self._seed % (1 << 31))
                 self._supernet = Supernet(self._context.hypermodel)  # type: ignore[arg-type]
@@ -194,8 +207,9 @@ class SupernetRun(abc.ABC, Generic[T]):
     def trained(self) -> tuple[T, Progress]:
         """The trainer and its progress when all epochs have ended."""
         if self._trained is None:
-            trainer = self._new_trainer(self.built(), np.random.default_rng(self._seed))
-            with runtime.precision(self._context.precision):
+            supernet = self.built()
+            with self._scope():
+                trainer = self._new_trainer(supernet, np.random.default_rng(self._seed))
                 self._trained = trainer, self._train(trainer)
         return self._trained
 
@@ -379,6 +393,19 @@ class PathRun(SupernetRun[SupernetTrainer]):
     def __init__(self, context: SearchContext, oracle: OneShotOracle, fit: FitArguments) -> None:
         super().__init__(context, oracle, fit)
         self._sampling, self._distill = oracle.sampling, oracle.distill
+        if oracle.sampling == "uniform":
+            self._strategy = context.distribution_strategy
+
+    def _notes(self) -> Sequence[str]:
+        """See `SupernetRun._notes`."""
+        notes = super()._notes()
+        if self._strategy is None and self._context.distribution_strategy is not None:
+            return (
+                *notes,
+                f"it is trained on one device, because {self._sampling!r} sampling averages the "
+                "gradients of several paths, which Keras cannot do under a strategy.",
+            )
+        return notes
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ import yaml
 
 from keras_nas_plugin.errors import SourceError
 from keras_nas_plugin.starters.base import listed
+from keras_nas_plugin.starters.folders import in_hidden
 from keras_nas_plugin.starters.image_data import image_files
 from keras_nas_plugin.starters.mask_data import IMAGES
 
@@ -120,11 +121,16 @@ def annotation_files(folder: Path) -> list[Path]:
         return []
     sources = [folder / _TABLE] if (folder / _TABLE).is_file() else []
     sources += _coco_files(folder)
-    if any((folder / _VOC).glob("*.xml")):
+    if _files(folder / _VOC, "*.xml"):
         sources.append(folder / _VOC)
-    if any((folder / _YOLO).rglob("*.txt")):
+    if _files(folder / _YOLO, "**/*.txt"):
         sources.append(folder / _YOLO)
     return sources
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    """Files by the order of their names, without hidden ones."""
+    return [p for p in sorted(folder.glob(pattern)) if not in_hidden(p.relative_to(folder))]
 
 
 def read_annotations(folder: Path, images: ImageIndex) -> Annotations:
@@ -187,7 +193,7 @@ def _coco_files(folder: Path) -> list[Path]:
     """The file in COCO's format, if there is one."""
     if (folder / _COCO).is_file():
         return [folder / _COCO]
-    paths = [*sorted(folder.glob("*.json")), *sorted((folder / _VOC).glob("*.json"))]
+    paths = [*_files(folder, "*.json"), *_files(folder / _VOC, "*.json")]
     return paths if len(paths) == 1 and not _lacking(_json(paths[0], refuse=False)) else []
 
 
@@ -270,7 +276,7 @@ def _read_voc(folder: Path, images: ImageIndex) -> Annotations:
     Kit", section 3.3: the sides are the first and the last pixel of a box.
     """
     annotations = Annotations([], in_pixels=True)
-    for path in sorted(folder.glob("*.xml")):
+    for path in _files(folder, "*.xml"):
         try:
             root = ElementTree.parse(path).getroot()
         except (OSError, ElementTree.ParseError) as error:
@@ -322,7 +328,7 @@ def _read_yolo(folder: Path, images: ImageIndex) -> Annotations:
     names = _yolo_names(folder)
     numbers: set[int] = set()
     boxes = []
-    for path in sorted(folder.rglob("*.txt")):
+    for path in _files(folder, "**/*.txt"):
         if path.name == _CLASSES:
             continue
         relative = path.relative_to(folder)

@@ -346,6 +346,16 @@ def test_what_is_noticed_is_said_and_is_in_the_recipe(tmp_path, layout, sentence
     assert len(draft.recipe.splitlines()) < 120
 
 
+@pytest.mark.parametrize(
+    ("layout", "name"),
+    [(voc, "annotations/._0.xml"), (yolo, "labels/._0.txt"), (coco_by_another_name, "._a.json")],
+)
+def test_hidden_files_are_ignored(tmp_path, layout, name):
+    folder = write(layout(tmp_path / "pets"), name, "\0 of another system")
+    (folder / "images" / "._0.png").write_bytes(b"no image")
+    assert len(read_boxes(folder).boxes) == len(BOXES)
+
+
 def test_sides_that_are_rounded_beyond_the_border_are_no_finding(tmp_path):
     source = read_boxes(csv(tmp_path / "pets", changed(0, "cat", -0.4, 0, 20.4, 10)))
     assert source.findings == []

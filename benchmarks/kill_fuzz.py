@@ -42,9 +42,9 @@ SHARES = {
     ("server", "server frozen"): 6,  # freezes do not count as kills
 }
 COLUMNS = ("kills", "searches", "expected", "found", "duplicated", "points", "lost")
-COLUMNS += ("repeated", "wrong", "running")
+COLUMNS += ("repeated", "wrong", "running", "orphans")
 HEADINGS = {"expected": "runs expected", "points": "metric values", "wrong": "wrong status"}
-HEADINGS |= {"running": "left RUNNING"}
+HEADINGS |= {"running": "left RUNNING", "orphans": "left behind"}
 
 
 def main() -> int:
@@ -66,7 +66,11 @@ def main() -> int:
     options = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        fuzz = Fuzz(fork_server(), Path(folder), seed=options.seed)
+
+        def progress(tally: Tally) -> None:
+            print_row(["sqlite", "so far", *(getattr(tally, name) for name in COLUMNS)])
+
+        fuzz = Fuzz(fork_server(), Path(folder), seed=options.seed, progress=progress)
         total = Tally()
         print_row(["store", "killed", *(HEADINGS.get(name, name) for name in COLUMNS)])
         if options.local_workers:
@@ -94,10 +98,14 @@ def main() -> int:
 
 def on_ray(fuzz: Fuzz, kills: int) -> Tally:
     """Kill workers of a Ray cluster, which is started and stopped here."""
+    # Ray gives up a node that has not started within 30 seconds, which a busy machine may need.
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
     import ray
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 2, "include_dashboard": False}
+    # Ray gives its workers a low priority: beside other programs, they would hardly run.
+    system = {"worker_niceness": 0}
+    head = {"num_cpus": 2, "include_dashboard": False, "_system_config": system}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         return fuzz.ray_workers(kills, cluster)

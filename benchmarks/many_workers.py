@@ -1,7 +1,8 @@
-"""Oracles with many trials in flight: time per trial, and evaluations lost to late results.
+"""Many trials in flight: time per trial in oracle and tracker, and what late results cost.
 
-    python benchmarks/many_workers.py                     # both tables; about an hour
+    python benchmarks/many_workers.py                     # all tables; hours
     python benchmarks/many_workers.py --only time --strategies evolution,surrogate
+    python benchmarks/many_workers.py --only mlflow --trials 3000
     python benchmarks/many_workers.py --only pending --reps 20
 
 Workers are simulated with a clock of their own: a trial takes a random time (lognormal, sigma .5),
@@ -9,7 +10,11 @@ and when it ends, its worker asks for the next one. The oracle is called as a tu
 
 Time: 1,000 workers, 10,000 trials, 20 hyperparameters, and a project folder on disk. The report
 lists the median CPU time of `create_trial`, `update_trial` and `end_trial` together over the first
-1,000 trials that ended, and over the last 1,000.
+1,000 trials that ended, and over the last 1,000 that were followed by a new trial.
+
+MLflow: the same numbers of workers and trials without an oracle; `MLflowTracker` logs to SQLite
+trials with five epochs of four metrics. The report lists the CPU time of the process per trial,
+from one end to the next, when it waits after every hundred trials until all of them are sent.
 
 Pending: NAS-Bench-201 with 1 (sequential), 4, 8 and 32 workers. The report lists how many more
 evaluations each strategy needs than with one worker to reach the mean accuracy that it has with
@@ -49,14 +54,15 @@ WORKERS = (1, 4, 8, 32)
 GOAL_AT, EVALUATIONS = 100, 300
 _SIGMA = 0.5
 _HYPERPARAMETERS = 20
-_WINDOW = 1_000
+_WINDOW, _BLOCK = 1_000, 100
+_EPOCHS = 5
 
 
 def main() -> None:
     """Run the benchmark that the command line requests."""
     names = list(_peers.ours())
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", choices=["time", "pending"], action="append")
+    parser.add_argument("--only", choices=["time", "mlflow", "pending"], action="append")
     parser.add_argument("--strategies", type=_driving.list_of(names), default=names)
     parser.add_argument("--workers", type=int, default=1_000, help="in the table of times")
     parser.add_argument("--trials", type=int, default=10_000, help="in the table of times")
@@ -65,13 +71,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results: dict[str, Any] = {}
-    for kind in options.only or ["time", "pending"]:
+    for kind in options.only or ["time", "mlflow", "pending"]:
         if kind == "time":
             results[kind] = {}
             for name in options.strategies:
                 results[kind][name] = _times(name, options.workers, options.trials)
                 print(f"{name}: {results[kind][name]}", file=sys.stderr, flush=True)
             text = _time_report(results[kind], options)
+        elif kind == "mlflow":
+            results[kind] = _tracking_times(options.workers, options.trials)
+            text = _tracking_report(results[kind], options)
         else:
             results[kind] = _pending(options)
             text = _pending_report(results[kind])
@@ -150,10 +159,15 @@ def _times(name: str, workers: int, trials: int) -> dict[str, float]:
         seconds = [taken for _, _, taken in simulate(oracle, score, "score", workers, 0)]
     # When the last trials end, no trial follows them: they do not count.
     proposing = seconds[: max(1, len(seconds) - workers)]
-    window = min(_WINDOW, (len(proposing) + 1) // 2)
+    return _first_and_last(proposing, _WINDOW)
+
+
+def _first_and_last(seconds: Sequence[float], window: int) -> dict[str, float]:
+    """Medians of the first and the last ``window`` numbers, in milliseconds."""
+    window = min(window, (len(seconds) + 1) // 2)
     return {
-        "first": statistics.median(proposing[:window]) * 1e3,
-        "last": statistics.median(proposing[-window:]) * 1e3,
+        "first": statistics.median(seconds[:window]) * 1e3,
+        "last": statistics.median(seconds[-window:]) * 1e3,
     }
 
 
@@ -170,6 +184,86 @@ def _time_report(results: Mapping[str, Mapping[str, float]], options: argparse.N
             f"{name:16}{row['first']:12.1f}{row['last']:12.1f}  {verdict} (at most {target:.0f})"
         )
     return "\n".join(lines) + "\n"
+
+
+# ------------------------------------------------------------------ time per trial in MLflow
+
+
+def _tracking_times(workers: int, trials: int) -> dict[str, float]:
+    from keras_nas_plugin.tracking import MLflowTracker
+
+    with tempfile.TemporaryDirectory() as folder:
+        tracker = MLflowTracker("many", tracking_uri=f"sqlite:///{folder}/mlflow.db")
+        tracker.search_started(_search_info(Path(folder) / "search"), [])
+        for number in range(min(workers, trials)):
+            tracker.trial_started(f"{number:05d}", _values_of(number))
+        tracker.flush()
+        seconds, before = [], time.process_time()
+        for number in range(trials - workers):
+            tracker.trial_ended(_record(number))
+            tracker.trial_started(f"{number + workers:05d}", _values_of(number + workers))
+            if number % _BLOCK == _BLOCK - 1:
+                tracker.flush()
+                now = time.process_time()
+                seconds.append((now - before) / _BLOCK)
+                before = now
+        tracker.search_ended("KILLED")
+    return _first_and_last(seconds, _WINDOW // _BLOCK)
+
+
+def _search_info(directory: Path) -> Any:
+    from keras_nas_plugin.tracking import SearchInfo
+
+    directory.mkdir()
+    return SearchInfo(
+        search_id="many",
+        name="many",
+        objective="val_accuracy",
+        direction="max",
+        strategy="RandomOracle",
+        max_trials=None,
+        environment={"device": "CPU", "precision": "float32"},
+        directory=str(directory),
+        resume_command="",
+    )
+
+
+def _values_of(number: int) -> dict[str, float]:
+    return {f"h{i}": (number * (i + 1)) % 5 for i in range(_HYPERPARAMETERS)}
+
+
+def _record(number: int) -> Any:
+    """A trial that trained for five epochs of a second."""
+    from keras_nas_plugin.records.placement import Placement
+    from keras_nas_plugin.tracking import TrialRecord
+
+    names = ("loss", "accuracy", "val_loss", "val_accuracy")
+    curve = tuple(
+        {name: (number * 7919 % 1_000 + epoch + i) / 1_010 for i, name in enumerate(names)}
+        for epoch in range(_EPOCHS)
+    )
+    started = 1_700_000_000_000 + number * 10
+    return TrialRecord(
+        trial_id=f"{number:05d}",
+        values=_values_of(number),
+        status="FINISHED",
+        score=curve[-1]["val_accuracy"],
+        metrics=curve[-1],
+        best_step=_EPOCHS - 1,
+        curves=(curve,),
+        costs={"parameters": 1000.0 + number % 50, "train_seconds": 1.0 * _EPOCHS},
+        started_ms=started,
+        ended_ms=started + 1_000 * _EPOCHS,
+        placement=Placement(worker=f"worker-{number % 1_000}", idle_seconds=0.1),
+    )
+
+
+def _tracking_report(row: Mapping[str, float], options: argparse.Namespace) -> str:
+    return (
+        f"{options.workers} workers, {options.trials} trials to SQLite: CPU milliseconds of the "
+        f"process per trial\n{'':16}{'first 1,000':>12}{'last 1,000':>12}\n"
+        f"{'MLflowTracker':16}{row['first']:12.1f}{row['last']:12.1f}\n"
+    )
 
 
 # ------------------------------------------------------------------ pending trials

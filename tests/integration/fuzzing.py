@@ -31,6 +31,12 @@ FAULTS = ("duplicated", "lost", "repeated", "wrong", "running", "orphans")
 
 _KILLS_PER_SEARCH = 5
 _LIMIT = 180.0  # seconds after which a process counts as hanging
+# Seconds per epoch in searches with workers: long enough to kill a worker that trains.
+_PACE = 0.1
+# Workers that are killed while they start: at the third loss in a row of the same one, a search
+# ends with an error, as it should.
+_MOST_STARTING = 2
+_LOADED_BYTES = 400e6  # memory of a worker that has imported TensorFlow
 _ENDS_WITHIN = 60.0  # seconds in which a local worker exits, which first finishes its imports
 
 
@@ -128,9 +134,19 @@ class Fuzz:
         root: An empty folder.
         seed: Seed of the moments at which processes are killed.
         trials: Trials per search.
+        progress: Called after each search with workers, with the result so far.
     """
 
-    def __init__(self, forks: ForkServer, root: Path, *, seed: int, trials: int = 8) -> None:
+    def __init__(
+        self,
+        forks: ForkServer,
+        root: Path,
+        *,
+        seed: int,
+        trials: int = 8,
+        progress: Callable[[Tally], object] = lambda tally: None,
+    ) -> None:
+        self._progress = progress
         self._forks = forks
         self._root = root
         self._trials = trials
@@ -214,28 +230,67 @@ class Fuzz:
     def _pools(
         self, kills: int, workers_of: Callable[[Child], list[psutil.Process]], address: str = ""
     ) -> Tally:
+        """Kill workers and searches, three in four times while trials train.
+
+        Starting a worker takes ten times as long as its trials: at times that are spread evenly,
+        nearly all kills would meet processes that start.
+        """
         total = Tally()
+        pool = {"workers": 2, "address": address, "pace": _PACE}
         while total.kills < kills:
             folder, store, database = self._new_search_store(None)
-            seconds = self._lifetime(store, workers=2, address=address)
-            search = self._start(folder, store, workers=2, address=address)
+            search, starting = self._start(folder, store, **pool), 0
             for _ in range(_KILLS_PER_SEARCH):
-                time.sleep(self._rng.uniform(0, seconds))
+                if self._rng.random() < 0.75:
+                    self._wait_for_a_record(search, folder)
+                time.sleep(self._rng.uniform(0, _PACE * 4 * self._trials / 2))
                 if search.poll() is not None or total.kills == kills:
                     break
-                workers = workers_of(search)
+                try:
+                    workers = workers_of(search)
+                except psutil.NoSuchProcess:  # it has ended meanwhile
+                    break
                 victim = int(self._rng.integers(3))
                 if victim < len(workers):
+                    starts = _starts(workers[victim])
+                    if starts and starting == _MOST_STARTING:
+                        continue
                     with contextlib.suppress(psutil.NoSuchProcess):
                         workers[victim].kill()
-                        total.kills += 1
+                        total.kills, starting = total.kills + 1, starting + starts
                 elif _kill_process(search):
                     total.kills += 1
                     total.orphans += len(psutil.wait_procs(workers, _ENDS_WITHIN)[1])
-                    search = self._start(folder, store, workers=2, address=address)
-            _check(search, _exit_code(search))
+                    search, starting = self._start(folder, store, **pool), 0
+            last = self._workers_until_the_end(search, workers_of)
+            _check(search, search.returncode)
+            total.orphans += len(psutil.wait_procs(last, _ENDS_WITHIN)[1])
             total += self._audit(folder, database)
+            self._progress(total)
         return total
+
+    def _workers_until_the_end(
+        self, search: Child, workers_of: Callable[[Child], list[psutil.Process]]
+    ) -> list[psutil.Process]:
+        """Wait for the end of a search; returns the workers that it had until then."""
+        workers: list[psutil.Process] = []
+        deadline = time.monotonic() + _LIMIT
+        while search.poll() is None:
+            if time.monotonic() > deadline:
+                search.wait(0.0)  # kills it and raises
+            with contextlib.suppress(psutil.NoSuchProcess):
+                workers = workers_of(search)
+            time.sleep(0.05)
+        return workers
+
+    def _wait_for_a_record(self, search: Child, folder: Path) -> None:
+        """Wait until a further trial has ended, or the search."""
+        project, deadline = folder / "searches" / PROJECT, time.monotonic() + _LIMIT
+        count = len(_records(project))
+        while len(_records(project)) == count and search.poll() is None:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no trial ends within {_LIMIT:.0f} s:\n{search.err[-4000:]}")
+            time.sleep(0.02)
 
     def servers(self, kills: int, server: Server) -> Tally:
         """Kill the server; it is restarted while the search runs, or after it."""
@@ -310,15 +365,15 @@ class Fuzz:
             address=address,
         )
 
-    def _lifetime(self, store: str, workers: int = 0, address: str = "") -> float:
+    def _lifetime(self, store: str) -> float:
         """Seconds that an uninterrupted search takes."""
-        kind = store.partition(":")[0] + (f", {workers} workers" if workers else "")
+        kind = store.partition(":")[0]
         if kind not in self._seconds:
             sqlite = kind.startswith("sqlite")
             folder = self.on_sqlite() if sqlite else self._new_folder()
             store_uri = f"sqlite:///{folder}/mlflow.db" if sqlite else store
             began = time.monotonic()
-            child = self._start(folder, store_uri, workers=workers, address=address)
+            child = self._start(folder, store_uri)
             _check(child, _exit_code(child))
             self._seconds[kind] = time.monotonic() - began
         return self._seconds[kind]
@@ -335,6 +390,18 @@ def _kill_process(child: Child) -> bool:
         return False
     child.signal(signal.SIGKILL)
     return child.wait() == -signal.SIGKILL
+
+
+def _records(project: Path) -> list[Path]:
+    """The records of the trials that have ended."""
+    return list(project.glob("trial_*/record.json"))
+
+
+def _starts(process: psutil.Process) -> bool:
+    """Whether a worker is still importing TensorFlow."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.memory_info().rss < _LOADED_BYTES
+    return False
 
 
 def _is_actor(process: psutil.Process) -> bool:

@@ -54,8 +54,11 @@ class Leaderboard:
         self._counts: Counter[str] = Counter()
         self._ended = 0
         self._causes: dict[str, str] = {}
+        # Seconds of training, and of waiting where that is known, by trial id; and their sums: of
+        # all trials, and of training and waiting for the trials with both.
         self._seconds: dict[str, float] = {}
         self._idle_seconds: dict[str, float] = {}
+        self._total_seconds = self._total_busy = self._total_idle = 0.0
         self._top: list[_Ranked] = []
         self._frontier: list[_Ranked] = []
         self.failures: list[TrialRecord] = []
@@ -88,13 +91,13 @@ class Leaderboard:
     @property
     def seconds(self) -> float:
         """Seconds that all trials took together."""
-        return sum(self._seconds.values())
+        return self._total_seconds
 
     @property
     def utilization(self) -> float | None:
         """Share of the workers' time that trials took; None for records without it."""
-        busy = sum(self._seconds[trial_id] for trial_id in self._idle_seconds)
-        return busy / (busy + sum(self._idle_seconds.values())) if busy else None
+        busy = self._total_busy
+        return busy / (busy + self._total_idle) if busy else None
 
     def __contains__(self, trial_id: str) -> bool:
         return trial_id in self._statuses
@@ -110,8 +113,11 @@ class Leaderboard:
         self._statuses[record.trial_id] = record.status
         self._counts[record.status] += 1
         self._seconds[record.trial_id] = record.seconds
+        self._total_seconds += record.seconds
         if record.placement is not None:
             self._idle_seconds[record.trial_id] = record.placement.idle_seconds
+            self._total_idle += record.placement.idle_seconds
+            self._total_busy += record.seconds
         if record.status == FAILED:
             self.failures = [*self.failures, record][-LAST_FAILURES:]
             self._causes[record.trial_id] = (record.error or "no cause given").partition(":")[0]
@@ -149,4 +155,8 @@ class Leaderboard:
             ranked for ranked in self._frontier if ranked.record.trial_id != trial_id
         ]
         self._causes.pop(trial_id, None)
-        self._idle_seconds.pop(trial_id, None)
+        seconds = self._seconds.pop(trial_id)
+        self._total_seconds -= seconds
+        if trial_id in self._idle_seconds:
+            self._total_busy -= seconds
+            self._total_idle -= self._idle_seconds.pop(trial_id)

@@ -11,8 +11,9 @@ time and restarted. A freeze stops the server (SIGSTOP) until requests time out,
 it, so that it still executes these requests. When the searches have ended, every run and every
 metric value is compared with the records in the project folders. With `--local-workers` or
 `--ray-workers`, one of two workers of a `LocalExecutor` or of a local Ray cluster, or the
-process that searches, is killed instead; processes that are left behind are counted as well. The
-exit code is 1 if there is any error.
+process that searches, is killed instead, three in four times while trials train; after local
+workers, the server is killed while they train, a tenth as often. Processes that are left behind
+are counted as well. The exit code is 1 if there is any error.
 """
 
 from __future__ import annotations
@@ -75,7 +76,11 @@ def main() -> int:
         print_row(["store", "killed", *(HEADINGS.get(name, name) for name in COLUMNS)])
         if options.local_workers:
             total += fuzz.local_workers(options.local_workers)
-            return finish(total, "local worker or search", started)
+            with fuzz.server().running() as server:
+                tally = fuzz.servers(max(1, options.local_workers // 10), server, workers=2)
+            print_row(["server", "server", *(getattr(tally, name) for name in COLUMNS)])
+            total += tally
+            return finish(total, "local worker, search or server", started)
         if options.ray_workers:
             total += on_ray(fuzz, options.ray_workers)
             return finish(total, "Ray worker or search", started)
@@ -98,15 +103,15 @@ def main() -> int:
 
 def on_ray(fuzz: Fuzz, kills: int) -> Tally:
     """Kill workers of a Ray cluster, which is started and stopped here."""
-    # Ray gives up a node that has not started within 30 seconds, which a busy machine may need.
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
     import ray
     from ray.cluster_utils import Cluster
+
+    from tests.executors.ray_nodes import patiently
 
     # Ray gives its workers a low priority: beside other programs, they would hardly run.
     system = {"worker_niceness": 0}
     head = {"num_cpus": 2, "include_dashboard": False, "_system_config": system}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster = patiently(Cluster, initialize_head=True, head_node_args=head)
     try:
         return fuzz.ray_workers(kills, cluster)
     finally:

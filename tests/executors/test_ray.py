@@ -17,6 +17,7 @@ import pytest
 from keras_nas_plugin import NASTuner, RandomOracle, RayExecutor, SuccessiveHalvingOracle, Tracker
 from keras_nas_plugin.errors import ArgumentError, WorkerError
 from keras_nas_plugin.records.trial import FAILED, FINISHED, load_records
+from tests.executors.ray_nodes import patiently
 from tests.executors.searches import FIT, X, Y, build
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: keras-nas-plugin[ray]")
@@ -42,16 +43,6 @@ def cluster():
     yield cluster
     ray.shutdown()
     cluster.shutdown()
-
-
-def patiently(start, attempts=3, **options):
-    """Start a node; Ray gives up after 30 seconds, which a busy machine may need."""
-    try:
-        return start(**options)
-    except Exception:
-        if attempts == 1:
-            raise
-        return patiently(start, attempts - 1, **options)
 
 
 def add_node(cluster):

@@ -292,21 +292,33 @@ class Fuzz:
                 raise TimeoutError(f"no trial ends within {_LIMIT:.0f} s:\n{search.err[-4000:]}")
             time.sleep(0.02)
 
-    def servers(self, kills: int, server: Server) -> Tally:
-        """Kill the server; it is restarted while the search runs, or after it."""
-        return self._outages(kills, server, self._kill)
+    def servers(self, kills: int, server: Server, workers: int = 0) -> Tally:
+        """Kill the server; it is restarted while the search runs, or after it.
+
+        Args:
+            kills: How often to kill it.
+            server: The server, which runs.
+            workers: Number of local workers of the search; 0 for none.
+        """
+        return self._outages(kills, server, self._kill, workers)
 
     def freezes(self, count: int, server: Server) -> Tally:
         """Freeze the server until requests time out; it then carries out what it received."""
         return self._outages(count, server, self._freeze)
 
-    def _outages(self, kills: int, server: Server, outage: Callable[[Server], None]) -> Tally:
+    def _outages(
+        self, kills: int, server: Server, outage: Callable[[Server], None], workers: int = 0
+    ) -> Tally:
         total = Tally()
         while total.kills < kills:
             folder, store, database = self._new_search_store(server)
             # Long enough for the server to be restarted while the search runs.
-            child = self._start(folder, store, {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}, pace=0.25)
+            environment = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2"}
+            pace = 0.25 * max(workers, 1)
+            child = self._start(folder, store, environment, pace=pace, workers=workers)
             while child.poll() is None and total.kills < kills:
+                if workers:  # which take long to start
+                    self._wait_for_a_record(child, folder)
                 time.sleep(self._rng.uniform(0, 4))
                 if child.poll() is None:
                     outage(server)

@@ -68,6 +68,7 @@ from keras_nas_plugin.training.inherited_weights import (
     lineage_of,
     source_of,
 )
+from keras_nas_plugin.training.mapped_arrays import without_copies
 from keras_nas_plugin.training.models import restore
 from keras_nas_plugin.training.reported import RUN_TRIAL, ReportedMetrics
 from keras_nas_plugin.training.running import FATAL, RunningTrial, TrialOutcome
@@ -453,7 +454,9 @@ class TrialTrainer:
         save_architecture(self._hooks.hypermodel, values, folder, self._bookkeeping)
         if self._running is not None:
             self._running.describe(model)
-        return self._hooks.hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
+        hypermodel = self._hooks.hypermodel
+        args, kwargs = without_copies(hypermodel, model, args, kwargs)
+        return hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
     def fit_from_scratch(
         self, trial: Trial, args: Sequence[Any], kwargs: Mapping[str, Any]

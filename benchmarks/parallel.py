@@ -164,12 +164,22 @@ def _cpu_seconds() -> float:
 
 
 class _MemorySampler:
-    """The largest memory of the worker processes, and of all processes of the search together."""
+    """Memory of the worker processes and of all processes of the search together.
+
+    Attributes:
+        worker_mb: The largest of a worker.
+    """
 
     def __init__(self) -> None:
-        self.worker_mb = self.total_mb = 0.0
+        self.worker_mb = 0.0
+        self._totals: list[float] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def total_mb(self) -> float:
+        """The median over the second half of the search, when its workers train."""
+        return statistics.median(self._totals[len(self._totals) // 2 :])
 
     def __enter__(self) -> _MemorySampler:
         self._thread.start()
@@ -189,7 +199,7 @@ class _MemorySampler:
             for process in processes:
                 with contextlib.suppress(psutil.Error):
                     usages.append((process, process.memory_full_info()))
-            self.total_mb = max(self.total_mb, sum(usage.pss for _, usage in usages) / 1e6)
+            self._totals.append(sum(usage.pss for _, usage in usages) / 1e6)
             trains = [
                 usage.uss
                 for process, usage in usages

@@ -123,6 +123,8 @@ class LocalSearch(Strategy):
         self._ids: dict[str, str] = {}
         # Configurations without untried neighbours: a cache, so that they are examined only once.
         self._exhausted: set[str] = set()
+        # Configurations whose untried neighbours are all running, with `changes_around` them.
+        self._waiting: dict[str, int] = {}
         # With "best": the configuration whose neighbours are being tried, and their number.
         self._current: Values | None = None
         self._until = 0
@@ -137,6 +139,7 @@ class LocalSearch(Strategy):
         if self._index.spec != spec:
             self._index, self._indexed = Neighbourhoods(spec), 0
             self._ranking, self._exhausted, self._ids = _Ranking(), set(), {}
+            self._waiting = {}
         for observation in self._observations[self._indexed :]:
             values = spec.fill(observation.values)
             key = spec.key(values)
@@ -177,6 +180,9 @@ class LocalSearch(Strategy):
     def _step(self, running: Running, rng: np.random.Generator, tried: Tried) -> Proposal | None:
         """An untried neighbour of the most promising configuration that has one."""
         for key in self._centres(running):
+            changes = self._index.changes_around(key)
+            if self._waiting.get(key) == changes:
+                continue
             edits = self._index.edits(key, running, tried)
             if edits:
                 self._move(key, len(edits) + self._index.tried_around(key, running))
@@ -185,6 +191,8 @@ class LocalSearch(Strategy):
                     return neighbour
             elif not (running and self._index.edits(key, {}, tried)):
                 self._exhausted.add(key)
+            else:
+                self._waiting[key] = changes
         return None
 
     def _neighbour(

@@ -55,10 +55,11 @@ class _Line:
         long: Whether it is searched by steps between tried values.
         seen: Number of configurations by value.
         positions: Sorted positions of these values, if the line is long.
+        changes: How often a trial on the line has started or ended.
     """
 
     # There is one for each decision of each configuration, so it must be small.
-    __slots__ = ("domain", "long", "name", "positions", "seen")
+    __slots__ = ("changes", "domain", "long", "name", "positions", "seen")
 
     def __init__(self, name: str, domain: Domain) -> None:
         self.name = name
@@ -66,11 +67,13 @@ class _Line:
         self.long = domain.ordered and (domain.size is None or domain.size > _SHORT)
         self.seen: dict[Any, int] = {}
         self.positions: list[float] = []
+        self.changes = 0
 
     def add(self, value: object) -> None:
         if self.long and value not in self.seen:
             bisect.insort(self.positions, self.domain.position(value))
         self.seen[value] = self.seen.get(value, 0) + 1
+        self.changes += 1
 
 
 #: What running trials add to each of their lines: number of trials by value.
@@ -167,6 +170,7 @@ class Neighbourhoods:
     def _count_running(self, values: Values, lines: Iterable[_Line], change: int) -> None:
         """Add a running trial to its lines, or remove it."""
         for line in lines:
+            line.changes += 1
             counts = self._running.setdefault(line, {})
             value = values[line.name]
             counts[value] = counts.get(value, 0) + change
@@ -187,6 +191,10 @@ class Neighbourhoods:
                 neighbours += len(running[line].keys() - line.seen.keys())
             total += min(neighbours, _LONG_COUNT) if line.long else neighbours
         return total
+
+    def changes_around(self, key: str) -> int:
+        """A number that is the same until a trial starts or ends that `edits` depends on."""
+        return sum([line.changes for line in self._lines_of[key]])
 
     def edits(self, key: str, running: Running, tried: Tried) -> list[Edit]:
         """Untried edits of an indexed configuration, in a fixed order.

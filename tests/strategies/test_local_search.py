@@ -365,3 +365,29 @@ def test_local_search_beats_random_search_on_an_additive_score(improvement, gap)
     assert 15.2 < random.mean() < 17.2
     assert local.mean() > random.mean() + gap
     assert (local >= random).all()
+
+
+def test_proposals_with_running_trials_do_not_depend_on_what_was_remembered():
+    """A strategy that has seen all calls proposes as one that is given the same trials anew."""
+    spec = SearchSpec(tuple(Decision(name, Integer(1, 6)) for name in "abc"))
+    strategy, rng = LocalSearch(initial_samples=4), np.random.default_rng(0)
+    order, ended, pending = np.random.default_rng(1), [], {}
+    while len(ended) + len(pending) < 150:
+        if len(pending) == 12:
+            number = sorted(pending)[int(order.integers(12))]
+            values = pending.pop(number)
+            ended.append(
+                (number, values, float(-sum((value - 3) ** 2 for value in values.values())))
+            )
+            strategy.tell(number, values, [ended[-1][2]])
+        fresh = LocalSearch(initial_samples=4)
+        for number, values, score in ended:
+            fresh.tell(number, values, [score])
+        tried = [values for _, values, _ in ended] + list(pending.values())
+        state = rng.bit_generator.state
+        expected = fresh.ask(spec, rng, tried=tried.__contains__, pending=pending)
+        rng.bit_generator.state = state
+        proposal = strategy.ask(spec, rng, tried=tried.__contains__, pending=pending)
+        assert proposal == expected
+        pending[f"{len(tried):03d}"] = proposal.values
+    assert strategy._waiting

@@ -20,6 +20,7 @@ learning generalises to nearby numbers. ``hidden`` is a fixed random layer (Rahi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -135,6 +136,11 @@ class Head:
     def cells(self) -> int:
         """Number of cells."""
         return len(self.features)
+
+    @functools.cached_property
+    def widths(self) -> np.ndarray:
+        """Widths of the cells, shape ``[cells]``."""
+        return np.diff(self.edges)
 
     def cell(self, value: object) -> int:
         """The cell of a valid value."""
@@ -278,7 +284,8 @@ class Sampler:
             if head.cells > 1:
                 hidden = hidden_units(prefix)
                 logits = self._bias[index] + self._context[index] @ hidden
-                cell, position = _quantile(head.edges, logits[: head.cells] / heat, position)
+                logits = logits[: head.cells] / heat
+                cell, position = _quantile(head.edges, head.widths, logits, position)
                 prefix = prefix + layout.features[index, cell] @ layout.projection[index]
             chosen[name] = head.decision.domain.at(position)
         return chosen
@@ -293,13 +300,15 @@ def hidden_units(prefix: np.ndarray) -> np.ndarray:
     return np.tanh(prefix) / math.sqrt(prefix.shape[-1])
 
 
-def _quantile(edges: np.ndarray, logits: np.ndarray, uniform: float) -> tuple[int, float]:
+def _quantile(
+    edges: np.ndarray, widths: np.ndarray, logits: np.ndarray, uniform: float
+) -> tuple[int, float]:
     """Cell and position at a quantile of a density that is constant in each cell.
 
-    >>> _quantile(np.array([0.0, 0.5, 1.0]), np.zeros(2), 0.75)
+    >>> _quantile(np.array([0.0, 0.5, 1.0]), np.array([0.5, 0.5]), np.zeros(2), 0.75)
     (1, 0.75)
     """
-    share = np.diff(edges) * np.exp(logits - logits.max())
+    share = widths * np.exp(logits - logits.max())
     upper = np.cumsum(share / share.sum())
     cell = min(int(np.searchsorted(upper, uniform, "right")), len(upper) - 1)
     lower = upper[cell - 1] if cell else 0.0

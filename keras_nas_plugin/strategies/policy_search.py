@@ -104,6 +104,8 @@ class PolicySearch(Strategy):
         self._spec = _NO_SPACE
         self._layout = Layout(_NO_SPACE, self.hidden)
         self._weights: Weights = self._layout.zero_weights()
+        # The weights as plain numbers, until they change: each trial saves them twice.
+        self._plain_weights: dict[str, dict[str, Any]] | None = None
         self._memory: list[_Remembered] = []
         self._covered = 0
         self._arrived = 0
@@ -146,7 +148,7 @@ class PolicySearch(Strategy):
             return
         weights = self._saved["weights"] if self._saved else self._weights_by_decision()
         self._spec, self._layout = spec, Layout(spec, self.hidden)
-        self._weights = _padded_weights(weights, self._layout)
+        self._weights, self._plain_weights = _padded_weights(weights, self._layout), None
         self._memory = [
             self._encoded(trial.arrival, trial.values, trial.score, trial.behaviour)
             for trial in self._memory
@@ -231,6 +233,7 @@ class PolicySearch(Strategy):
         """One step along a gradient."""
         rates = {"context": _CONTEXT_RATE, "value_bias": _VALUE_RATE}
         rates["value"] = _VALUE_RATE * _CONTEXT_RATE
+        self._plain_weights = None
         for name, slope in gradient.items():
             rate = sign * self.learning_rate * rates.get(name, 1.0)
             self._weights[name] = self._weights[name] + rate * slope
@@ -241,9 +244,11 @@ class PolicySearch(Strategy):
         """See `Strategy.get_state`; its size depends only on the space and the window."""
         if self._spec is _NO_SPACE:
             return self._saved
+        if self._plain_weights is None:
+            self._plain_weights = self._weights_by_decision()
         return {
             "covered": self._covered,
-            "weights": self._weights_by_decision(),
+            "weights": self._plain_weights,
             "memory": [[trial.arrival, trial.behaviour] for trial in self._memory],
         }
 

@@ -64,8 +64,7 @@ class SuccessiveHalvingOracle(NASOracle):
     weights of a trial are those of the best epoch of its configuration so far. A failed trial is
     never promoted and ranks last in its rung; several objectives are ranked by non-dominated
     front and crowding distance. When all configurations have been started and none can be
-    promoted, the best one continues until one trial has been trained in full. In a search with a
-    ``budget``, which may end before that, the first configuration is trained in full at once.
+    promoted, the best one continues until one trial has been trained in full.
 
     `NASTuner` supports this without further settings. A plain `keras_tuner.Tuner` would ignore
     ``tuner/epochs``: with it, all configurations are trained in full and a warning is logged,
@@ -192,7 +191,7 @@ class SuccessiveHalvingOracle(NASOracle):
         if self.rungs is None:
             self._warn_or_raise()
             return super().populate_space(trial_id)
-        promotion = self.rungs.promotable() or self._first_in_full(self.rungs)
+        promotion = self.rungs.promotable()
         if promotion is None:
             proposal = self._new_configuration(trial_id, self.rungs)
             if proposal is not None:
@@ -204,14 +203,6 @@ class SuccessiveHalvingOracle(NASOracle):
             self._discard_last_epochs(self.trials)
             return {"status": TrialStatus.STOPPED, "values": None}
         return {"status": TrialStatus.RUNNING, "values": self._promoted(*promotion, self.rungs)}
-
-    def _first_in_full(self, rungs: Rungs) -> tuple[str, int] | None:
-        """The first configuration, as long as it is the only one of a search by time.
-
-        Its score in full is what a search has that ends before any other is promoted so far.
-        """
-        by_time = self._state.expected_trials is not None
-        return rungs.unfinished() if by_time and rungs.configurations == 1 else None
 
     def _new_configuration(self, trial_id: str, rungs: Rungs) -> dict[str, Any] | None:
         if self.remaining_trials() == 0:

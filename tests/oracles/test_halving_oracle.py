@@ -81,21 +81,6 @@ def test_max_trials_counts_configurations_and_the_best_reaches_the_top_rung(tmp_
     assert values["x"] == best and values["tuner/epochs"] == 9
 
 
-def test_the_first_configuration_of_a_search_by_time_is_trained_in_full(tmp_path):
-    search = halving(tmp_path / "s", max_trials=100)
-    trial = search.start()
-    search.finish(trial, 0.5)
-    search.oracle.expect_trials(9)
-    rungs = []
-    for _ in range(4):
-        trial = search.start()
-        rungs.append(fidelity_of(trial.hyperparameters.values).rung)
-        search.finish(trial, 0.5)
-    assert rungs == [1, 2, 0, 0]
-    best = search.oracle.get_best_trials()[0].hyperparameters.values
-    assert best["tuner/epochs"] == 9
-
-
 def test_max_epochs_default_to_the_epochs_of_the_tuner(tmp_path):
     oracle = SuccessiveHalvingOracle("val_loss")
     assert oracle.train_in_rungs(27) == 27

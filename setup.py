@@ -130,7 +130,7 @@ setup(
         *find_packages(include=["keras_nas_plugin", "keras_nas_plugin.*"]),
         "keras_nas_plugin.recipes",
     ],
-    # In a checkout the recipes lie at the top, where readers look for them. Installed, they are
+    # In a checkout the recipes are at the top, where readers look for them. Installed, they are
     # part of the package: a top-level `recipes` in site-packages would be anybody's.
     package_dir={"keras_nas_plugin.recipes": "recipes"},
     include_package_data=True,

@@ -61,6 +61,23 @@ class Request:
         """Whether data of so many bytes can be held in memory while models are trained."""
         return needed <= _SHARE * self.available
 
+    def check_memory(self, source: Path, needed: int, advice: str) -> None:
+        """Refuse data that cannot be held in memory while models are trained.
+
+        Args:
+            source: The file or folder, for the message.
+            needed: Bytes that the data take.
+            advice: What to do, a sentence without its full stop.
+
+        Raises:
+            SourceError: They do not fit.
+        """
+        if not self.fits(needed):
+            raise SourceError(
+                f"`{source}` must fit into memory with {needed / 1e6:,.0f} MB; "
+                f"{self.available / 1e6:,.0f} MB are available. {advice}"
+            )
+
     @property
     def available(self) -> int:
         """Bytes of memory that data and models may take."""

@@ -44,11 +44,7 @@ class DetectionStarter(Starter):
             )
         count = len(source.files)
         needed = count * (size[0] * size[1] * 4 * channels + source.most * 5 * 4)
-        if not request.fits(needed):
-            raise SourceError(
-                f"`{request.source}` must fit into memory with {needed / 1e6:,.0f} MB; "
-                f"{request.available / 1e6:,.0f} MB are available. Store smaller images"
-            )
+        request.check_memory(request.source, needed, "Store smaller images")
         findings = list(source.findings)
         if boxed < count:
             findings.append(

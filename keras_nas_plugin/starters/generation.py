@@ -50,11 +50,7 @@ class GenerationStarter(Starter):
         size, channels = common_size(sizes, _LARGEST), 3 if colours else 1
         # Pixels as integers and as the numbers that are to be predicted.
         needed = len(files) * math.prod(size) * channels * (1 + 4)
-        if not request.fits(needed):
-            raise SourceError(
-                f"`{folder}` must fit into memory with {needed / 1e6:,.0f} MB; "
-                f"{request.available / 1e6:,.0f} MB are available. Use fewer images"
-            )
+        request.check_memory(folder, needed, "Use fewer images")
         findings = []
         if len(files) < FEW_IMAGES:
             findings.append(

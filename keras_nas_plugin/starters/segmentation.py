@@ -48,11 +48,7 @@ class SegmentationStarter(Starter):
             )
         channels = 3 if colours else 1
         needed = len(files) * size[0] * size[1] * (4 * channels + 8)
-        if not request.fits(needed):
-            raise SourceError(
-                f"`{request.source}` must fit into memory with {needed / 1e6:,.0f} MB; "
-                f"{request.available / 1e6:,.0f} MB are available. Store smaller images"
-            )
+        request.check_memory(request.source, needed, "Store smaller images")
         guesses = []
         if request.task is None:
             guesses.append(

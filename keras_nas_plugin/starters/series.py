@@ -43,11 +43,7 @@ class SeriesStarter(Starter):
         if size == 0:
             raise SourceError(f"`{path}` must have series; it is empty")
         needed = size * _EXPANSION[path.suffix]
-        if not request.fits(needed):
-            raise SourceError(
-                f"`{path}` must fit into memory with about {needed / 1e6:,.0f} MB; "
-                f"{request.available / 1e6:,.0f} MB are available. Store fewer steps or series"
-            )
+        request.check_memory(path, needed, "Store fewer steps or series")
         series = read_series(path, request.target)
         task, guesses = _task(request, series)
         findings, classes = [], None

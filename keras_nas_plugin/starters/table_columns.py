@@ -239,7 +239,7 @@ def determines(values: pd.Series, target: pd.Series, column: Column, *, classes:
         if fits.sum() < 20 or np.std(read[fits]) == 0 or np.std(numbers[fits]) == 0:
             return False
         return bool(abs(np.corrcoef(read[fits], numbers[fits])[0, 1]) > 0.9999)
-    # As many intervals as classes: each class lies in an interval of its own.
+    # As many intervals as classes: each class has an interval of its own.
     sorted_target = target.to_numpy()[np.argsort(read, kind="stable")]
     changes = int((sorted_target[1:] != sorted_target[:-1]).sum())
     counts = target.value_counts()

@@ -45,12 +45,12 @@ class TextStarter(Starter):
         classes = checked_classes(folders.counts, f"`{request.source}`", "texts")
         files = [path for name in classes.names for path in folders.files[name]]
         size = sum(path.stat().st_size for path in files) * _EXPANSION
-        if not request.fits(size):
-            raise SourceError(
-                f"`{request.source}` must fit into memory with {size / 1e6:,.0f} MB; "
-                f"{request.available / 1e6:,.0f} MB are available. Write the texts to a Parquet "
-                "file with the columns `text` and `label`, which is read in parts"
-            )
+        request.check_memory(
+            request.source,
+            size,
+            "Write the texts to a Parquet file with the columns `text` and `label`, which is read "
+            "in parts",
+        )
         texts = [read_text(path) for path in files]
         empty = sum(not text.strip() for text in texts)
         findings = [*folders.findings, *classes.findings]

@@ -293,7 +293,7 @@ def test_a_folder_without_boxes_says_what_detection_takes(tmp_path):
 
 
 def twins(count):
-    """Boxes of a class that lie in each other."""
+    """Pairs of nested boxes of the same class and with the same centre."""
     return [(n, "cat", 2 + extra, 2, 6 - extra, 6) for n in range(count) for extra in (0, 1)]
 
 

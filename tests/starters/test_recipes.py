@@ -218,7 +218,7 @@ def test_recipes_have_no_unused_names_and_no_long_lines(tmp_path):
         recipe = draft_recipe(request).recipe.replace(str(tmp_path), "/data")
         (tmp_path / f"recipe_{number}.py").write_text(recipe)
     words = ["ruff", "check", "--isolated", "--select", "E,F,I", "--line-length", "99", tmp_path]
-    # `keras_nas_plugin.recipes` does not lie in the package's folder.
+    # In a checkout, `keras_nas_plugin.recipes` is outside the package's folder.
     words += ["--config", 'lint.isort.known-first-party = ["keras_nas_plugin"]']
     result = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout

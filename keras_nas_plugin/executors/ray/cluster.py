@@ -66,7 +66,7 @@ class Request:
 
 
 def _user_modules() -> list[str]:
-    """Files and folders of the imported modules that lie next to the program.
+    """Files and folders of the imported modules beside the program.
 
     A worker on another machine cannot import them by their names.
     """

@@ -12,6 +12,9 @@ import numpy as np
 
 from keras_nas_plugin.evaluation.datasets import map_arrays
 
+# Keyword arguments of `Model.fit` that are data.
+_DATA = ("x", "y", "sample_weight", "validation_data")
+
 
 def is_mapped(array: object) -> bool:
     """Whether an array is in a file that is mapped into memory.
@@ -55,10 +58,6 @@ def without_copies(
         name: map_arrays(_shared, value) if name in _DATA else value
         for name, value in kwargs.items()
     }
-
-
-#: Keyword arguments that are data.
-_DATA = ("x", "y", "sample_weight", "validation_data")
 
 
 def _shared(array: Any) -> Any:

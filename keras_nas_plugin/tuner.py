@@ -46,6 +46,7 @@ from keras_nas_plugin.training.costing import CostScreen, Measure, cost_plan, in
 from keras_nas_plugin.training.data_checks import check_before_training
 from keras_nas_plugin.training.describe import print_summary, search_html, search_info
 from keras_nas_plugin.training.fit_arguments import FitArguments
+from keras_nas_plugin.training.interrupts import Interrupter
 from keras_nas_plugin.training.models import TrialModels
 from keras_nas_plugin.training.proxying import prepare_scoring
 from keras_nas_plugin.training.reported import training_method
@@ -198,7 +199,7 @@ class NASTuner(keras_tuner.Tuner):
         )
         self._budget = Budget(budget)
         self._bookkeeping = Bookkeeping()
-        self._trackers = CompositeTracker([tracker, *listeners])
+        self._trackers = CompositeTracker([tracker, *listeners, Interrupter()])
         self._models = TrialModels(self, precision)
         self._results = SearchResults(self, tracker)
         self._trainer = TrialTrainer(

@@ -239,7 +239,7 @@ def search(context: click.Context, *, resume: bool, **options: Any) -> int:
         try:
             # Keras and user code print; standard output is reserved for the result.
             with contextlib.redirect_stdout(sys.stderr):
-                result = _run(settings, command, signals)
+                result = _run(settings, command)
         except KeyboardInterrupt:
             click.echo(
                 f"\nInterrupted. All finished trials are kept; to resume the search:\n  {command}",
@@ -272,14 +272,13 @@ def _resume_command(context: click.Context) -> str:
     return shlex.join(["keras-nas", *words, "--resume"])
 
 
-def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]:
+def _run(settings: Settings, command: str) -> dict[str, Any]:
     locate(settings.file)  # fails before seconds of imports
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from rich.console import Console
 
     # Imported first, because this raises the error about a missing Keras backend.
     from keras_nas_plugin import Inheritance, MLflowTracker, NASTuner
-    from keras_nas_plugin.cli.interrupter import Interrupter
     from keras_nas_plugin.registry.interface import checked_class_names
     from keras_nas_plugin.tracking.progress import ProgressDisplay
 
@@ -306,7 +305,7 @@ def _run(settings: Settings, command: str, signals: list[int]) -> dict[str, Any]
         recipe.hypermodel,
         oracle=oracle,
         tracker=tracker,
-        listeners=[display, Interrupter(signals)],
+        listeners=[display],
         measure=_measure(settings),
         precision=settings.precision,
         deterministic=settings.deterministic,

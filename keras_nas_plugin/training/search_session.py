@@ -25,6 +25,7 @@ from keras_nas_plugin.training.bookkeeping import Bookkeeping
 from keras_nas_plugin.training.changes import apply_changes
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.costing import save_infeasible_summary
+from keras_nas_plugin.training.interrupts import interrupt_behind, noted_interrupts
 from keras_nas_plugin.training.runtime import no_retracing_warnings
 
 logger = logging.getLogger("keras_nas_plugin")
@@ -36,7 +37,8 @@ class SearchSession:
     Entering takes the exclusive lock of the project folder (except in a worker, since a search may
     have many workers) and disables MLflow's autologging. `start` describes the search to the
     trackers. Leaving writes the report and notifies the trackers of the status; a worker only
-    waits until everything is sent, since its chief ends the search.
+    waits until everything is sent, since its chief ends the search. `KeyboardInterrupt` is raised
+    for an error that took the place of an interrupt.
 
     Args:
         context: The search.
@@ -54,6 +56,7 @@ class SearchSession:
             stack.enter_context(exclusive_search_lock(folder, exclusive=owns_search))
             stack.enter_context(autolog_disabled())
             stack.enter_context(no_retracing_warnings())
+            stack.enter_context(noted_interrupts())
             self._stack = stack.pop_all()
         return self
 
@@ -90,8 +93,11 @@ class SearchSession:
         traceback: TracebackType | None,
     ) -> None:
         with self._stack:
+            interrupt = interrupt_behind(error)
             if self.started:
-                self._end(_status_of(error))
+                self._end(_status_of(interrupt or error))
+            if interrupt is not None:
+                raise interrupt
 
     def _end(self, status: Status) -> None:
         context = self._context

@@ -27,6 +27,7 @@ from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.costing import CostPlan
 from keras_nas_plugin.training.describe import search_info
 from keras_nas_plugin.training.fit_arguments import FitArguments
+from keras_nas_plugin.training.interrupts import Interrupter, interrupt_behind
 from keras_nas_plugin.training.reported import RUN_TRIAL, ReportedMetrics
 from keras_nas_plugin.training.running import RunningTrial
 from keras_nas_plugin.training.search_session import SearchSession
@@ -87,7 +88,7 @@ def track(
             f"`tuner` must not be tracked yet; got a {type(wrapped).__name__} that is"
         )
     tracker = tracker or MLflowTracker(experiment, tracking_uri=tracking_uri, tags=tags)
-    _TrackedTuner(wrapped, CompositeTracker([tracker]), on_change)
+    _TrackedTuner(wrapped, CompositeTracker([tracker, Interrupter()]), on_change)
     _tracked_tuners.add(wrapped)
     return tuner
 
@@ -172,6 +173,11 @@ class _TrackedTuner:
             self._trackers.trial_ended(self._times.placed(killed))
             raise
         except Exception as error:
+            interrupt = interrupt_behind(error)
+            if interrupt is not None:
+                killed = running.record(KILLED, error=interrupt)
+                self._trackers.trial_ended(self._times.placed(killed))
+                raise interrupt from error
             self._end_trial(running.record(FAILED, error=error), folder)
             raise
         finally:

@@ -68,6 +68,7 @@ from keras_nas_plugin.training.inherited_weights import (
     lineage_of,
     source_of,
 )
+from keras_nas_plugin.training.interrupts import interrupt_behind
 from keras_nas_plugin.training.mapped_arrays import without_copies
 from keras_nas_plugin.training.models import restore
 from keras_nas_plugin.training.reported import RUN_TRIAL, ReportedMetrics
@@ -216,6 +217,9 @@ class TrialTrainer:
         except (KeyboardInterrupt, SystemExit, BudgetExhaustedError, ChangedRangeError) as error:
             return TrialOutcome(trial, running.record(KILLED, error=error), error)
         except Exception as error:
+            interrupt = interrupt_behind(error)
+            if interrupt is not None:
+                return TrialOutcome(trial, running.record(KILLED, error=interrupt), interrupt)
             trial.message = traceback.format_exc()
             failed = isinstance(error, keras_tuner.errors.FailedTrialError)
             trial.status = TrialStatus.FAILED if failed else TrialStatus.INVALID

@@ -16,7 +16,7 @@ from keras_nas_plugin.executors.service.chief import ChiefServer
 from keras_nas_plugin.executors.service.client import ChiefClient, LeaseLostError
 from keras_nas_plugin.executors.unfinished import unfinished_record
 from keras_nas_plugin.records.placement import Placement
-from keras_nas_plugin.records.trial import FAILED, KILLED
+from keras_nas_plugin.records.trial import FAILED, FINISHED, KILLED
 from keras_nas_plugin.space.declarations import RangeChecks
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.running import TrialOutcome
@@ -135,7 +135,8 @@ class LeasedExecutor(InProcessExecutor):
                 trial.trial_id,
             )
             return withdrawn
-        interrupted = any(isinstance(outcome.error, LeaseLostError) for outcome in outcomes)
+        # Libraries may turn the interrupt into another error, with which the trial fails.
+        interrupted = any(outcome.record.status != FINISHED for outcome in outcomes)
         if interrupted and lease.chief_lost.is_set():
             if self._client.close_if_complete():
                 return withdrawn

@@ -1,24 +1,10 @@
-"""Discarded interrupts still end the search, and resume commands contain no password."""
+"""Resume commands contain no password."""
 
 import sys
 
 import pytest
 
-from keras_nas_plugin.cli.interrupter import Interrupter
 from keras_nas_plugin.cli.search import _resume_command, search
-
-
-def test_a_discarded_interrupt_is_raised_at_the_next_epoch_or_trial():
-    signals = []
-    interrupter = Interrupter(signals)
-    interrupter.trial_started("0", {})
-    interrupter.epoch_ended("0", 0, {})
-    signals.append(2)
-    with pytest.raises(KeyboardInterrupt):
-        interrupter.epoch_ended("0", 1, {})
-    with pytest.raises(KeyboardInterrupt):
-        interrupter.trial_started("1", {})
-
 
 RESUME_COMMAND = "keras-nas search file.py{} --resume"
 

@@ -47,6 +47,9 @@ demo: $(INSTALLED)  ## search, track, register and evaluate a classifier of digi
 
 # oneDNN compiles kernels in each process, which takes longer than the trainings of tests.
 test: export TF_ENABLE_ONEDNN_OPTS ?= 0
+# Processes of tests share the cores: threads of BLAS that wait for one another take from these.
+test: export OPENBLAS_NUM_THREADS ?= 1
+test: export OMP_NUM_THREADS ?= 1
 test: lint  ## lint, then run the tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 

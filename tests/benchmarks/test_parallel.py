@@ -73,11 +73,19 @@ def test_simulated_workers_run_every_trial_once(workers):
 def test_losses_are_counted_from_the_first_evaluation_with_the_mean():
     rising = np.minimum(np.arange(1.0, 301.0), 90.0)
     late = np.concatenate([np.zeros(45), rising[:-45]])
-    losses = many_workers._losses([rising, rising, late, np.zeros(300)], sign=1)
-    assert losses == [0.0, pytest.approx(0.5), None]
-    assert many_workers._losses([-rising, -rising, -late, np.zeros(300)], sign=-1) == losses
+    losses = many_workers._losses([rising, rising, late, np.zeros(300)])
+    assert losses == [0.0, pytest.approx(0.5), math.inf]
+    # All repetitions are the same, so that every sample has the same loss.
+    curves = [np.array([curve] * 3) for curve in (rising, rising, late, np.zeros(300))]
+    intervals = many_workers._losses_with_intervals(curves)
+    assert intervals == [(loss, loss, loss) for loss in losses]
+    # One of two repetitions is late: in a quarter of the samples both are, in a quarter none.
+    curves = [np.array([rising, rising]), np.array([rising, late])]
+    ((loss, low, high),) = many_workers._losses_with_intervals(curves)
+    assert (low, high) == (0.0, pytest.approx(0.5)) and low < loss <= high
 
 
 def test_a_strategy_that_never_reaches_the_mean_is_reported():
-    text = many_workers._pending_report({"cifar10": {"random": [None, 0.5, math.inf]}})
-    assert "never" in text and "FAIL" in text
+    losses = [(math.inf, 0.2, math.inf), (0.5, 0.25, 0.75)]
+    text = many_workers._pending_report({"cifar10": {"random": losses}})
+    assert "never (20% to never)" in text and "50% (25% to 75%)" in text and "FAIL" in text

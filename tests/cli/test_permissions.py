@@ -27,7 +27,7 @@ def authenticate_as(patch, user):
 
 @pytest.fixture(scope="module")
 def guarded(server, new_store, tmp_path_factory):
-    """The server, with the models of `make_models`, which all other users may read."""
+    """The server, with `toy` of `make_models`, which all other users may read."""
     from mlflow.server.auth.client import AuthServiceClient
 
     pytest.importorskip("flask_wtf", reason="needs Flask-WTF: pip install 'mlflow[auth]'")
@@ -41,7 +41,8 @@ def guarded(server, new_store, tmp_path_factory):
         passwords = {ADMIN: ADMIN_PASSWORD, "reader": READER["MLFLOW_TRACKING_PASSWORD"]}
         cheapen_passwords(folder, passwords)
         target = "tests.cli.test_promote:make_models"
-        process = server.run(target, cwd=folder, uri=guarded.uri, environment=OWNER)
+        options = {"uri": guarded.uri, "names": ["toy"], "environment": OWNER}
+        process = server.run(target, cwd=folder, **options)
         assert process.returncode == 0, process.err
         yield guarded
 

@@ -12,6 +12,7 @@ import fcntl
 import functools
 import gc
 import importlib
+import importlib.metadata
 import json
 import os
 import runpy
@@ -262,12 +263,28 @@ def _import_everything() -> None:
         "keras_nas_plugin.oracles.evolution keras_nas_plugin.oracles.random "
         "keras_nas_plugin.tracking.mlflow.tracker keras_nas_plugin.registry "
         "keras_nas_plugin.cli.finished_search keras_nas_plugin.retraining.read_only_oracle "
-        "keras_nas_plugin.executors.worker keras_nas_plugin.testing.executors"
+        "keras_nas_plugin.executors.worker keras_nas_plugin.testing.executors "
+        "keras_nas_plugin.executors.local keras_nas_plugin.reports.data "
+        "keras_nas_plugin.registry.trial mlflow.pyfunc alembic.command sqlalchemy.dialects.sqlite"
     ).split():
         importlib.import_module(module)
+    _read_installed_packages()
     # Frozen objects are not touched by the children's collections, so their pages stay shared.
     gc.collect()
     gc.freeze()
+
+
+def _read_installed_packages() -> None:
+    """Let the children inherit which package has which module: reading it takes half a second.
+
+    MLflow keeps it by itself; what the standard library returns is kept for unchanged `sys.path`.
+    """
+    from mlflow.utils import requirements_utils
+
+    requirements_utils._init_modules_to_packages_map()
+    read, path = importlib.metadata.packages_distributions, list(sys.path)
+    packages = read()
+    importlib.metadata.packages_distributions = lambda: packages if sys.path == path else read()
 
 
 def _serve() -> None:

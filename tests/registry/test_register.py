@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -152,7 +149,7 @@ for name in sys.argv[2:]:
             results[f"{name}/{loader}"] = worst
         except Exception as error:
             results[f"{name}/{loader}"] = f"{type(error).__name__}: {error}"[:2000]
-assert "keras_nas_plugin" not in sys.modules, "a model does not depend on this package"
+assert sys.modules["keras_nas_plugin"] is None, "a model does not depend on this package"
 print("RESULTS " + json.dumps(results))
 """
 
@@ -170,8 +167,8 @@ CASES = [
 ]
 
 
-def _run_forked(code, *arguments, cwd, path):
-    script = cwd / "register.py"
+def _run_forked(code, *arguments, cwd, path, without_us=False):
+    script = cwd / "script.py"
     script.write_text(code)
     process = forkserver.fork_server().run(
         forkserver.SCRIPT,
@@ -179,21 +176,10 @@ def _run_forked(code, *arguments, cwd, path):
         file=str(script),
         arguments=list(arguments),
         path=[str(folder) for folder in path],
+        without_us=without_us,
     )
     assert process.returncode == 0, process.err[-4000:]
     return process.out
-
-
-def _run_new(code, *arguments, cwd, path):
-    env = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, path)),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-    command = [sys.executable, "-c", code, *arguments]
-    process = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr[-4000:]
-    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +220,7 @@ def registered(tmp_path_factory, empty_store):
     printed = _run_forked(_REGISTER, uri, cwd=folder, path=[users, site])
     shutil.rmtree(users)
     # Copied code is importable in the entire process, so the case without it is loaded first.
-    output = _run_new(_LOAD, uri, *CASES, cwd=folder, path=[site])
+    output = _run_forked(_LOAD, uri, *CASES, cwd=folder, path=[site], without_us=True)
     results = json.loads(output.partition("RESULTS ")[2])
     return uri, results, printed
 

@@ -18,8 +18,8 @@ ERRORS = 3.0
 RANDOM = "RandomOracle"
 # Queries and repetitions on each table. New strategies use the default; the surrogate has slow
 # proposals but leads early; policies learn slowly.
-DEFAULT = (100, 5)
-SIZES = {"SurrogateOracle": (50, 2), "ReinforceOracle": (200, 6), "PPOOracle": (200, 6)}
+DEFAULT = (100, 4)
+SIZES = {"SurrogateOracle": (50, 2), "ReinforceOracle": (200, 4), "PPOOracle": (200, 4)}
 
 
 def standardised_scores(name, evaluations, repetitions):

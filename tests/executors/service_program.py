@@ -30,7 +30,7 @@ def build_model(hp):
     model = keras.Sequential(
         [keras.Input((2,)), keras.layers.Dense(hp.Int("units", 2, 20)), keras.layers.Dense(1)]
     )
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)
     return model
 
 

@@ -27,27 +27,35 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(256, 6)).astype("float32")
 Y = (X[:, :3].sum(axis=1) > X[:, 3:].sum(axis=1)).astype("int64")
 FIT = {"epochs": 3, "batch_size": 32, "verbose": 0, "validation_data": (X[:64], Y[:64])}
+# For trials of `quick`: few steps.
+QUICK = {**FIT, "batch_size": 128}
 
 
-def build(hp):
+def build(hp, run_eagerly=False):
     x = inputs = keras.Input((6,))
     for number in range(hp.Int("depth", 1, 3)):
         x = keras.layers.Dense(hp.Choice(f"units{number}", [4, 8, 12]))(x)
         x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss = "sparse_categorical_crossentropy"
+    model.compile("adam", loss, metrics=["accuracy"], run_eagerly=run_eagerly)
     return model
+
+
+def quick(hp):
+    """As `build`, and no graph is traced."""
+    return build(hp, run_eagerly=True)
 
 
 def evolution(trials=6):
     return RegularizedEvolutionOracle("val_loss", trials, population_size=2, seed=3)
 
 
-def search(folder, oracle, inherit="parent", hypermodel=build, **options):
+def search(folder, oracle, inherit="parent", hypermodel=build, fit=FIT, **options):
     tuner = NASTuner(
         hypermodel, oracle=oracle, inherit=inherit, directory=folder, project_name="s", **options
     )
-    tuner.search(X, Y, **FIT)
+    tuner.search(X, Y, **fit)
     return tuner
 
 
@@ -120,8 +128,9 @@ def test_workers_make_the_same_search(searched, tmp_path):
 
 
 def test_a_resumed_search_inherits_from_earlier_trials(searched, tmp_path):
-    search(tmp_path, evolution(3), Inheritance(epochs=2), deterministic=True)
-    tuner = search(tmp_path, evolution(6), Inheritance(epochs=2), deterministic=True)
+    options = {"hypermodel": quick, "fit": QUICK, "deterministic": True}
+    search(tmp_path, evolution(3), Inheritance(epochs=2), **options)
+    tuner = search(tmp_path, evolution(6), Inheritance(epochs=2), **options)
     children = [record for record in records_of(tuner).values() if record.inherited_from]
     assert any(int(record.trial_id) >= 3 for record in children)
 
@@ -158,7 +167,8 @@ def test_another_process_must_retrain_before_it_registers(searched):
 
 
 def test_promoted_trials_continue_the_lineage_of_their_configuration(tmp_path):
-    tuner = search(tmp_path, SuccessiveHalvingOracle(source=evolution(8), factor=2))
+    oracle = SuccessiveHalvingOracle(source=evolution(8), factor=2)
+    tuner = search(tmp_path, oracle, hypermodel=quick, fit=QUICK)
     records = records_of(tuner)
     assert all(record.status == FINISHED for record in records.values())
     promoted = [record for record in records.values() if record.first_epoch]
@@ -177,7 +187,7 @@ class Breaks(keras_tuner.HyperModel):
 
     def build(self, hp):
         key = tuple(sorted(hp.values.items()))
-        model = build(hp)
+        model = quick(hp)
         if key in self.built and len(self.built) > 3:
             raise RuntimeError("only once")
         self.built.add(key)
@@ -185,7 +195,7 @@ class Breaks(keras_tuner.HyperModel):
 
 
 def test_a_parent_that_cannot_be_built_costs_no_trial(tmp_path, caplog):
-    tuner = search(tmp_path, evolution(5), hypermodel=Breaks())
+    tuner = search(tmp_path, evolution(5), hypermodel=Breaks(), fit=QUICK)
     records = records_of(tuner)
     assert [record.status for record in records.values()].count(FINISHED) >= 4
     assert "starts from random weights, because those of trial" in caplog.text

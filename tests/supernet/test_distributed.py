@@ -1,11 +1,6 @@
 """A supernet on two devices: `tf.distribute.MirroredStrategy` on two logical CPUs."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
+from tests.integration import forkserver
 
 SEARCH = """
 import sys
@@ -112,15 +107,10 @@ print(supernet.model.distribute_strategy.num_replicas_in_sync, trials)
 
 
 def test_two_devices_train_as_one_and_a_search_uses_both(tmp_path):
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    completed = subprocess.run(
-        [sys.executable, "-c", SEARCH, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env=environment,
+    script = tmp_path / "search.py"
+    script.write_text(SEARCH, encoding="utf-8")
+    child = forkserver.fork_server().run(
+        forkserver.SCRIPT, cwd=tmp_path, file=str(script), arguments=[str(tmp_path)]
     )
-    assert completed.returncode == 0, completed.stderr[-4000:]
-    assert completed.stdout.splitlines()[-1] == "2 ['COMPLETED', 'COMPLETED']"
+    assert child.returncode == 0, child.err[-4000:]
+    assert child.out.splitlines()[-1] == "2 ['COMPLETED', 'COMPLETED']"

@@ -23,14 +23,19 @@ def data():
     return {"x": x[:32], "y": y[:32], "validation_data": (x[32:], y[32:])}
 
 
-def build(hp):
+def build(hp, run_eagerly=True):
     units = hp.Choice("units", [2, 3, 5, 8, 13])
     if units == hp.Fixed("broken", 0):
         raise ValueError("no such number of units")
     layers = [keras.layers.Dense(units, "relu"), keras.layers.Dense(2, "softmax")]
     model = keras.Sequential([keras.Input((4,)), *layers])
-    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    loss = "sparse_categorical_crossentropy"
+    model.compile("sgd", loss, metrics=["accuracy"], run_eagerly=run_eagerly)
     return model
+
+
+def build_for_graphs(hp):
+    return build(hp, run_eagerly=False)
 
 
 @pytest.fixture
@@ -63,7 +68,7 @@ def random_search(folder, hypermodel=build, **options):
 
 
 def test_a_stock_search_is_logged_as_nas_tuner_logs(tmp_path, data, uri, runs):
-    tuner = random_search(tmp_path, executions_per_trial=2)
+    tuner = random_search(tmp_path, build_for_graphs, executions_per_trial=2)
     assert track(tuner, tracking_uri=uri, tags={"team": "vision"}) is tuner
     tuner.search(**data, epochs=2, verbose=0)
     logged = runs()

@@ -67,12 +67,32 @@ def witness():
     return Witness()
 
 
-@pytest.fixture(scope="session")
-def data():
+def arrays():
     rng = np.random.default_rng(7)
     x = rng.random((48, 4), dtype="float32")
     y = (x[:, 0] > 0.5).astype("int32")
     return {"x": x[:32], "y": y[:32], "validation_data": (x[32:], y[32:])}
+
+
+@pytest.fixture(scope="session")
+def data():
+    return arrays()
+
+
+@pytest.fixture(scope="session")
+def batched_data():
+    """The same as data sets: Keras traces functions for each `fit` of arrays, not for these."""
+    import tensorflow as tf
+
+    data = arrays()
+
+    def batches(*rows):
+        return tf.data.Dataset.from_tensor_slices(rows).batch(32)
+
+    return {
+        "x": batches(data["x"], data["y"]),
+        "validation_data": batches(*data["validation_data"]),
+    }
 
 
 @pytest.fixture

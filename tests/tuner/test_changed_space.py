@@ -16,6 +16,12 @@ from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import load_records
 
 
+@pytest.fixture(scope="module")
+def data(batched_data):
+    """What `tune` trains on."""
+    return batched_data
+
+
 def model_of(units, rate=0.0):
     layers = [keras.layers.Dense(units), keras.layers.Dropout(rate), keras.layers.Dense(2)]
     model = keras.Sequential([keras.Input((4,)), *layers])

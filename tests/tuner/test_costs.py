@@ -25,6 +25,12 @@ MAX_PARAMETERS = 100
 ANALYTIC = {"parameters", "flops", "peak_memory_bytes"}
 
 
+@pytest.fixture(scope="module")
+def data(batched_data):
+    """What `tune` trains on."""
+    return batched_data
+
+
 class Dense(keras_tuner.HyperModel):
     """One hidden layer: 7 parameters and 6 multiply-adds per unit."""
 

@@ -293,18 +293,26 @@ def _serve() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     _import_everything()
+    running: set[int] = set()
     for line in requests:
         request = json.loads(line)
         if request["do"] == "start":
             received = (
                 [] if request["descriptor"] is None else socket.recv_fds(descriptors, 1, 1)[1]
             )
-            reply = {"pid": _fork(request, (requests, replies, descriptors), received)}
+            pid = _fork(request, (requests, replies, descriptors), received)
+            running.add(pid)
+            reply = {"pid": pid}
         else:
             pid, status = os.waitpid(request["pid"], os.WNOHANG)
+            running.discard(pid)
             reply = {"returncode": os.waitstatus_to_exitcode(status) if pid else None}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()
+    # The tests have ended, perhaps in the middle of one whose process trains forever.
+    for pid in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _fork(request: dict[str, Any], pipes: Sequence[Any], received: Sequence[int]) -> int:

@@ -22,38 +22,42 @@ def noted_interrupts() -> Iterator[None]:
 
     A handler raises wherever the program is. Where that is a bare ``except`` of TensorFlow or
     Keras, another error takes the interrupt's place; in a destructor or in the callback of a weak
-    reference, Python discards it. `Interrupter` and `interrupt_behind` then know of it.
+    reference, Python discards it. `Interrupter` and `interrupt_behind` then know of it; where a
+    trial runs another search, until the outer search ends.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread has signal handlers
         return
-    _interrupts.clear()
-    installed = {}
+    installed: dict[signal.Signals, _NotingHandler] = {}
     for number in _SIGNALS:
         previous = signal.getsignal(number)
-        if callable(previous):  # neither ignored nor the system's default
-            installed[number] = (previous, _noting(previous))
-            signal.signal(number, installed[number][1])
+        # Neither ignored, nor the system's default, nor that of an outer search.
+        if callable(previous) and not isinstance(previous, _NotingHandler):
+            installed[number] = _NotingHandler(previous)
+            signal.signal(number, installed[number])
     try:
         yield
     finally:
-        for number, (previous, noting) in installed.items():
+        for number, noting in installed.items():
+            replaced = noting.handler
             if signal.getsignal(number) is noting:
-                signal.signal(number, previous)
-        _interrupts.clear()
+                signal.signal(number, replaced)
+        if installed:
+            _interrupts.clear()
 
 
-def _noting(
-    handler: Callable[[int, FrameType | None], object],
-) -> Callable[[int, FrameType | None], None]:
-    def handle(number: int, frame: FrameType | None) -> None:
+class _NotingHandler:
+    """A signal handler that notes when the one that it replaces raises `KeyboardInterrupt`."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
+        self.handler = handler
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         try:
-            handler(number, frame)
+            self.handler(number, frame)
         except KeyboardInterrupt:
             _interrupts.append(number)
             raise
-
-    return handle
 
 
 def interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:

@@ -12,6 +12,7 @@ import pytest
 from keras_nas_plugin import NASTuner, RandomOracle, track
 from keras_nas_plugin.records.trial import load_records
 from keras_nas_plugin.tracking.base import Tracker
+from keras_nas_plugin.training.interrupts import interrupt_behind, noted_interrupts
 
 X, Y = np.zeros((8, 2), "float32"), np.zeros((8, 1), "float32")
 
@@ -124,6 +125,15 @@ def test_an_interrupt_while_a_model_is_built_ends_the_search(tmp_path):
     )
     with pytest.raises(KeyboardInterrupt):
         tuner.search(**SEARCH)
+
+
+def test_the_outer_of_two_searches_knows_of_an_interrupt_in_the_inner():
+    with noted_interrupts():
+        with noted_interrupts(), pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert isinstance(interrupt_behind(TypeError()), KeyboardInterrupt)
+    assert interrupt_behind(TypeError()) is None
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_handler_of_the_user_that_does_not_interrupt_is_left_to_the_user(tmp_path):

@@ -23,9 +23,8 @@ from keras_nas_plugin.space.presets.scaling import (
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "presets.md"
 SAMPLES = 50
-# Without the variables that Adam creates for every weight, and without tracing a graph for each
-# model; the tests of the defaults trace one for each preset.
-SGD = {"optimizer": "sgd", "run_eagerly": True}
+# Without the variables that Adam creates for every weight.
+SGD = {"optimizer": "sgd"}
 
 INVALID = [
     ("darts", {"classes": 1}, "classes"),

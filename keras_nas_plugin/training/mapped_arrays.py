@@ -6,11 +6,11 @@ import mmap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import keras_tuner
 import numpy as np
 
 from keras_nas_plugin.evaluation.datasets import map_arrays
+from keras_nas_plugin.training.array_batches import goes_to_model_fit
 
 # Keyword arguments of `Model.fit` that are data.
 _DATA = ("x", "y", "sample_weight", "validation_data")
@@ -45,14 +45,8 @@ def without_copies(
         args: Positional arguments of `Model.fit`.
         kwargs: Keyword arguments.
     """
-    plain = (
-        keras.backend.backend() == "tensorflow"
-        and type(hypermodel).fit is keras_tuner.HyperModel.fit
-        and getattr(type(model), "fit", None) is keras.Model.fit
-        # Weights of classes are looked up in labels that are numpy arrays.
-        and kwargs.get("class_weight") is None
-    )
-    if not plain:
+    # Weights of classes are looked up in labels that are numpy arrays.
+    if not goes_to_model_fit(hypermodel, model) or kwargs.get("class_weight") is not None:
         return list(args), dict(kwargs)
     return [map_arrays(_shared, value) for value in args], {
         name: map_arrays(_shared, value) if name in _DATA else value

@@ -44,6 +44,7 @@ from keras_nas_plugin.space.fidelity import Fidelity, configuration, fidelity_of
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.training import memory
 from keras_nas_plugin.training.architectures import save_architecture
+from keras_nas_plugin.training.array_batches import with_data_sets
 from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.budget import Budget
 from keras_nas_plugin.training.callbacks import (
@@ -460,6 +461,7 @@ class TrialTrainer:
             self._running.describe(model)
         hypermodel = self._hooks.hypermodel
         args, kwargs = without_copies(hypermodel, model, args, kwargs)
+        args, kwargs = with_data_sets(hypermodel, model, args, kwargs)
         return hypermodel.fit(trial.hyperparameters, model, *args, **kwargs)
 
     def fit_from_scratch(

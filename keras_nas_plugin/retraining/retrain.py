@@ -47,6 +47,7 @@ from keras_nas_plugin.training import runtime
 from keras_nas_plugin.training.bookkeeping import Bookkeeping, error_line
 from keras_nas_plugin.training.continuation import from_scratch
 from keras_nas_plugin.training.fit_arguments import DataSplit, FitArguments
+from keras_nas_plugin.training.interrupts import preserved_interrupts, raise_noted
 from keras_nas_plugin.training.weights import save_weights
 
 logger = logging.getLogger("keras_nas_plugin")
@@ -115,6 +116,7 @@ def retrain(
     if record is None or search is None or record.score is None:
         raise RetrainingError(f"`trial_id` must be a finished trial; got {trial.trial_id!r}")
     with (
+        preserved_interrupts(),
         _retrain_lock(project),
         runtime.precision(tuner.precision),
         runtime.no_retracing_warnings(),
@@ -371,7 +373,8 @@ class _Recorder(keras.callbacks.Callback):
         self.curve: list[dict[str, float]] = []
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        """Record the logs of an epoch."""
+        """Record the logs of an epoch; raises an interrupt that was lost."""
+        raise_noted()
         self.curve.append(scalars(logs))
 
 

@@ -48,7 +48,7 @@ class DetectionStarter(Starter):
         findings = list(source.findings)
         if boxed < count:
             findings.append(
-                f"{count - boxed:,} images have no boxes: the model learns that they show no "
+                f"Images without boxes: {count - boxed:,}. The model learns that they show no "
                 "object."
             )
         if set(sizes) != {size}:
@@ -77,7 +77,8 @@ def _imbalance(source: BoxedImages) -> list[str]:
     images = len(np.unique(source.boxes[source.boxes[:, 1] == least, 0]))
     return [
         f"The classes are imbalanced: {source.class_names[least]!r} has {counts[least]:,} of "
-        f"{len(source.boxes):,} boxes, in {images:,} images. Rare classes are found less reliably."
+        f"{len(source.boxes):,} boxes. Images with this class: {images:,}. Rare classes are found "
+        "less reliably."
     ]
 
 
@@ -92,8 +93,8 @@ def _shared_cells(source: BoxedImages, size: tuple[int, int]) -> list[str]:
     if shared <= _MANY_SHARED * len(source.boxes):
         return []
     return [
-        f"{shared:,} boxes have their centre in the same cell of {_STRIDE}x{_STRIDE} pixels as "
-        "another one of their class, and cannot be told apart: a larger SIZE separates them."
+        f"Boxes whose centre is in the same cell of {_STRIDE}x{_STRIDE} pixels as that of another "
+        f"box of their class: {shared:,}. They cannot be told apart: a larger SIZE separates them."
     ]
 
 

@@ -76,17 +76,39 @@ def interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     return interrupt
 
 
+@contextlib.contextmanager
+def preserved_interrupts() -> Iterator[None]:
+    """Note interrupts, and raise `KeyboardInterrupt` for an error that took the place of one.
+
+    For trainings outside of a `SearchSession`, which does both.
+    """
+    with noted_interrupts():
+        try:
+            yield
+        except Exception as error:
+            interrupt = interrupt_behind(error)
+            if interrupt is None:
+                raise
+            raise interrupt from error
+
+
+def raise_noted() -> None:
+    """Raise an interrupt that was lost.
+
+    Raises:
+        KeyboardInterrupt: There was one.
+    """
+    if _interrupts:
+        raise KeyboardInterrupt
+
+
 class Interrupter(Tracker):
     """Raises at the next trial or epoch an interrupt that was lost."""
 
     def trial_started(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """See `Tracker.trial_started`."""
-        self._check()
+        raise_noted()
 
     def epoch_ended(self, trial_id: str, epoch: int, logs: Mapping[str, float]) -> None:
         """See `Tracker.epoch_ended`."""
-        self._check()
-
-    def _check(self) -> None:
-        if _interrupts:
-            raise KeyboardInterrupt
+        raise_noted()

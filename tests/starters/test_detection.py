@@ -172,7 +172,7 @@ def test_each_format_gives_the_same_boxes(tmp_path, layout):
     draft = draft_recipe(request)
     assert draft.task == "detection"
     assert draft.summary == "6 boxes of 2 classes in 6 images of 20x10 pixels"
-    assert "1 images have no boxes" in " ".join(draft.findings)
+    assert "Images without boxes: 1." in " ".join(draft.findings)
 
 
 def extra_image(folder, name):
@@ -320,7 +320,7 @@ NOTICED = {
     ),
     "one cell": (
         lambda f: csv(f, [*BOXES, *twins(6)]),
-        "boxes have their centre in the same cell of 8x8 pixels as another one of their class",
+        "Boxes whose centre is in the same cell of 8x8 pixels as that of another box",
     ),
     "unused class": (
         lambda f: yolo(f, text="cat\ndog\nbird\n"),

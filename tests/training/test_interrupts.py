@@ -149,3 +149,23 @@ def test_a_handler_of_the_user_that_does_not_interrupt_is_left_to_the_user(tmp_p
     tuner.search(**SEARCH)
     assert signals == [signal.SIGINT]
     assert records.statuses == ["FINISHED"] * 3
+
+
+RETRAINING = {"x": X, "y": Y, "epochs": 3, "verbose": 0}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    "interrupt", [interrupted_within_a_bare_except, interrupted_within_a_destructor]
+)
+def test_a_lost_interrupt_ends_a_retraining(interrupt, tmp_path):
+    hypermodel = Interrupted(interrupt)
+    tuner = NASTuner(
+        hypermodel, oracle=RandomOracle("val_loss", max_trials=1, seed=0), directory=tmp_path
+    )
+    tuner.search(**SEARCH)
+    with pytest.raises(KeyboardInterrupt):
+        tuner.retrain_best(**RETRAINING)
+    assert hypermodel.trials == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert len(tuner.retrain_best(**RETRAINING).models) == 1

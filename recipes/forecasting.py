@@ -43,7 +43,7 @@ OBJECTIVE = "val_loss"
 LONGEST_SEASON = 200  # steps
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Task:
     """Windows of a series in three splits.
 
@@ -67,7 +67,11 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     Another decision is what the network's output is added to: the mean of the window, its last
     value, or its last season.
     """
-    task = _task()
+    return _space(_task()).build(hp)
+
+
+@functools.lru_cache(maxsize=1)  # the size that fits the data takes a second to find
+def _space(task: Task) -> SpaceHyperModel:
     x, y = task.splits.training
     network = sequence_1d(x.shape[1:], outputs=task.season, rows=len(y))
     anchors = {name: Layer(rescaled, anchor=name, season=task.season) for name in ANCHORS}
@@ -81,7 +85,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
         inputs={"window": x.shape[1:]},
         compile={"optimizer": "adam", "loss": "mean_absolute_error", "learning_rate": rate},
         check=False,
-    ).build(hp)
+    )
 
 
 ANCHORS: dict[str, Callable[[keras.KerasTensor, int], keras.KerasTensor]] = {

@@ -52,7 +52,7 @@ FRAME_MS, STEP_MS = 32, 10  # of the spectrogram
 LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Clips:
     """Clips of a second in three splits, int16 of shape (n, rate); their rate in Hz."""
 
@@ -65,7 +65,11 @@ class Clips:
 
 def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """Build a network on log-mel spectrograms: 1-D or 2-D, which is a decision."""
-    clips = _clips()
+    return _space(_clips()).build(hp)
+
+
+@functools.lru_cache(maxsize=1)  # the size that fits the data takes a second to find
+def _space(clips: Clips) -> SpaceHyperModel:
     rows, classes = len(clips.splits.training[1]), len(clips.splits.class_names)
     frames = log_mel(clips.rate)(keras.KerasTensor((None, clips.rate))).shape[1]
     sequence = sequence_1d((frames, MEL_BINS), classes=classes, rows=rows, stem_strides=(1, 2, 4))
@@ -82,7 +86,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
         inputs={"clip": keras.Input((clips.rate,), name="clip")},
         compile={**sequence.compile, "learning_rate": rate},
         check=False,
-    ).build(hp)
+    )
 
 
 def log_mel(rate: int) -> Callable[[keras.KerasTensor], keras.KerasTensor]:

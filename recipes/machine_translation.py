@@ -38,7 +38,7 @@ from keras import layers
 
 from keras_nas_plugin.recipes import running
 from keras_nas_plugin.recipes.text_classification import read_lines
-from keras_nas_plugin.space import ValueChoice
+from keras_nas_plugin.space import SpaceHyperModel, ValueChoice
 from keras_nas_plugin.space.presets import seq2seq
 
 OBJECTIVE = "val_loss"
@@ -49,7 +49,7 @@ LONGEST = 40  # tokens; longer sentences are left out of the training
 BATCH = 64  # sentences that are translated at once
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
     """Sentences as token numbers in three splits.
 
@@ -72,7 +72,11 @@ class Corpus:
 
 def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """Build one encoder-decoder of the preset `seq2seq`."""
-    corpus = _corpus()
+    return _space(_corpus()).build(hp)
+
+
+@functools.lru_cache(maxsize=1)  # the size that fits the data takes a second to find
+def _space(corpus: Corpus) -> SpaceHyperModel:
     x, y = corpus.splits.training
     hypermodel = seq2seq(
         len(corpus.source_words),
@@ -83,7 +87,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     )
     rate = ValueChoice(low=3e-4, high=1e-2, sampling="log", default=1e-3)
     hypermodel.compile = {**hypermodel.compile, "learning_rate": rate}
-    return hypermodel.build(hp)
+    return hypermodel
 
 
 # The data

@@ -62,7 +62,7 @@ class Budget:
     seed: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Splits:
     """What `load_data` of a recipe returned, by name; each split is a pair (x, y)."""
 

@@ -28,6 +28,7 @@ import numpy as np
 from keras import layers
 
 from keras_nas_plugin.recipes import running, scenes
+from keras_nas_plugin.space import SpaceHyperModel
 from keras_nas_plugin.space.presets import unet
 from keras_nas_plugin.starters import mask_splits
 from keras_nas_plugin.starters.mask_data import MASKS, image_and_mask_files, read_mask
@@ -43,12 +44,17 @@ Part = tuple[np.ndarray, np.ndarray]
 
 def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """A U-Net of the preset `unet`, which takes raw pixels (0 to 255)."""
-    x, y = _splits().training
-    image = keras.Input(x.shape[1:], name="image")
-    network = unet(x.shape[1:], classes=_classes(), rows=len(y))
+    image = keras.Input(_splits().training[0].shape[1:], name="image")
+    network = _network(_splits())
     outputs = network.connect(hp, layers.Rescaling(1 / 255)(image))
     rate = hp.Float("learning_rate", 3e-4, 1e-2, sampling="log", default=2e-3)
     return _compiled(image, outputs, rate)
+
+
+@functools.lru_cache(maxsize=1)  # the size that fits the data takes a second to find
+def _network(splits: running.Splits) -> SpaceHyperModel:
+    x, y = splits.training
+    return unet(x.shape[1:], classes=_classes(), rows=len(y))
 
 
 def _compiled(image: keras.KerasTensor, outputs: keras.KerasTensor, rate: float) -> keras.Model:

@@ -45,7 +45,7 @@ MOST_CLASSES = 20  # a column with more distinct integers is a number to predict
 RARE = 5  # texts in fewer training rows are one category, as are texts that are new
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Table:
     """A table in three splits, and what the layers inside the models need of its training rows.
 
@@ -76,7 +76,11 @@ class Table:
 
 def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """Build one network of the preset `tabular` behind the layers that prepare raw rows."""
-    table = _table()
+    return _space(_table()).build(hp)
+
+
+@functools.lru_cache(maxsize=1)  # the size that fits the data takes a second to find
+def _space(table: Table) -> SpaceHyperModel:
     columns = len(table.means)
     network = tabular(
         columns + len(table.vocabularies),
@@ -95,7 +99,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
         inputs=_inputs(table),
         compile={**network.compile, "learning_rate": rate},
         check=False,
-    ).build(hp)
+    )
 
 
 def _inputs(table: Table) -> dict[str, Any]:

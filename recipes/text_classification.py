@@ -54,7 +54,7 @@ LONGEST = 256  # words of a text that count
 Texts = dict[str, list[tuple[str, str]]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Corpus:
     """Texts in three splits; the words and the length that the models take."""
 
@@ -68,7 +68,11 @@ class Corpus:
 
 def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """Build one encoder of the preset `text_transformer` behind a layer that splits texts."""
-    corpus = _corpus()
+    return _space(_corpus()).build(hp)
+
+
+@functools.lru_cache(maxsize=1)  # the size that fits the data takes a second to find
+def _space(corpus: Corpus) -> SpaceHyperModel:
     encoder = text_transformer(
         vocabulary=len(corpus.words) + 2,  # padding and unknown words
         length=corpus.length,
@@ -81,7 +85,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
         inputs={"text": keras.Input((1,), dtype="string", name="text")},
         compile={**encoder.compile, "learning_rate": rate},
         check=False,
-    ).build(hp)
+    )
 
 
 def word_numbers() -> keras.layers.Layer:

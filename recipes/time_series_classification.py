@@ -46,7 +46,11 @@ SUFFIXES = (".ts", ".npz", ".parquet")
 
 def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
     """Build one network of the preset `sequence_1d` behind a layer that standardises."""
-    splits = _splits()
+    return _space(_splits()).build(hp)
+
+
+@functools.lru_cache(maxsize=1)  # the size that fits the data takes a second to find
+def _space(splits: running.Splits) -> SpaceHyperModel:
     x, y = splits.training
     network = sequence_1d(x.shape[1:], classes=len(splits.class_names), rows=len(y))
     rate = ValueChoice(low=3e-4, high=1e-2, sampling="log", default=1e-3)
@@ -55,7 +59,7 @@ def build_model(hp: keras_tuner.HyperParameters) -> keras.Model:
         inputs={"series": x.shape[1:]},
         compile={**network.compile, "learning_rate": rate},
         check=False,
-    ).build(hp)
+    )
 
 
 def standardised() -> keras.layers.Layer:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import base64
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from keras_nas_plugin.strategies.policy_gradient import (
     make_batch,
 )
 
-# Maximum number of draws from the policy before a draw from the space, and how much each draw that
-# was tried before raises the temperature of the next one.
+# Maximum number of draws from the policy before a draw from the space, and how much each draw
+# raises the temperature of the next one. A policy that has converged repeats itself: a proposal
+# omits as many draws as were tried before for the previous proposal, less a few.
 _DRAWS = 32
 _HEAT = 0.15
+_FEWER = 6
 # Maximum number of trials to learn from before one proposal: bounds the cost of a long warm start.
 _BACKLOG = 256
 # Learning rates relative to those of the biases. It takes more trials to tell interactions from
@@ -104,8 +107,8 @@ class PolicySearch(Strategy):
         self._spec = _NO_SPACE
         self._layout = Layout(_NO_SPACE, self.hidden)
         self._weights: Weights = self._layout.zero_weights()
-        # The weights as plain numbers, until they change: each trial saves them twice.
-        self._plain_weights: dict[str, dict[str, Any]] | None = None
+        # Draws of the last proposal that were omitted or tried before.
+        self._repeats = 0
         self._memory: list[_Remembered] = []
         self._covered = 0
         self._arrived = 0
@@ -130,13 +133,15 @@ class PolicySearch(Strategy):
         if not spec.decisions:
             return random_proposal(spec, rng, tried)
         sampler = Sampler(self._weights, self._layout)
-        heats = iter(1.0 + _HEAT * np.arange(_DRAWS))
+        self._repeats = max(0, self._repeats - _FEWER)
+        heats = iter(1.0 + _HEAT * np.arange(self._repeats, _DRAWS))
 
         def draw() -> Proposal | None:
             for heat in heats:
                 values = sampler.draw(rng, heat)
                 if not tried(values):
                     return Proposal(values)
+                self._repeats += 1
             return None
 
         proposal = self._failures.avoid(draw, spec, rng)
@@ -148,7 +153,7 @@ class PolicySearch(Strategy):
             return
         weights = self._saved["weights"] if self._saved else self._weights_by_decision()
         self._spec, self._layout = spec, Layout(spec, self.hidden)
-        self._weights, self._plain_weights = _padded_weights(weights, self._layout), None
+        self._weights = _padded_weights(weights, self._layout)
         self._memory = [
             self._encoded(trial.arrival, trial.values, trial.score, trial.behaviour)
             for trial in self._memory
@@ -233,7 +238,6 @@ class PolicySearch(Strategy):
         """One step along a gradient."""
         rates = {"context": _CONTEXT_RATE, "value_bias": _VALUE_RATE}
         rates["value"] = _VALUE_RATE * _CONTEXT_RATE
-        self._plain_weights = None
         for name, slope in gradient.items():
             rate = sign * self.learning_rate * rates.get(name, 1.0)
             self._weights[name] = self._weights[name] + rate * slope
@@ -244,11 +248,10 @@ class PolicySearch(Strategy):
         """See `Strategy.get_state`; its size depends only on the space and the window."""
         if self._spec is _NO_SPACE:
             return self._saved
-        if self._plain_weights is None:
-            self._plain_weights = self._weights_by_decision()
         return {
             "covered": self._covered,
-            "weights": self._plain_weights,
+            "repeats": self._repeats,
+            "weights": self._weights_by_decision(),
             "memory": [[trial.arrival, trial.behaviour] for trial in self._memory],
         }
 
@@ -267,18 +270,19 @@ class PolicySearch(Strategy):
                 trial = self._encoded(arrival, observation.values, score, behaviour)
                 self._memory.append(trial)
         self._covered = self._saved["covered"]
+        self._repeats = self._saved.get("repeats", 0)
         del self._queue[: self._covered]
         self._saved = {}
 
     def _weights_by_decision(self) -> dict[str, dict[str, Any]]:
-        """Weights by decision, as plain numbers and without padding."""
+        """Weights by decision, as texts (see `_text_of`) and without padding."""
         weights = {}
         for index, head in enumerate(self._layout.heads):
             width = head.features.shape[1]
             if width:
                 weights[head.key] = {
-                    "bias": self._weights["bias"][index, :width].tolist(),
-                    "context": self._weights["context"][index, :, :width].tolist(),
+                    "bias": _text_of(self._weights["bias"][index, :width]),
+                    "context": _text_of(self._weights["context"][index, :, :width]),
                     **self._value_head(index),
                 }
         return weights
@@ -288,7 +292,7 @@ class PolicySearch(Strategy):
         bias, value = self._weights["value_bias"][index], self._weights["value"][index]
         if bias == 0.0 and not value.any():
             return {}
-        return {"value_bias": float(bias), "value": value.tolist()}
+        return {"value_bias": float(bias), "value": _text_of(value)}
 
 
 def _score_of(observation: Observation) -> float | None:
@@ -314,11 +318,29 @@ def _padded_weights(saved: Mapping[str, Mapping[str, Any]], layout: Layout) -> W
         width = head.features.shape[1]
         own = saved.get(head.key, {})
         if own:
-            weights["bias"][index, :width] = own["bias"]
-            weights["context"][index, :, :width] = own["context"]
+            shape = (layout.hidden, width)
+            weights["bias"][index, :width] = _array_of(own["bias"], (width,))
+            weights["context"][index, :, :width] = _array_of(own["context"], shape)
             weights["value_bias"][index] = own.get("value_bias", 0.0)
-            weights["value"][index] = own.get("value", 0.0)
+            if "value" in own:
+                weights["value"][index] = _array_of(own["value"], (layout.hidden,))
     return weights
+
+
+def _text_of(array: np.ndarray) -> str:
+    """Numbers as a text: each trial saves all weights twice, and digits take milliseconds.
+
+    >>> _text_of(np.array([0.5]))
+    'AAAAAAAA4D8='
+    """
+    return base64.b64encode(array.astype("<f8").tobytes()).decode("ascii")
+
+
+def _array_of(saved: str | Sequence[Any], shape: tuple[int, ...]) -> np.ndarray:
+    """The numbers of a text from `_text_of`; older states have lists of numbers."""
+    if isinstance(saved, str):
+        return np.frombuffer(base64.b64decode(saved), "<f8").reshape(shape)
+    return np.array(saved, float).reshape(shape)
 
 
 def check_at_least(name: str, value: float, least: float) -> None:

@@ -1,5 +1,7 @@
 """Tests of REINFORCE alone; `test_policy_search` has those shared with PPO."""
 
+import base64
+
 import numpy as np
 import pytest
 
@@ -22,9 +24,8 @@ def ask(strategy):
 def biases(strategy):
     """Biases by name, shape ``[2, 3]``."""
     ask(strategy)
-    return np.array(
-        [head_weights["bias"] for head_weights in strategy.get_state()["weights"].values()]
-    )
+    heads = strategy.get_state()["weights"].values()
+    return np.array([np.frombuffer(base64.b64decode(head["bias"]), "<f8") for head in heads])
 
 
 def test_the_newest_trial_moves_the_policy_along_its_score_gradient():

@@ -312,7 +312,7 @@ NOTICED = {
     ),
     "imbalance": (
         lambda f: csv(f, [*BOXES[:3], *((n, "cat", 1, 1, 9, 9) for n in range(6) for _ in "ab")]),
-        "The classes are imbalanced: 'dog' has 1 of 15 boxes, in 1 images.",
+        "The classes are imbalanced: 'dog' has 1 of 15 boxes. Images with this class: 1.",
     ),
     "sizes": (
         lambda f: images(csv(f), count=1, size=(16, 16)),

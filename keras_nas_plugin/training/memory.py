@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 
@@ -12,6 +13,9 @@ import keras
 
 logger = logging.getLogger("keras_nas_plugin")
 
+# Of so many calls of `forget_models`, one drops TensorFlow's kernels: a MiB for each small model.
+_CLEARING_EVERY = 10
+_calls = itertools.count(1)
 # `all_reduce` is at most this many closures below the registered function.
 _CLOSURE_DEPTH = 3
 
@@ -43,10 +47,41 @@ def forget_models() -> None:
     """
     forget_reduce_gradients()
     policy = keras.config.dtype_policy()
-    # Keras 3.15 resets the policy as well, and every model would be float32.
-    keras.backend.clear_session(free_memory=False)
+    with _kernels_stay() if next(_calls) % _CLEARING_EVERY else contextlib.nullcontext():
+        # Keras 3.15 resets the policy as well, and every model would be float32.
+        keras.backend.clear_session(free_memory=False)
     keras.config.set_dtype_policy(policy)
     gc.collect()
+
+
+@contextlib.contextmanager
+def _kernels_stay() -> Iterator[None]:
+    """Let `clear_session` keep the kernels of operations that TensorFlow has run.
+
+    Keras 3.15 drops them all, and without them each variable of the next model takes milliseconds
+    to create. Seeds decide the same numbers: `tf.random.set_seed` drops kernels as well. There is
+    no public way to choose. Where TensorFlow drops them in another way, nothing happens.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    try:
+        from tensorflow.python.eager import context
+
+        attributes = vars(context.context())
+    except (ImportError, AttributeError, TypeError) as error:
+        logger.debug("This TensorFlow keeps its kernels elsewhere: %s", error)
+        yield
+        return
+    attributes["clear_kernel_cache"] = _no_clearing
+    try:
+        yield
+    finally:
+        attributes.pop("clear_kernel_cache", None)
+
+
+def _no_clearing() -> None:
+    """Stands in for the method of TensorFlow's context."""
 
 
 def forget_reduce_gradients() -> int:

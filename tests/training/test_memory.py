@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from keras_nas_plugin.training import memory
 
@@ -105,3 +106,21 @@ def test_objects_that_the_program_froze_stay_frozen(unfrozen):
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
+
+
+def test_kernels_stay_from_one_model_to_the_next_and_are_dropped_after_ten(monkeypatch):
+    """Fails when Keras or TensorFlow drop the kernels in another way."""
+    cleared = []
+    original = type(context.context()).clear_kernel_cache
+    monkeypatch.setattr(
+        type(context.context()),
+        "clear_kernel_cache",
+        lambda self: cleared.append(len(calls)) or original(self),
+    )
+    calls = []
+    for number in range(20):
+        calls.append(number)
+        memory.forget_models()
+    assert len(cleared) == 2 and cleared[1] - cleared[0] == 10
+    keras.backend.clear_session()
+    assert len(cleared) == 3  # what others call is not changed

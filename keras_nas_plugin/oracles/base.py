@@ -18,6 +18,7 @@ from keras_nas_plugin.oracles.infeasible_log import InfeasibleLog, constraint_da
 from keras_nas_plugin.oracles.ledger import Ledger
 from keras_nas_plugin.oracles.lock import OracleLock, synchronized
 from keras_nas_plugin.oracles.objectives import Objectives, ParetoObjective, checked_objective
+from keras_nas_plugin.oracles.opening import Opening
 from keras_nas_plugin.oracles.oracle_options import OracleOptions as OracleOptions
 from keras_nas_plugin.oracles.proposer import Candidate, Proposer
 from keras_nas_plugin.oracles.scoring import Scoring
@@ -108,6 +109,10 @@ class NASOracle(keras_tuner.Oracle):
     hyperparameters = StateAttribute[keras_tuner.HyperParameters]("hyperparameters")
     #: Seed of the oracle's own generator.
     seed = StateAttribute[int]("seed")
+    #: Trials that do not count, because the program was changed after them.
+    exclusions = StateAttribute[Exclusions]("exclusions")
+    #: Proposes the first trials of a search by time; None leaves them to the strategy.
+    opening = StateAttribute[Opening | None]("opening")
 
     objective: keras_tuner.Objective
     max_trials: int | None
@@ -556,11 +561,6 @@ class NASOracle(keras_tuner.Oracle):
         if self._state.expected_trials is not None:
             self.strategy.expect_trials(self._state.expected_trials)
         self.strategy.set_state(state["strategy"], history)
-
-    @property
-    def exclusions(self) -> Exclusions:
-        """Trials that do not count, because the program was changed after them."""
-        return self._state.exclusions
 
     def _restart_strategy(self, history: Sequence[Observation]) -> None:
         """Let the strategy learn these observations only."""

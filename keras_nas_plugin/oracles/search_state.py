@@ -19,6 +19,7 @@ from keras_nas_plugin.oracles.infeasible_log import (
     rejected_observations,
 )
 from keras_nas_plugin.oracles.ledger import Ledger
+from keras_nas_plugin.oracles.opening import Opening
 from keras_nas_plugin.oracles.proposer import Candidate
 from keras_nas_plugin.oracles.scoring import Scoring
 from keras_nas_plugin.oracles.screening import Screen
@@ -71,6 +72,7 @@ class SearchState:
         stop_reason: Why the search ended before ``max_trials``; None otherwise.
         exclusions: Trials that do not count, because the program was changed.
         expected_trials: How many trials a time budget allows; None where that is not known.
+        opening: Proposes the first trials of a search by time; None leaves them to the strategy.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class SearchState:
         self.stop_reason: str | None = None
         self.exclusions = Exclusions()
         self.expected_trials: int | None = None
+        self.opening: Opening | None = None
         # When the program changed the space last: trials that had ended, rejected candidates.
         self._ends_before_change = 0
         self._rejected_before_change = 0
@@ -157,8 +160,19 @@ class SearchState:
         return {trial_id: entry[2] for trial_id, entry in configurations.items()}
 
     def next_initial(self) -> Values | None:
-        """The next initial configuration; None when all were tried."""
-        return self.warm_start.next_initial(self.spec, self.ledger.tried)
+        """The next configuration that the strategy is not asked for; None when all were tried."""
+        initial = self.warm_start.next_initial(self.spec, self.ledger.tried)
+        if initial is not None or self.opening is None or self.warm_start.observations:
+            return initial
+        if len(self.start_order) >= self.opening.length(self.expected_trials):
+            return None
+        configurations = [
+            self.spec.restrict(self.trials[trial_id].hyperparameters.values)
+            for trial_id in self.start_order
+        ]
+        return self.opening.propose(
+            self.space, self.generator, tried=self.tried, trials=configurations
+        )
 
     def trial_data(self, trial: Trial) -> dict[str, Any]:
         """Content of a trial's file: KerasTuner's state, and additions under ``nas``."""

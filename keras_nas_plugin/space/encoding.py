@@ -306,3 +306,26 @@ def encoding_of(spec: SearchSpec) -> Encoding:
     if _CACHE not in attributes:
         attributes[_CACHE] = Encoding(spec)
     return attributes[_CACHE]
+
+
+def distances(encoding: Encoding, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How different configurations are: 0 for equal ones, 1 if they differ in all decisions.
+
+    The mean over the decisions: 1 for two labels that differ, and for a decision that is active
+    in one of them only; the distance of the positions for ordered values (Gower 1971, "A General
+    Coefficient of Similarity and Some of Its Properties").
+
+    Args:
+        encoding: Encoding of the space.
+        first: Codes, shape ``[n, columns]``.
+        second: Codes, shape ``[m, columns]``.
+
+    Returns:
+        Shape ``[n, m]``.
+    """
+    ordered = np.array([column.ordered for column in encoding.columns], bool)
+    left, right = first[:, None, :], second[None, :, :]
+    differ = np.where(ordered, np.abs(left - right), left != right)
+    inactive = np.isnan(left).astype(int) + np.isnan(right)
+    differ = np.where(inactive == 1, 1.0, np.where(inactive == 2, 0.0, differ))
+    return differ.sum(axis=2) / max(len(encoding.columns), 1)

@@ -11,6 +11,9 @@ import numpy as np
 
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 
+#: See `Strategy.opening_trials`.
+MOST_OPENING_TRIALS = 4
+
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
@@ -88,6 +91,9 @@ class Strategy(abc.ABC):
     #: Arguments whose defaults follow the number of trials while a search runs: see
     #: `expect_trials`.
     adjustable: frozenset[str] = frozenset()
+    #: How many of the first trials of a search by time are proposed by the opening of the oracle
+    #: at most: none where the first trials of this strategy are better, or random on purpose.
+    opening_trials = 0
 
     def __init__(self) -> None:
         self._reported: set[str] = set()

@@ -9,7 +9,13 @@ import numpy as np
 
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
+from keras_nas_plugin.strategies.base import (
+    MOST_OPENING_TRIALS,
+    Observation,
+    Proposal,
+    Strategy,
+    random_proposal,
+)
 from keras_nas_plugin.strategies.failures import FailureMemory
 
 # Number of mutants to draw with the same number of edits; if all of them were tried before, one
@@ -90,6 +96,7 @@ class RegularizedEvolution(Strategy):
     """
 
     adjustable = frozenset({"population_size", "tournament_size"})
+    opening_trials = MOST_OPENING_TRIALS
 
     def __init__(
         self,

@@ -11,7 +11,13 @@ import numpy as np
 
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
+from keras_nas_plugin.strategies.base import (
+    MOST_OPENING_TRIALS,
+    Observation,
+    Proposal,
+    Strategy,
+    random_proposal,
+)
 from keras_nas_plugin.strategies.failures import FailureMemory
 from keras_nas_plugin.strategies.neighbourhood import Edit, Neighbourhoods, Running
 
@@ -91,6 +97,7 @@ class LocalSearch(Strategy):
     """
 
     adjustable = frozenset({"initial_samples"})
+    opening_trials = MOST_OPENING_TRIALS
 
     def __init__(self, *, initial_samples: int = 10, improvement: str = "first") -> None:
         super().__init__()

@@ -10,7 +10,13 @@ import numpy as np
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.pareto import constrained_ranks, crowding_distances
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
+from keras_nas_plugin.strategies.base import (
+    MOST_OPENING_TRIALS,
+    Observation,
+    Proposal,
+    Strategy,
+    random_proposal,
+)
 from keras_nas_plugin.strategies.failures import FailureMemory
 
 # Number of random configurations before the first child, per member of the population.
@@ -73,6 +79,7 @@ class NSGA2(Strategy):
 
     multi_objective = True
     adjustable = frozenset({"population_size"})
+    opening_trials = MOST_OPENING_TRIALS
 
     def __init__(self, *, population_size: int = 20, crossover_probability: float = 0.9) -> None:
         super().__init__()

@@ -12,7 +12,13 @@ import numpy as np
 
 from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
-from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
+from keras_nas_plugin.strategies.base import (
+    MOST_OPENING_TRIALS,
+    Observation,
+    Proposal,
+    Strategy,
+    random_proposal,
+)
 from keras_nas_plugin.strategies.failures import FailureMemory
 from keras_nas_plugin.strategies.policy import Layout, Sampler, Weights
 from keras_nas_plugin.strategies.policy_gradient import (
@@ -85,6 +91,8 @@ class PolicySearch(Strategy):
     Raises:
         StrategyError: An argument is too small.
     """
+
+    opening_trials = MOST_OPENING_TRIALS
 
     def __init__(
         self, *, learning_rate: float, entropy: float, window: int, hidden: int, step: int

@@ -85,6 +85,8 @@ class ProxyGuidedSearch(SurrogateSearch):
         StrategyError: An argument is too small.
     """
 
+    opening_trials = 1  # the default; the proxies choose the next ones
+
     def __init__(
         self,
         scorer: Scorer,

@@ -11,7 +11,13 @@ from keras_nas_plugin.errors import StrategyError
 from keras_nas_plugin.space.encoding import Encoding, encoding_of
 from keras_nas_plugin.space.spec import SearchSpec, Tried, Values
 from keras_nas_plugin.strategies.acquisition import best_first, candidates, upper_confidence_bound
-from keras_nas_plugin.strategies.base import Observation, Proposal, Strategy, random_proposal
+from keras_nas_plugin.strategies.base import (
+    MOST_OPENING_TRIALS,
+    Observation,
+    Proposal,
+    Strategy,
+    random_proposal,
+)
 from keras_nas_plugin.strategies.candidates import rows_of
 from keras_nas_plugin.strategies.gaussian_process import GaussianProcess
 from keras_nas_plugin.strategies.kernels import embed
@@ -84,6 +90,7 @@ class SurrogateSearch(Strategy):
     """
 
     adjustable = frozenset({"initial_trials"})
+    opening_trials = MOST_OPENING_TRIALS
 
     def __init__(self, *, initial_trials: int = 10, kappa: float = DEFAULT_KAPPA) -> None:
         super().__init__()

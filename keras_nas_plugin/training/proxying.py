@@ -1,4 +1,4 @@
-"""Prepares an oracle that scores candidates without training them."""
+"""Prepares an oracle that judges candidates without training them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from keras_tuner.engine.trial import Trial
 
+from keras_nas_plugin.oracles.base import NASOracle
 from keras_nas_plugin.oracles.differentiable import DifferentiableOracle
 from keras_nas_plugin.oracles.gradient_proxy import PREFIX
 from keras_nas_plugin.oracles.one_shot import OneShotOracle
@@ -13,6 +14,7 @@ from keras_nas_plugin.oracles.proxy_scores import ProxyScores
 from keras_nas_plugin.oracles.supernet_oracle import SupernetOracle
 from keras_nas_plugin.training.context import SearchContext
 from keras_nas_plugin.training.fit_arguments import FitArguments
+from keras_nas_plugin.training.opening import opening_of
 from keras_nas_plugin.training.relaxed_run import RelaxedRun
 from keras_nas_plugin.training.split_run import SplitRun
 from keras_nas_plugin.training.supernet_run import PathRun, SupernetRun
@@ -24,10 +26,11 @@ _SCORED_UNTIL = 1 / 2
 
 
 def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
-    """Give an oracle that scores candidates what it needs for that.
+    """Give an oracle that judges candidates before their trials what it needs for that.
 
     One with zero-cost proxies gets the hypermodel and the first rows of the data, one that trains
-    a supernet gets that, unless it has an evaluator of its own. Other oracles are left unchanged.
+    a supernet gets that, unless it has an evaluator of its own. In a search by time, an oracle
+    that starts at random gets an opening.
 
     Args:
         context: The search.
@@ -52,6 +55,8 @@ def prepare_scoring(context: SearchContext, fit: FitArguments) -> None:
             before = scorer.seconds
             strategy.may_score = lambda: scorer.seconds - before < context.budget.scoring_seconds()
     oracle = context.oracle
+    if isinstance(oracle, NASOracle) and context.role.owns_search:
+        oracle.opening = opening_of(context, oracle)
     if isinstance(oracle, SupernetOracle) and context.budget.seconds is not None:
         oracle.strategy.may_score = lambda: context.budget.used < _SCORED_UNTIL
     if isinstance(oracle, SupernetOracle) and context.role.owns_search:

@@ -257,6 +257,7 @@ def test_the_time_budget_stops_the_scoring_of_candidates(tmp_path, data):
         return build(hp)
 
     oracle = GradientProxyOracle("val_accuracy", 3, seed=0, pool_size=100, proxies=["params"])
+    oracle.strategy.opening_trials = 0  # the default would be trained before
     search = NASTuner(slow, oracle=oracle, directory=tmp_path, project_name="search", budget=2.0)
     search.search(epochs=1, verbose=0, **data)
     assert search.stopped_by == "budget"

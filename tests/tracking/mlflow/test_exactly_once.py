@@ -72,11 +72,12 @@ def test_a_trial_that_ends_before_its_start_was_sent_is_sent_in_one_sequence_of_
 
     tracker = track(database, [], status=None)
     parent = tracker.parent_run_id
-    calls, proceed = [], threading.Event()
+    calls, sending, proceed = [], threading.Event(), threading.Event()
     for name in ("search_runs", "create_run", "log_inputs", "log_batch", "update_run_info"):
         original = getattr(SqlAlchemyStore, name)
 
         def counted(self, *args, _name=name, _original=original, **kwargs):
+            sending.set()
             proceed.wait()
             # The search's run is updated once a second, so its requests are not counted.
             if parent not in (*args, *kwargs.values()):
@@ -84,14 +85,16 @@ def test_a_trial_that_ends_before_its_start_was_sent_is_sent_in_one_sequence_of_
             return _original(self, *args, **kwargs)
 
         monkeypatch.setattr(SqlAlchemyStore, name, counted)
-    for number in range(4):
+    tracker.trial_started("00", make_record(0).values)
+    assert sending.wait(60)  # the start of the first trial, or the update of the search's run
+    for number in range(1, 4):
         tracker.trial_started(f"{number:02d}", make_record(number).values)
     for number in range(4):
         tracker.trial_ended(make_record(number))
     proceed.set()
     tracker.flush()
     expected = ["create_run", "log_inputs", "log_batch", "update_run_info"]
-    assert calls[-12:] == expected * 3  # sending the start of the first trial may have begun
+    assert calls[-12:] == expected * 3
     assert calls.count("create_run") == calls.count("update_run_info") == 4
 
 

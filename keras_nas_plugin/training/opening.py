@@ -21,7 +21,7 @@ class ParameterCounts:
 
     Args:
         hypermodel: Builds the models.
-        seconds: How long building may take altogether.
+        seconds: When building has taken so long, no further model is built.
     """
 
     def __init__(self, hypermodel: keras_tuner.HyperModel, seconds: float) -> None:

@@ -49,8 +49,8 @@ def with_data_sets(
     """Arguments of `keras.Model.fit` with data sets in place of arrays.
 
     The batches are those that Keras 3.15 makes, in the same order, also with a random seed. Data
-    that are not numbers, the training rows if classes have weights, data with a number of steps,
-    and data of models that are trained under a distribution strategy stay as they are.
+    that are not numbers in numpy arrays, the training rows if classes have weights, data with a
+    number of steps, and data of models under a distribution strategy stay as they are.
 
     Args:
         hypermodel: The hypermodel; with a `fit` of its own it gets the arrays.
@@ -150,17 +150,11 @@ def _shuffled_indices(count: int, batch_size: int, seed: int) -> tf.data.Dataset
 
 
 def _numeric(array: object) -> bool:
-    """Whether an array holds numbers, in numpy or as a tensor, with one row or more."""
-    import tensorflow as tf
+    """Whether an array holds numbers in numpy.
 
-    if isinstance(array, np.ndarray):
-        return array.dtype.kind in "biuf" and array.ndim > 0
-    return (
-        isinstance(array, tf.Tensor)
-        and (array.dtype.is_floating or array.dtype.is_integer or array.dtype.is_bool)
-        and array.shape.rank is not None
-        and array.shape.rank > 0
-    )
+    Tensors are left to Keras: those of arrays that processes share would be copied here.
+    """
+    return isinstance(array, np.ndarray) and array.dtype.kind in "biuf" and array.ndim > 0
 
 
 def _tensor(array: Any) -> tf.Tensor:

@@ -151,9 +151,10 @@ def test_a_distributed_model_gets_arrays():
     assert args[0] is A
 
 
-def test_a_tensor_is_not_copied():
+def test_tensors_stay_as_they_are():
+    """Those of arrays that workers share would be copied."""
     import tensorflow as tf
 
-    x = tf.ones((8, 2))
-    args, kwargs = with_data_sets(Plain(), Witness(), (x, tf.ones((8,))), {"shuffle": False})
-    assert args == () and is_data_set(kwargs["x"])
+    x, y = tf.ones((8, 2)), tf.ones((8,))
+    args, kwargs = with_data_sets(Plain(), Witness(), (x, y), {"validation_data": (x, y)})
+    assert args[0] is x and args[1] is y and kwargs["validation_data"][0] is x

@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 import hypothesis
@@ -43,6 +44,16 @@ def package_logging():
     logger.setLevel(logging.NOTSET)
     logger.handlers.clear()
     logger.propagate = True
+
+
+@pytest.fixture(autouse=True)
+def ordinary_operations():
+    """Undo `deterministic=True`, which TensorFlow's public interface cannot."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config
+
+        config.disable_op_determinism()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -163,12 +163,15 @@ def distribution(strategy: object) -> object:
 def make_deterministic() -> None:
     """Enable deterministic operations of the backend, whose results are equal bit for bit.
 
-    TensorFlow cannot undo this within the process.
+    TensorFlow cannot undo this within the process, and its random operations raise an error
+    from now on where there is no global seed. So there is one: a later search in this process
+    that is not deterministic would fail otherwise.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+        tf.random.set_seed(0)  # each execution of a trial sets its own
 
 
 def _device(gpus: Sequence[str]) -> str:

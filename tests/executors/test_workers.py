@@ -207,6 +207,15 @@ def test_scores_do_not_depend_on_the_number_of_workers(tmp_path):
     assert len(searches[0]) == 2 and searches[0] == searches[1]
 
 
+def test_a_search_without_seed_follows_one_with_deterministic_workers(tmp_path):
+    executor = LocalExecutor(workers=1)
+    options = {"executor": executor, "deterministic": True, "trials": 1}
+    tuner_of(tmp_path / "first", **options).search(X, Y, **FIT)
+    second = tuner_of(tmp_path / "second", trials=1)
+    second.search(X, Y, **FIT)
+    assert [record.status for record in load_records(second.project_dir)] == [FINISHED]
+
+
 def test_what_cannot_be_pickled_is_refused_before_the_first_trial(tmp_path):
     lock = (value for value in [1])
 

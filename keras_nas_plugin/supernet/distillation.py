@@ -128,6 +128,7 @@ class Distillation:
         self._student.compile(
             optimizer=model.optimizer,
             loss=self._soft.loss,
+            loss_weights=_loss_weight(model),
             run_eagerly=model.run_eagerly,
             jit_compile=model.jit_compile,
             auto_scale_loss=False,
@@ -223,6 +224,13 @@ def _single(loss: Any) -> Any:
     if len(given) != 1:
         raise StrategyError(f"it has {len(given)} losses")
     return given[0]
+
+
+def _loss_weight(model: keras.Model) -> float | None:
+    """What a compiled model multiplies its only loss by; None where that is not set."""
+    weights = model.get_compile_config().get("loss_weights")
+    flat = keras.tree.flatten(weights)  # a supernet has one output
+    return flat[0] if flat else None
 
 
 def _instance(loss: Any) -> keras.losses.Loss | None:

@@ -20,7 +20,7 @@ from keras_nas_plugin.supernet.distillation import soft_targets
 X = np.array([[1.0, 2.0], [0.5, -1.0]], "float32")
 
 
-def widths(loss, activation=None, units=3):
+def widths(loss, activation=None, units=3, **compiled):
     """One hidden layer of one to three units, trained by plain gradient descent."""
     return SpaceHyperModel(
         Sequential(
@@ -28,7 +28,7 @@ def widths(loss, activation=None, units=3):
             Layer("Dense", units=units, use_bias=False, activation=activation),
         ),
         inputs=(2,),
-        compile={"optimizer": keras.optimizers.SGD(0.1), "loss": loss},
+        compile={"optimizer": keras.optimizers.SGD(0.1), "loss": loss, **compiled},
     )
 
 
@@ -96,6 +96,22 @@ def test_the_smallest_path_learns_the_numbers_of_the_largest():
 
     def error_of(largest, smallest):
         return 2 * (largest - y) / y.size, 2 * (smallest - largest) / y.size
+
+    for own, value in zip(after, expected_weights(*before, error_of), strict=True):
+        np.testing.assert_allclose(own, value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "loss_weights"),
+    [("mse", 0.25), (["mse"], [0.25])],
+    ids=["number", "list"],
+)
+def test_the_weight_of_the_loss_applies_to_both_paths(loss, loss_weights):
+    y = np.array([[0.5, -1.0, 2.0], [1.0, 0.0, 0.0]], "float32")
+    _, before, after, _ = trained(widths(loss, loss_weights=loss_weights), y)
+
+    def error_of(largest, smallest):
+        return 0.5 * (largest - y) / y.size, 0.5 * (smallest - largest) / y.size
 
     for own, value in zip(after, expected_weights(*before, error_of), strict=True):
         np.testing.assert_allclose(own, value, rtol=1e-4, atol=1e-6)

@@ -46,13 +46,13 @@ from keras_nas_plugin.training.costing import CostScreen, Measure, cost_plan, in
 from keras_nas_plugin.training.data_checks import check_before_training
 from keras_nas_plugin.training.describe import print_summary, search_html, search_info
 from keras_nas_plugin.training.fit_arguments import FitArguments
-from keras_nas_plugin.training.interrupts import Interrupter
 from keras_nas_plugin.training.models import TrialModels
 from keras_nas_plugin.training.proxying import prepare_scoring
 from keras_nas_plugin.training.reported import training_method
 from keras_nas_plugin.training.resuming import ResumableSearch
 from keras_nas_plugin.training.search_session import SearchSession
 from keras_nas_plugin.training.trainer import TrialTrainer
+from keras_nas_plugin.training.trial_times import own_listeners
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -199,7 +199,7 @@ class NASTuner(keras_tuner.Tuner):
         )
         self._budget = Budget(budget)
         self._bookkeeping = Bookkeeping()
-        self._trackers = CompositeTracker([tracker, *listeners, Interrupter()])
+        self._trackers = CompositeTracker([tracker, *listeners, *own_listeners(oracle, budget)])
         self._models = TrialModels(self, precision)
         self._results = SearchResults(self, tracker)
         self._trainer = TrialTrainer(

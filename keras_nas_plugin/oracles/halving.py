@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Unpack, cast
 
@@ -22,7 +23,7 @@ from keras_nas_plugin.pareto import non_dominated_ranks
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.space.fidelity import Fidelity, configuration, fidelity_of
 from keras_nas_plugin.strategies.base import Observation, Strategy
-from keras_nas_plugin.strategies.halving import Rungs, rung_epochs
+from keras_nas_plugin.strategies.halving import Rungs, first_rung, rung_epochs
 from keras_nas_plugin.strategies.random import RandomSearch
 
 logger = logging.getLogger("keras_nas_plugin")
@@ -64,7 +65,8 @@ class SuccessiveHalvingOracle(NASOracle):
     weights of a trial are those of the best epoch of its configuration so far. A failed trial is
     never promoted and ranks last in its rung; several objectives are ranked by non-dominated
     front and crowding distance. When all configurations have been started and none can be
-    promoted, the best one continues until one trial has been trained in full.
+    promoted, the best one continues until one trial has been trained in full. In a search with a
+    ``budget``, rungs are skipped where shorter trainings would save no time: see `record_times`.
 
     `NASTuner` supports this without further settings. A plain `keras_tuner.Tuner` would ignore
     ``tuner/epochs``: with it, all configurations are trained in full and a warning is logged,
@@ -125,6 +127,9 @@ class SuccessiveHalvingOracle(NASOracle):
         #: The trials of each rung; None until a tuner calls `train_in_rungs`.
         self.rungs: Rungs | None = None
         self._warned = False
+        # Seconds of the trials so far: besides their epochs, and of one epoch.
+        self._fixed_seconds: list[float] = []
+        self._epoch_seconds: list[float] = []
 
     @property
     def strategy_name(self) -> str:
@@ -173,6 +178,36 @@ class SuccessiveHalvingOracle(NASOracle):
             # Ids are padded for one trial of each configuration at each rung.
             self._state.id_width = len(str(self.max_trials * len(rungs.epochs)))
 
+    @synchronized
+    def record_times(self, fixed_seconds: float, epoch_seconds: float) -> None:
+        """Skip rungs that save no time, in a search that ends by time.
+
+        Where building and tracing a model take longer than its epochs, a short training costs
+        nearly as much as a full one. `NASTuner` calls this after each trial of a search with a
+        ``budget``. New configurations then start at the rung that `first_rung` returns; promotions
+        of earlier trials remain possible.
+
+        Args:
+            fixed_seconds: Seconds of the trial that do not depend on its number of epochs.
+            epoch_seconds: Seconds of one of its epochs.
+        """
+        self._fixed_seconds.append(fixed_seconds)
+        self._epoch_seconds.append(epoch_seconds)
+        rungs = self.rungs
+        if rungs is None or len(self._fixed_seconds) < rungs.factor:
+            return
+        # The first trial takes longer, until TensorFlow has initialized; large models count more.
+        fixed = statistics.median(self._fixed_seconds)
+        epoch = statistics.fmean(self._epoch_seconds)
+        first = first_rung(rungs.epochs, rungs.factor, fixed, epoch)
+        if first != rungs.first:
+            logger.warning(
+                "New configurations train for %d epochs at first: an epoch takes %.2g s, and a "
+                "trial %.2g s besides its epochs.",
+                *(rungs.epochs[first], epoch, fixed),
+            )
+        rungs.first = first
+
     # ------------------------------------------------------------------ proposals
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
@@ -210,7 +245,7 @@ class SuccessiveHalvingOracle(NASOracle):
         proposal = super().populate_space(trial_id)
         if proposal["status"] != TrialStatus.RUNNING:
             return None
-        fidelity = Fidelity(rungs.epochs[0])
+        fidelity = Fidelity(rungs.epochs[rungs.first], rung=rungs.first)
         return {**proposal, "values": {**proposal["values"], **fidelity.to_values()}}
 
     def _promoted(self, parent: str, rung: int, rungs: Rungs) -> dict[str, Any]:
@@ -321,7 +356,11 @@ class SuccessiveHalvingOracle(NASOracle):
 
     def get_state(self) -> dict[str, Any]:
         """See `NASOracle.get_state`; the rung of a trial is stored with its values."""
-        rungs = self.rungs and {"epochs": list(self.rungs.epochs), "factor": self.rungs.factor}
+        rungs = self.rungs and {
+            "epochs": list(self.rungs.epochs),
+            "factor": self.rungs.factor,
+            "first": self.rungs.first,
+        }
         return {**super().get_state(), "rungs": rungs}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -331,7 +370,8 @@ class SuccessiveHalvingOracle(NASOracle):
 
     def _restart_strategy(self, history: Sequence[Observation]) -> None:
         super()._restart_strategy(history)
-        self._restore_rungs(self.rungs and Rungs(self.rungs.epochs, self.rungs.factor))
+        rungs = self.rungs
+        self._restore_rungs(rungs and Rungs(rungs.epochs, rungs.factor, rungs.first))
 
     def _restore_rungs(self, rungs: Rungs | None) -> None:
         """Fill empty rungs with the trials that count."""

@@ -19,6 +19,8 @@ from keras_nas_plugin.strategies.base import Observation
 # of those of full training. A third reduction would halve this, but would lose the best trial far
 # more often.
 _REDUCTIONS = 2
+# The share of the time of full trainings that shorter ones must save, since their scores say less.
+_WORTHWHILE = 1 / 3
 
 
 def rung_epochs(max_epochs: int, factor: int, min_epochs: int | None = None) -> tuple[int, ...]:
@@ -45,6 +47,40 @@ def rung_epochs(max_epochs: int, factor: int, min_epochs: int | None = None) -> 
     while len(rungs) <= most and max_epochs >= lowest * factor ** len(rungs):
         rungs.append(math.floor(max_epochs / factor ** len(rungs) + 0.5))
     return tuple(reversed(rungs))
+
+
+def first_rung(
+    epochs: Sequence[int], factor: int, fixed_seconds: float, epoch_seconds: float
+) -> int:
+    """The rung at which configurations start, so that they take the least time.
+
+    A configuration that starts at rung ``k`` reaches rung ``j`` with probability
+    ``factor ** (k - j)``. Each of its trainings takes ``fixed_seconds`` and the time of the epochs
+    that it adds. If this saves less than a third of the time of full trainings, all are trained in
+    full, since scores of short trainings say less.
+
+    Args:
+        epochs: Epochs of each rung, see `rung_epochs`.
+        factor: Number of trials of a rung per promotion to the next.
+        fixed_seconds: Seconds of a training that do not depend on its epochs.
+        epoch_seconds: Seconds of an epoch.
+
+    >>> first_rung((3, 9, 27), 3, fixed_seconds=1.0, epoch_seconds=1.0)
+    0
+    >>> first_rung((3, 9, 27), 3, fixed_seconds=1.0, epoch_seconds=0.01)
+    2
+    """
+
+    def seconds(first: int) -> float:
+        started = (0, *epochs[first:-1])
+        return sum(
+            (fixed_seconds + (end - start) * epoch_seconds) / factor**promotions
+            for promotions, (start, end) in enumerate(zip(started, epochs[first:], strict=True))
+        )
+
+    top = len(epochs) - 1
+    cheapest = min(range(len(epochs)), key=seconds)
+    return cheapest if seconds(cheapest) <= (1 - _WORTHWHILE) * seconds(top) else top
 
 
 def ranking(scores: np.ndarray, violations: np.ndarray) -> np.ndarray:
@@ -109,12 +145,15 @@ class Rungs:
     Args:
         epochs: Epochs of each rung, see `rung_epochs`.
         factor: The best 1/factor of a rung are promoted; at least 2.
+        first: The rung at which new configurations start.
     """
 
-    def __init__(self, epochs: Sequence[int], factor: int) -> None:
+    def __init__(self, epochs: Sequence[int], factor: int, first: int = 0) -> None:
         self.epochs = tuple(epochs)
         self.factor = factor
-        #: Number of trials started at the lowest rung: the configurations of the search.
+        #: The rung at which new configurations start; it may change.
+        self.first = first
+        #: Number of configurations that were started.
         self.configurations = 0
         self._rungs = [_Rung() for _ in self.epochs]
         self._rung_of: dict[str, int] = {}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from keras_nas_plugin.pareto import constrained_ranks
 from keras_nas_plugin.strategies import Observation
-from keras_nas_plugin.strategies.halving import Rungs, ranking, rung_epochs
+from keras_nas_plugin.strategies.halving import Rungs, first_rung, ranking, rung_epochs
 
 # ---------------------------------------------------------------------- rungs
 
@@ -77,6 +77,34 @@ def observed(trial_id, scores, violation=0.0):
     if scores is not None and not isinstance(scores, tuple):
         scores = (float(scores),)
     return Observation(trial_id, {}, scores, violation)
+
+
+@given(
+    st.integers(3, 300),
+    st.integers(2, 4),
+    st.floats(0, 10),
+    st.floats(0.01, 10),
+)
+def test_the_first_rung_takes_the_least_time(epochs, factor, fixed, epoch):
+    """Against the time of many configurations that are simulated one rung after the other."""
+    rungs, times = rung_epochs(epochs, factor), []
+    for first in range(len(rungs)):
+        configurations, before, total = 1.0, 0, 0.0
+        for end in rungs[first:]:
+            total += configurations * (fixed + (end - before) * epoch)
+            configurations, before = configurations / factor, end
+        times.append(total)
+    chosen = first_rung(rungs, factor, fixed, epoch)
+    if min(times) > times[-1] * 2 / 3:
+        assert chosen == len(rungs) - 1
+    else:
+        assert times[chosen] == pytest.approx(min(times))
+
+
+def test_short_trainings_are_worthless_without_epochs_and_best_without_the_rest():
+    assert first_rung((1, 3, 9), 3, fixed_seconds=1.0, epoch_seconds=0.0) == 2
+    assert first_rung((1, 3, 9), 3, fixed_seconds=0.0, epoch_seconds=1.0) == 0
+    assert first_rung((5,), 3, fixed_seconds=0.0, epoch_seconds=1.0) == 0
 
 
 # Few different scores, so that there are ties; None fails.

@@ -117,6 +117,8 @@ class PolicySearch(Strategy):
         self._weights: Weights = self._layout.zero_weights()
         # Draws of the last proposal that were omitted or tried before.
         self._repeats = 0
+        # The state of the generator before the last proposal, and the draws as they were then.
+        self._before: tuple[Mapping[str, Any], int] | None = None
         self._memory: list[_Remembered] = []
         self._covered = 0
         self._arrived = 0
@@ -141,6 +143,10 @@ class PolicySearch(Strategy):
         if not spec.decisions:
             return random_proposal(spec, rng, tried)
         sampler = Sampler(self._weights, self._layout)
+        state = rng.bit_generator.state
+        if self._before is not None and self._before[0] == state:
+            self._repeats = self._before[1]  # that proposal was taken back
+        self._before = state, self._repeats
         self._repeats = max(0, self._repeats - _FEWER)
         heats = iter(1.0 + _HEAT * np.arange(self._repeats, _DRAWS))
 

@@ -410,6 +410,29 @@ def test_a_policy_that_repeats_itself_draws_few_configurations(make):
 
 
 @BOTH_POLICIES
+def test_a_proposal_that_was_taken_back_is_made_again(make):
+    """As after an error in a screen: the oracle restores the state of its generator."""
+    strategy, rng, tried = make(), np.random.default_rng(0), set()
+
+    def ask():
+        return strategy.ask(
+            TERNARY, rng, tried=lambda values: TERNARY.key(values) in tried, pending={}
+        )
+
+    for number in range(600):
+        values = ask().values
+        tried.add(TERNARY.key(values))
+        strategy.tell(str(number), values, (total(values),))
+    before = rng.bit_generator.state
+    proposals = []
+    for _ in range(3):
+        rng.bit_generator.state = before
+        proposals.append(ask())
+        assert strategy.get_state()["repeats"] > 0
+    assert proposals[0] == proposals[1] == proposals[2]
+
+
+@BOTH_POLICIES
 def test_a_state_with_lists_of_numbers_is_loaded(make):
     """As states were saved before weights were texts."""
     strategy, rng = make(), np.random.default_rng(0)

@@ -294,13 +294,19 @@ def network(
 # The program
 
 
-def main(recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None) -> None:
+def main(
+    recipe: Recipe, description: str | None, arguments: Sequence[str] | None = None
+) -> dict[str, dict[str, float]]:
     """Run the command line of a recipe.
 
     Args:
         recipe: The recipe.
         description: The text of `--help`.
         arguments: The command line; None for that of the process.
+
+    Returns:
+        Metrics on the test rows, by name: of the search and of each baseline, or of the model that
+        was to be evaluated.
     """
     parser = _parser(recipe, description)
     options = parser.parse_args(arguments)
@@ -322,9 +328,9 @@ def main(recipe: Recipe, description: str | None, arguments: Sequence[str] | Non
         if options.tracking_uri is None:
             options.tracking_uri = f"sqlite:///{Path('mlflow.db').resolve().as_posix()}"
         if options.evaluate:
-            evaluate(recipe, options.evaluate, options.tracking_uri)
-        else:
-            run(recipe, options)
+            scores = evaluate(recipe, options.evaluate, options.tracking_uri)
+            return {options.evaluate: scores}
+        return run(recipe, options)
 
 
 def run(recipe: Recipe, options: argparse.Namespace) -> dict[str, dict[str, float]]:

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 # Placeholder colours of the figures; the page replaces them by those of its light or dark scheme.
@@ -71,7 +72,10 @@ def to_svg(figure: Figure, key: str, title: str, description: str) -> str:
         for artist in axes.get_children():
             # A clip path would be a reference by id, and figures stay inside their axes anyway.
             artist.set_clip_on(False)
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")
+    # `savefig` would draw, and find the layout, twice.
+    FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None})
     return inline(stream.getvalue(), key, title, description)
 
 

@@ -20,6 +20,13 @@ _calls = itertools.count(1)
 _CLOSURE_DEPTH = 3
 
 
+class _Frozen:
+    """Who has frozen objects. Counting them takes as long as walking them: it is done once."""
+
+    by_search = False
+    by_program = False
+
+
 @contextlib.contextmanager
 def frozen_imports() -> Iterator[None]:
     """Exclude everything imported so far from garbage collection while the block runs.
@@ -28,8 +35,11 @@ def frozen_imports() -> Iterator[None]:
     never become garbage. They are frozen for the search. `gc.unfreeze` unfreezes everything, so a
     program that froze objects itself is left alone.
     """
-    frozen = gc.get_freeze_count() == 0
+    if not _Frozen.by_search and not _Frozen.by_program:
+        _Frozen.by_program = gc.get_freeze_count() > 0
+    frozen = not _Frozen.by_search and not _Frozen.by_program
     if frozen:
+        _Frozen.by_search = True
         gc.collect()
         gc.freeze()
     try:
@@ -37,6 +47,7 @@ def frozen_imports() -> Iterator[None]:
     finally:
         if frozen:
             gc.unfreeze()
+            _Frozen.by_search = False
         forget_models()
 
 

@@ -83,8 +83,9 @@ def test_the_dtype_policy_is_not_changed(policy):
 
 
 @pytest.fixture
-def unfrozen():
+def unfrozen(monkeypatch):
     """No object is frozen, unlike in other tests."""
+    monkeypatch.setattr(memory._Frozen, "by_program", False)
     gc.unfreeze()
     yield
     gc.freeze()
@@ -98,12 +99,22 @@ def test_objects_are_frozen_during_the_block_only(unfrozen):
     assert gc.get_freeze_count() == 0
 
 
+def test_a_search_within_a_search_unfreezes_nothing(unfrozen):
+    for _ in range(2):
+        with memory.frozen_imports():
+            with memory.frozen_imports():
+                assert gc.get_freeze_count() > 0
+            assert gc.get_freeze_count() > 0
+        assert gc.get_freeze_count() == 0
+
+
 def test_objects_that_the_program_froze_stay_frozen(unfrozen):
     gc.freeze()
     try:
-        with memory.frozen_imports():
+        for _ in range(2):
+            with memory.frozen_imports():
+                assert gc.get_freeze_count() > 0
             assert gc.get_freeze_count() > 0
-        assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
 

@@ -130,6 +130,8 @@ class SuccessiveHalvingOracle(NASOracle):
         # Seconds of the trials so far: besides their epochs, and of one epoch.
         self._fixed_seconds: list[float] = []
         self._epoch_seconds: list[float] = []
+        # First rungs that a line on the terminal has named.
+        self._announced: set[int] = set()
 
     @property
     def strategy_name(self) -> str:
@@ -194,13 +196,15 @@ class SuccessiveHalvingOracle(NASOracle):
         self._fixed_seconds.append(fixed_seconds)
         self._epoch_seconds.append(epoch_seconds)
         rungs = self.rungs
-        if rungs is None or len(self._fixed_seconds) < rungs.factor:
+        # The first trial takes longer, until TensorFlow has initialized; one epoch tells nothing.
+        if rungs is None or self._state.started <= rungs.factor:
             return
-        # The first trial takes longer, until TensorFlow has initialized; large models count more.
+        # Times of epochs differ by the size of the models, of which the large ones count more.
         fixed = statistics.median(self._fixed_seconds)
         epoch = statistics.fmean(self._epoch_seconds)
         first = first_rung(rungs.epochs, rungs.factor, fixed, epoch)
-        if first != rungs.first:
+        if first != rungs.first and first not in self._announced:
+            self._announced.add(first)
             logger.warning(
                 "New configurations train for %d epochs at first: an epoch takes %.2g s, and a "
                 "trial %.2g s besides its epochs.",

@@ -107,39 +107,44 @@ def test_too_few_epochs_make_a_single_rung_with_a_warning(tmp_path, caplog):
 
 def test_configurations_are_trained_in_full_where_epochs_take_no_time(tmp_path, caplog):
     search = halving(tmp_path / "s", max_trials=9)
-    first = [search.start(f"worker {number}") for number in range(3)]
-    for trial in first:
+    first = [search.start(f"worker {number}") for number in range(4)]
+    for trial in first[:3]:
         search.finish(trial, float(trial.hyperparameters.values["x"]))
-        assert search.oracle.rungs.first == 0
-        search.oracle.record_times(fixed_seconds=2.0, epoch_seconds=0.1)
+    assert search.oracle.rungs.first == 0
+    search.oracle.record_times(fixed_seconds=2.0, epoch_seconds=0.1)
+    search.finish(first[3], float(first[3].hyperparameters.values["x"]))
     assert "train for 9 epochs at first: an epoch takes 0.1 s, and a trial 2 s" in caplog.text
     trials = run(search)
     fidelities = [fidelity_of(trial.hyperparameters.values) for trial in trials]
     started = [fidelity for fidelity in fidelities if fidelity.parent is None]
-    assert len(started) == 6 and {item.epochs for item in started} == {9}
-    assert {(item.rung, item.initial_epoch) for item in started} == {(2, 0)}
-    # The best of the first three is promoted, as before, and none that was trained in full.
-    assert [item.parent for item in fidelities if item.parent is not None][0] in {
-        trial.trial_id for trial in first
-    }
+    assert len(started) == 5
+    assert {(item.rung, item.initial_epoch, item.epochs) for item in started} == {(2, 0, 9)}
+    # The best of the first four is promoted, as before, and none that was trained in full.
+    assert fidelities[0].parent in {trial.trial_id for trial in first}
     assert search.oracle.remaining_trials() == 0
     best = search.oracle.get_best_trials()[0].hyperparameters.values
     assert best["tuner/epochs"] == 9
 
 
+def test_the_times_of_the_first_trials_decide_nothing(tmp_path):
+    search = halving(tmp_path / "s", max_trials=9)
+    for _ in range(3):
+        search.finish(search.start(), 1.0)
+        search.oracle.record_times(fixed_seconds=2.0, epoch_seconds=0.0)
+    assert search.oracle.rungs.first == 0
+
+
 def test_the_first_rung_is_resumed_and_may_be_lowered_again(tmp_path):
     search = halving(tmp_path / "s", max_trials=30)
     for _ in range(3):
-        trial = search.start()
-        search.finish(trial, 1.0)
-        search.oracle.record_times(fixed_seconds=1.0, epoch_seconds=0.0)
+        search.finish(search.start(), 1.0)
     search.finish(search.start(), 1.0)  # a promotion
+    search.oracle.record_times(fixed_seconds=1.0, epoch_seconds=0.0)
     search.finish(search.start(), 1.0)
     resumed = search.reopened()
     assert resumed.oracle.rungs.first == 2
     assert levels([resumed.start()]) == [2]
-    for _ in range(3):
-        resumed.oracle.record_times(fixed_seconds=1.0, epoch_seconds=5.0)
+    resumed.oracle.record_times(fixed_seconds=1.0, epoch_seconds=5.0)
     assert resumed.oracle.rungs.first == 0
 
 

@@ -154,11 +154,17 @@ def _shuffled_indices(count: int, batch_size: int, seed: int) -> tf.data.Dataset
 
 
 def _numeric(array: object) -> bool:
-    """Whether an array holds numbers in numpy.
+    """Whether an array holds numbers, in numpy or as a tensor, with one row or more."""
+    import tensorflow as tf
 
-    Tensors are left to Keras: those of arrays that processes share would be copied here.
-    """
-    return isinstance(array, np.ndarray) and array.dtype.kind in "biuf" and array.ndim > 0
+    if isinstance(array, np.ndarray):
+        return array.dtype.kind in "biuf" and array.ndim > 0
+    return (
+        isinstance(array, tf.Tensor)
+        and (array.dtype.is_floating or array.dtype.is_integer or array.dtype.is_bool)
+        and array.shape.rank is not None
+        and array.shape.rank > 0
+    )
 
 
 def _tensor(array: Any) -> tf.Tensor:

@@ -291,10 +291,26 @@ def _check(path: Path, suffix: str, x: np.ndarray | None, boxes: np.ndarray | No
 
 def score(model: running.Predictor, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Mean average precision at an overlap of 0.5, and the mean over 0.5 to 0.95."""
-    predicted = [detections(grid) for grid in running.predict(model, x)]
-    truths = [boxes[boxes[:, 0] >= 0] for boxes in y]
-    values = [mean_average_precision(predicted, truths, threshold) for threshold in THRESHOLDS]
+    grids = running.predict(model, x)
+    values = [average_precision_at(threshold, y, grids) for threshold in THRESHOLDS]
     return {"map_50": values[0], "map_50_95": float(np.mean(values))}
+
+
+def map_50(y: np.ndarray, grids: np.ndarray) -> float:
+    """Mean average precision at an overlap of 0.5, for `keras-nas promote --metric`."""
+    return average_precision_at(0.5, y, grids)
+
+
+def average_precision_at(threshold: float, y: np.ndarray, grids: np.ndarray) -> float:
+    """The mean average precision of predictions.
+
+    Args:
+        threshold: See `mean_average_precision`.
+        y: Boxes of each image, shape ``[images, most, 5]``; those of class -1 are padding.
+        grids: Predictions: see `detections`.
+    """
+    truths = [boxes[boxes[:, 0] >= 0] for boxes in y]
+    return mean_average_precision([detections(grid) for grid in grids], truths, threshold)
 
 
 def detections(grid: np.ndarray) -> np.ndarray:

@@ -15,10 +15,10 @@ import click
 
 from keras_nas_plugin.cli.held_out import SPLITS, held_out_data
 from keras_nas_plugin.cli.options import store_options, usage_errors
-from keras_nas_plugin.cli.recipe import DATA_FUNCTION
+from keras_nas_plugin.cli.recipe import DATA_FUNCTION, function_in
 from keras_nas_plugin.cli.strategy import Limit
 from keras_nas_plugin.evaluation.constraints import Constraint
-from keras_nas_plugin.registry.gates.base import Method, MetricName, PromotionError
+from keras_nas_plugin.registry.gates.base import Direction, Method, MetricName, PromotionError
 from keras_nas_plugin.registry.promotion_policy import PromotionPolicy
 
 if TYPE_CHECKING:
@@ -40,6 +40,24 @@ class Requirement(Limit):
             limit = super().convert(value.replace("size", "memory", 1), param, ctx)
             return dataclasses.replace(limit, name="size")
         return super().convert(value, param, ctx)
+
+
+class MetricOption(click.ParamType):
+    """The name of a metric, or ``FILE.py:FUNCTION``; a file is read by the command."""
+
+    name = "metric"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See `click.ParamType.convert`."""
+        names = get_args(MetricName)
+        if value not in names and not value.partition(".py:")[2]:
+            self.fail(
+                f"must be {', '.join(names)}, or FILE.py:FUNCTION with a function of labels and "
+                f"predictions; got {value!r}",
+                param,
+                ctx,
+            )
+        return value
 
 
 @click.command()
@@ -66,8 +84,15 @@ class Requirement(Limit):
 )
 @click.option(
     "--metric",
-    type=click.Choice(get_args(MetricName)),
-    help="The metric to compare. [default: accuracy for classes, else mse]",
+    type=MetricOption(),
+    metavar="NAME|FILE.py:FUNCTION",
+    help=f"The metric to compare: {', '.join(get_args(MetricName))}, or a function of labels and "
+    "predictions. [default: accuracy for classes, else mse]",
+)
+@click.option(
+    "--direction",
+    type=click.Choice(get_args(Direction)),
+    help="Whether larger or smaller is better; required for a function.",
 )
 @click.option(
     "--method",
@@ -143,6 +168,8 @@ def promote(
     data: str,
     data_function: str,
     split: str,
+    metric: str | None,
+    direction: str | None,
     batch_size: int | None,
     why: str,
     by: str | None,
@@ -182,7 +209,9 @@ def promote(
                     registry_uri=registry_uri,
                 ),
             ),
-            policy=PromotionPolicy(**conditions),
+            policy=PromotionPolicy(
+                metric=_metric(metric, direction), direction=direction, **conditions
+            ),
             data_name=Path(data).name,
             batch_size=batch_size,
             why=why,
@@ -196,6 +225,22 @@ def promote(
     else:
         _print(verdict, dry_run=dry_run)
     return 0 if verdict.passed else _REFUSED
+
+
+def _metric(metric: str | None, direction: str | None) -> Any:
+    """The name of a metric, or the function that the command line names.
+
+    Raises:
+        click.UsageError: A function has no direction.
+        RecipeError: There is no such function.
+    """
+    if metric is None or metric in get_args(MetricName):
+        return metric
+    if direction is None:
+        raise click.UsageError(
+            f"`--direction` must be max or min if `--metric` is a function; got only {metric!r}"
+        )
+    return function_in(metric)
 
 
 def _print(verdict: Verdict, *, dry_run: bool) -> None:

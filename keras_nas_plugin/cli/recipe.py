@@ -261,6 +261,22 @@ def locate(target: str) -> tuple[Path, str]:
     raise RecipeError(f"`FILE` must be an existing Python file; got {path!r}")
 
 
+def function_in(target: str) -> Callable[..., Any]:
+    """A function that a Python file defines.
+
+    Args:
+        target: ``path.py:name``; see `locate`.
+
+    Raises:
+        RecipeError: The file cannot be read or run, or does not define the function.
+    """
+    path, name = locate(target)
+    function = _attribute(_load(path), name, path)
+    if not callable(function):
+        raise RecipeError(f"`{name}` in `{path}` must be a function; got {function!r}")
+    return function
+
+
 def _load(path: Path) -> ModuleType:
     # A module name with a dot would name a module of a package.
     name = path.stem.replace(".", "_")

@@ -39,7 +39,17 @@ def datasets():
 
 def broken():
     raise OSError("no disk")
+
+def recall(y, predictions):
+    return float((predictions[:, 1] > 0.5)[y == 1].mean())
+
+def first_row(y, predictions):
+    return predictions[0]
+
+THRESHOLD = 0.5
 """
+
+MAX = "--direction max"
 
 
 def make_models(uri, names=("toy", "new", "bare")):
@@ -138,6 +148,17 @@ def test_a_challenger_is_promoted_and_rolled_back(store, promote):
     assert_one_error(promote("toy", command="rollback"), 2, "champion replaced another")
 
 
+def test_a_function_of_the_recipe_is_the_metric(store, promote):
+    words = f"toy --metric recipe.py:recall {MAX} --require recall>=0.5 --json"
+    process = promote(words, data="recipe.py")
+    assert process.returncode == 0, process.err
+    findings = {item["name"]: item for item in json.loads(process.out)["findings"]}
+    assert "recall" in findings["thresholds"]["message"]
+    details = findings["comparison"]["numbers"]
+    assert details["metric"] == "recall" and details["method"] == "bootstrap"
+    assert aliases(store) == {"champion": "2"}
+
+
 def test_a_refused_promotion_exits_with_1_and_moves_no_alias(store, promote):
     process = promote("toy --min-improvement 0.5 --require accuracy>=0.8 --require size<=1kB")
     assert process.returncode == 1, process.err
@@ -222,6 +243,16 @@ def assert_one_error(process, code, message):
         ("toy --data-function other", "recipe.py", "must define `other`; it defines"),
         ("toy --data-function rows", "recipe.py", "it raised TypeError"),
         ("toy --metric loss --method mcnemar", "held_out.npz", "'mcnemar'"),
+        ("toy --metric loss --direction max", "held_out.npz", "`direction` must be 'min'"),
+        ("toy --metric recipe.py:recall", "held_out.npz", "`--direction` must be max or min"),
+        (f"toy --metric nowhere.py:f {MAX}", "held_out.npz", "an existing Python file"),
+        (f"toy --metric recipe.py:f1 {MAX}", "held_out.npz", "must define `f1`; it defines"),
+        (f"toy --metric recipe.py:THRESHOLD {MAX}", "held_out.npz", "must be a function; got 0.5"),
+        (
+            f"toy --metric recipe.py:first_row {MAX}",
+            "held_out.npz",
+            "must return a number, or one",
+        ),
         ("toy --alpha 7", "held_out.npz", "`alpha`"),
         ("toy --require f1>=0.5", "held_out.npz", "`thresholds` must be on one of accuracy"),
     ],
@@ -257,7 +288,9 @@ def test_a_store_that_does_not_answer_or_cannot_be_used_is_an_error(store, nas, 
     [
         ("promote", "Missing argument 'NAME'"),
         ("promote toy", "Missing option '--data'"),
-        ("promote toy --data x.npz --metric f1", "'f1' is not one of"),
+        ("promote toy --data x.npz --metric f1", "or FILE.py:FUNCTION with a function of"),
+        ("promote toy --data x.npz --metric recipe.py:", "or FILE.py:FUNCTION with a function of"),
+        ("promote toy --data x.npz --direction up", "'up' is not one of"),
         ("promote toy --data x.npz --require accuracy", "must be METRIC<=NUMBER"),
         ("promote toy --data x.npz --require size<=small", "must be METRIC<=NUMBER"),
         ("promote toy --data x.npz --split train", "'train' is not one of"),

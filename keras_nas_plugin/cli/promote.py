@@ -169,7 +169,7 @@ def promote(
     data_function: str,
     split: str,
     metric: str | None,
-    direction: str | None,
+    direction: Direction | None,
     batch_size: int | None,
     why: str,
     by: str | None,

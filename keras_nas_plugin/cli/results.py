@@ -82,8 +82,16 @@ def excluded_text(count: int) -> str:
 
 
 def values_text(values: Mapping[str, object]) -> str:
-    """Format hyperparameters on one line."""
-    return " ".join(f"{name}={number_text(value)}" for name, value in values.items())
+    """Format hyperparameters on one line; of KerasTuner's own entries, the epochs.
+
+    >>> values_text({"units": 8, "tuner/epochs": 9, "tuner/round": 2})
+    'units=8 (9 epochs)'
+    """
+    own = (
+        f"{name}={number_text(value)}" for name, value in values.items() if "tuner/" not in name
+    )
+    text, epochs = " ".join(own), values.get("tuner/epochs")
+    return text if epochs is None else f"{text} ({epochs} epochs)"
 
 
 def number_text(value: object) -> str:

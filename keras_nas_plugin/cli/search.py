@@ -406,7 +406,8 @@ def _print_result(result: Mapping[str, Any]) -> None:
     counts, best = result["trials"], result["best"]
     failed = f", {counts['failed']} failed" if counts["failed"] else ""
     reason = _STOP_REASONS.get(result["stopped_by"], "")
-    click.echo(f"{counts['finished']} trials finished{failed}{reason}.")
+    trials = "1 trial" if counts["finished"] == 1 else f"{counts['finished']} trials"
+    click.echo(f"{trials} finished{failed}{reason}.")
     if result["infeasible"]["count"]:
         click.echo(str(InfeasibleSummary(**result["infeasible"])))
     if result.get("excluded"):

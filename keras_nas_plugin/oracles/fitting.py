@@ -38,21 +38,29 @@ class WarmStartReport:
     initial_dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        text = f"warm start: {self.used} earlier configurations used"
+        if self.initial and self == WarmStartReport(initial=self.initial):  # no earlier trials
+            return f"tried first: {_count(self.initial, 'configuration')}"
+        text = f"warm start: {_count(self.used, 'earlier configuration')} used"
         text += f" ({self.failed} of them failed)" if self.failed else ""
-        text += f", {self.repeated} trials repeated one of them" if self.repeated else ""
-        text += _dropped_text("trials", self.dropped)
+        text += f", {_count(self.repeated, 'trial')} repeated one of them" if self.repeated else ""
+        text += _dropped_text("trial", self.dropped)
         if self.unknown:
             text += f"; hyperparameters that the space does not have: {', '.join(self.unknown)}"
-        text += f"; {self.initial} configurations tried first" if self.initial else ""
-        return text + _dropped_text("configurations to try first", self.initial_dropped)
+        first = f"; {_count(self.initial, 'configuration')} tried first"
+        text += first if self.initial else ""
+        return text + _dropped_text("initial configuration", self.initial_dropped)
+
+
+def _count(number: int, noun: str) -> str:
+    """A number of things: ``1 trial``, ``2 trials``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _dropped_text(noun: str, dropped: Mapping[str, int]) -> str:
     if not dropped:
         return ""
     reasons = "; ".join(f"{count} x {reason}" for reason, count in dropped.items())
-    return f", {sum(dropped.values())} {noun} did not fit ({reasons})"
+    return f", {_count(sum(dropped.values()), noun)} did not fit ({reasons})"
 
 
 class MatchedTrials:

@@ -141,7 +141,8 @@ class ProgressDisplay(Tracker):
     def _end_supernet(self, record: TrialRecord) -> None:
         self._running.pop(record.trial_id, None)
         self._update()
-        epochs = f"{len(record.curves[0]) if record.curves else 0} epochs"
+        count = len(record.curves[0]) if record.curves else 0
+        epochs = "1 epoch" if count == 1 else f"{count} epochs"
         self._print(
             f"{record.trial_id}: {record.status.lower()}, {epochs}, {record.seconds:.1f} s"
         )

@@ -182,7 +182,7 @@ def test_a_warm_start_that_fits_is_logged_without_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.INFO, "keras_nas_plugin"):
         search_of(tmp_path, warm_start=[(DENSE, None), (DENSE, None)]).start()
     assert [record.levelname for record in caplog.records] == ["INFO"]
-    assert "1 earlier configurations used (1 of them failed), 1 trials repeated one" in caplog.text
+    assert "1 earlier configuration used (1 of them failed), 1 trial repeated one" in caplog.text
 
 
 def test_without_a_warm_start_nothing_is_logged_or_written(tmp_path, caplog):

@@ -6,6 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
+from keras_nas_plugin.training import array_batches
 from keras_nas_plugin.training.array_batches import with_data_sets
 
 RNG = np.random.default_rng(0)
@@ -80,8 +81,11 @@ CALLS = {
 }
 
 
+@pytest.mark.parametrize("size", ["small", "large"])
 @pytest.mark.parametrize("name", CALLS)
-def test_fit_gets_the_batches_that_keras_makes(name):
+def test_fit_gets_the_batches_that_keras_makes(name, size, monkeypatch):
+    if size == "large":
+        monkeypatch.setattr(array_batches, "_FEW_BYTES", 0)
     args, kwargs = CALLS[name]
     keras.utils.set_random_seed(3)
     replaced = with_data_sets(Plain(), Witness(), args, kwargs)
@@ -94,6 +98,30 @@ def test_fit_gets_the_batches_that_keras_makes(name):
         for left, right in zip(keras.tree.flatten(one), keras.tree.flatten(other), strict=True):
             assert left.dtype == right.dtype
             np.testing.assert_array_equal(left, right)
+
+
+@pytest.fixture
+def without_seed():
+    """No seed of the process, which other tests may have set."""
+    import tensorflow as tf
+
+    tf.random.set_seed(None)
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_without_a_seed_each_epoch_has_all_rows_in_another_order(size, without_seed, monkeypatch):
+    if size == "large":
+        monkeypatch.setattr(array_batches, "_FEW_ROWS", 0)
+    rows = np.arange(50)
+    replaced = with_data_sets(Plain(), Witness(), (rows, {"y": -rows}), {"epochs": 3})
+    seen = [batch for _, batch in batches(*replaced)]
+    assert [len(x) for x, _ in seen] == [32, 18] * 3
+    assert all((x == -targets["y"]).all() for x, targets in seen)
+    orders = [
+        np.concatenate([x for x, _ in seen[epoch : epoch + 2]]).tolist() for epoch in (0, 2, 4)
+    ]
+    assert all(sorted(order) == rows.tolist() for order in orders)
+    assert len({tuple(order) for order in [*orders, rows.tolist()]}) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
-"""Arrays as data sets whose batches Keras would make, with less tracing.
+"""Arrays as data sets whose batches Keras would make, with less work around the steps.
 
 For arrays, `keras.Model.fit` converts three functions by AutoGraph and traces them, again in each
-`fit`, for the training rows and for the validation rows.
+`fit`, for the training rows and for the validation rows, and TensorFlow prepares them again for
+each epoch.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ def with_data_sets(
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments of `keras.Model.fit` with data sets in place of arrays.
 
-    The batches are those that Keras 3.15 makes, in the same order, also with a random seed. Data
-    that are not numbers in numpy arrays, the training rows if classes have weights, data with a
-    number of steps, and data of models under a distribution strategy stay as they are.
+    With a random seed of the process, or in the order of the rows, the batches are those that
+    Keras 3.15 makes; without a seed, they are as random. Data that are not numbers in arrays or
+    tensors, the training rows if classes have weights, data with a number of steps, and data of
+    models under a distribution strategy stay as they are.
 
     Args:
         hypermodel: The hypermodel; with a `fit` of its own it gets the arrays.

@@ -26,8 +26,8 @@ _DEFAULT_BATCH_SIZE = 32
 # Batches that are gathered at the same time, and that wait for their step. Keras lets tf.data tune
 # both, whose thread takes 15 ms to end with each iterator: with each epoch and each validation.
 _PARALLEL, _PREFETCHED = 2, 2
-# Data up to these sizes are shuffled without a function: rows times arrays, which are drawn one by
-# one; bytes, which are copied once in the order that a seed decides.
+# Data up to these sizes are shuffled without a function, which may copy them: rows times arrays,
+# where they are drawn one by one, and bytes.
 _FEW_ROWS, _FEW_BYTES = 20_000, 1 << 26
 # The seed that TensorFlow takes for the process where none is set.
 _NO_SEED = 87654321
@@ -157,11 +157,11 @@ def _shuffled(data: Any, count: int, batch_size: int) -> tf.data.Dataset:
 
     arrays = keras.tree.flatten(data)
     seed = tf.compat.v1.random.get_seed(0)[0]
-    if seed == _NO_SEED:
-        if count * len(arrays) <= _FEW_ROWS:
-            rows = tf.data.Dataset.from_tensor_slices(data).shuffle(count)
-            return rows.batch(batch_size, drop_remainder=count % batch_size == 0)
-    elif sum(array.shape.num_elements() * array.dtype.size for array in arrays) <= _FEW_BYTES:
+    size = sum(array.shape.num_elements() * array.dtype.size for array in arrays)
+    if seed == _NO_SEED and size <= _FEW_BYTES and count * len(arrays) <= _FEW_ROWS:
+        rows = tf.data.Dataset.from_tensor_slices(data).shuffle(count)
+        return rows.batch(batch_size, drop_remainder=count % batch_size == 0)
+    if seed != _NO_SEED and size <= _FEW_BYTES:
         order = tf.concat(list(_shuffled_indices(count, batch_size, seed)), axis=0)
         return _in_order(_gather(order, data), count, batch_size)
     indices = _shuffled_indices(count, batch_size, seed)

@@ -1,4 +1,4 @@
-"""An empty MLflow database shared by a test run, as creating its tables takes seconds."""
+"""What a test run shares: a folder, and an empty MLflow database, which takes seconds to make."""
 
 from __future__ import annotations
 
@@ -16,8 +16,13 @@ _shared: list[Path] = []
 
 
 def share(folder: Path) -> None:
-    """Set the folder in which the workers of a test run share the database."""
+    """Set the folder that the workers of a test run share."""
     _shared[:] = [folder]
+
+
+def shared_folder() -> Path:
+    """The folder that the workers of a test run share; one of its own in other programs."""
+    return _shared[0] if _shared else _own_folder()
 
 
 def empty_database(create: Callable[[str], None] | None = None) -> Path:
@@ -26,7 +31,7 @@ def empty_database(create: Callable[[str], None] | None = None) -> Path:
     Args:
         create: Creates the tables at a URI; None to create them in this process.
     """
-    folder = _shared[0] if _shared else _own_folder()
+    folder = shared_folder()
     path = folder / "empty.db"
     with file_lock(folder / "empty.lock"):
         if not path.exists():

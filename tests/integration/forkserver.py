@@ -16,6 +16,7 @@ import importlib.metadata
 import json
 import os
 import runpy
+import selectors
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_nas_plugin.files import file_lock
 from tests import stores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,41 +83,32 @@ class Child:
 
 
 class ForkServer:
-    """Starts functions of this package or of the tests in new processes."""
+    """Starts functions of this package or of the tests in new processes.
 
-    def __init__(self) -> None:
-        environment = {
-            **{
-                name: value
-                for name, value in os.environ.items()
-                if not name.startswith(("NAS_", "KERASTUNER_", "KERAS_NAS_"))
-            },
-            "PYTHONHASHSEED": HASH_SEED,
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "MLFLOW_DISABLE_TELEMETRY": "1",
-            # Processes that share few cores would wait for each other's threads.
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            **NUMERICS,
-        }
-        self._descriptors, theirs = socket.socketpair()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno())],
-            cwd=ROOT,
-            pass_fds=[theirs.fileno()],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        theirs.close()
+    One server serves all processes of a test run. It ends with the last of them.
+
+    Args:
+        folder: Folder that they share.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self._count = 0
         self._lock = threading.Lock()
+        address = folder / "forkserver.socket"
+        with file_lock(folder / "forkserver.lock"):
+            try:
+                self._connect(address)
+            except OSError:  # nobody has started it yet, or it has ended
+                address.unlink(missing_ok=True)
+                _start_server(address)
+                self._connect(address)
 
-    @property
-    def pid(self) -> int:
-        """Id of the process from which others are forked."""
-        return self._process.pid
+    def _connect(self, address: Path) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.connect(str(address))
+        self._replies = self._connection.makefile("r", encoding="utf-8")
+        #: Id of the process from which others are forked.
+        self.pid = self.ask({"do": "greet"})["pid"]
 
     def ask(self, request: dict[str, Any], descriptor: int | None = None) -> dict[str, Any]:
         """Send a request, and return the server's reply.
@@ -124,12 +117,16 @@ class ForkServer:
             request: The request, as JSON.
             descriptor: An open file that the process gets under the same number.
         """
+        line = json.dumps(request).encode() + b"\n"
         with self._lock:
+            sent = 0
             if descriptor is not None:
-                socket.send_fds(self._descriptors, [b"1"], [descriptor])
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            return json.loads(self._process.stdout.readline())
+                sent = socket.send_fds(self._connection, [line], [descriptor])
+            self._connection.sendall(line[sent:])
+            reply = self._replies.readline()
+        if not reply:
+            raise ConnectionError("the fork server has ended")
+        return json.loads(reply)
 
     def start(
         self,
@@ -174,17 +171,46 @@ class ForkServer:
         return child
 
     def close(self) -> None:
-        """End the server."""
-        self._process.stdin.close()
-        self._process.wait(10)
+        """End the processes that still run."""
+        self._replies.close()
+        self._connection.close()
 
 
 @functools.cache
 def fork_server() -> ForkServer:
-    """The fork server of this test process, started on first use."""
-    server = ForkServer()
+    """The fork server of this test run, started on first use."""
+    server = ForkServer(stores.shared_folder())
     atexit.register(server.close)
     return server
+
+
+def _start_server(address: Path) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(address))
+    listener.listen()
+    environment = {
+        **{
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("NAS_", "KERASTUNER_", "KERAS_NAS_"))
+        },
+        "PYTHONHASHSEED": HASH_SEED,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "MLFLOW_DISABLE_TELEMETRY": "1",
+        # Processes that share few cores would wait for each other's threads.
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        **NUMERICS,
+    }
+    subprocess.Popen(
+        [sys.executable, "-m", __name__, str(listener.fileno())],
+        cwd=ROOT,
+        pass_fds=[listener.fileno()],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    listener.close()
 
 
 def _create_in_child(uri: str) -> None:
@@ -287,35 +313,87 @@ def _read_installed_packages() -> None:
     importlib.metadata.packages_distributions = lambda: packages if sys.path == path else read()
 
 
+class _Client:
+    """A connection to a process of the tests, and what was started for it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.running: set[int] = set()
+
+    def receive(self) -> tuple[dict[str, Any], list[int]] | None:
+        """Receive a request and the descriptors that came with it; None at the end."""
+        line, descriptors = b"", []
+        while not line.endswith(b"\n"):
+            received, more, _, _ = socket.recv_fds(self.connection, 65536, 1)
+            if not received:
+                return None
+            line += received
+            descriptors += more
+        return json.loads(line), descriptors
+
+    def reply(self, reply: dict[str, Any]) -> None:
+        """Send a reply."""
+        self.connection.sendall(json.dumps(reply).encode() + b"\n")
+
+    def close(self) -> None:
+        """Kill what still runs: the tests have ended, perhaps amid one that trains forever."""
+        self.connection.close()
+        for pid in self.running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 def _serve() -> None:
-    descriptors = socket.socket(fileno=int(sys.argv[1]))
-    requests, replies = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    listener = socket.socket(fileno=int(sys.argv[1]))
     os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes of the tests end it
     _import_everything()
-    running: set[int] = set()
-    for line in requests:
-        request = json.loads(line)
-        if request["do"] == "start":
-            received = (
-                [] if request["descriptor"] is None else socket.recv_fds(descriptors, 1, 1)[1]
-            )
-            pid = _fork(request, (requests, replies, descriptors), received)
-            running.add(pid)
-            reply = {"pid": pid}
-        else:
-            pid, status = os.waitpid(request["pid"], os.WNOHANG)
-            running.discard(pid)
-            reply = {"returncode": os.waitstatus_to_exitcode(status) if pid else None}
-        replies.write(json.dumps(reply) + "\n")
-        replies.flush()
-    # The tests have ended, perhaps in the middle of one whose process trains forever.
-    for pid in running:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    clients: list[_Client] = []
+    with selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.data is None:
+                    clients.append(_Client(listener.accept()[0]))
+                    selector.register(clients[-1].connection, selectors.EVENT_READ, clients[-1])
+                elif not _answer(key.data, [listener, *(each.connection for each in clients)]):
+                    selector.unregister(key.data.connection)
+                    key.data.close()
+                    clients.remove(key.data)
+                    if not clients:
+                        return
 
 
-def _fork(request: dict[str, Any], pipes: Sequence[Any], received: Sequence[int]) -> int:
+def _answer(client: _Client, sockets: Sequence[socket.socket]) -> bool:
+    """Reply to a request; False if the client has ended."""
+    with contextlib.suppress(ConnectionError):
+        message = client.receive()
+        if message is not None:
+            client.reply(_handle(client, *message, sockets))
+            return True
+    return False
+
+
+def _handle(
+    client: _Client,
+    request: dict[str, Any],
+    received: list[int],
+    sockets: Sequence[socket.socket],
+) -> dict[str, Any]:
+    if request["do"] == "greet":
+        return {"pid": os.getpid()}
+    if request["do"] == "start":
+        pid = _fork(request, sockets, received)
+        client.running.add(pid)
+        return {"pid": pid}
+    pid, status = os.waitpid(request["pid"], os.WNOHANG)
+    client.running.discard(pid)
+    return {"returncode": os.waitstatus_to_exitcode(status) if pid else None}
+
+
+def _fork(
+    request: dict[str, Any], sockets: Sequence[socket.socket], received: Sequence[int]
+) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -325,8 +403,8 @@ def _fork(request: dict[str, Any], pipes: Sequence[Any], received: Sequence[int]
         return pid
     code: Any = 1
     try:
-        for pipe in pipes:
-            os.close(pipe.fileno())
+        for each in sockets:
+            os.close(each.fileno())
         for descriptor in received:
             if descriptor != request["descriptor"]:
                 os.dup2(descriptor, request["descriptor"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -28,7 +27,7 @@ class ForkedPopen:
         assert (python, option, stderr) == (sys.executable, "-m", subprocess.STDOUT)
         log = Path(stdout.name)
         self._child = forkserver.fork_server().start(
-            f"{__name__}:run_module",
+            "tests.integration.forkserver:run_module",
             cwd=log.parent,
             # Processes that share few cores would wait for each other's threads.
             environment={**env, "TF_NUM_INTRAOP_THREADS": "1"},
@@ -62,11 +61,3 @@ def run_forked(target: str, folder: Path, *, trials: int, epochs: int = 1) -> cl
     with _patching, mock.patch.object(cluster, "subprocess", _FORKING):
         processes = cluster.start_cluster(target, folder, trials=trials, epochs=epochs)
     return cluster.wait_for_cluster(processes, folder)
-
-
-def run_module(module: str, arguments: list[str], log: str) -> None:
-    """``python -m module arguments``, with its output in a file."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(file, stream)
-    forkserver.run_module(module, arguments)

@@ -25,6 +25,7 @@ import termios
 import threading
 import time
 import traceback
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -236,10 +237,59 @@ def command_line(words: list[str]) -> None:
     main()
 
 
-def run_module(module: str, arguments: list[str]) -> None:
-    """``python -m module arguments``."""
+def run_module(module: str, arguments: list[str], log: str | None = None) -> None:
+    """``python -m module arguments``.
+
+    Args:
+        module: Name of the module.
+        arguments: Its arguments.
+        log: A file to which the output is added.
+    """
+    if log is not None:
+        _write_to(log)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def run_mlflow(arguments: list[str], log: str) -> None:
+    """``mlflow arguments``; the process that serves is forked and imports nothing anew.
+
+    Args:
+        arguments: ``server`` and its options; one of them is a single worker.
+        log: A file to which the output is added.
+    """
+    _write_to(log)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if not pid:  # before `mlflow.server` is imported, which reads the environment
+        os.close(writing)
+        with os.fdopen(reading) as commands:
+            command, environment = json.load(commands)
+        os.environ.update(environment)
+        _python, _option, module, *options = command
+        run_module(module, options)
+        return
+    os.close(reading)
+    import mlflow.server
+
+    def serve(command: list[str], *, extra_env: Mapping[str, str], **_: Any) -> Any:
+        with os.fdopen(writing, "w") as commands:
+            json.dump([command, extra_env], commands)
+        return types.SimpleNamespace(
+            pid=pid,
+            poll=lambda: None,
+            send_signal=lambda number: os.kill(pid, number),
+            wait=lambda: os.waitpid(pid, 0),
+        )
+
+    mlflow.server._exec_cmd = serve
+    run_module("mlflow", arguments)
+
+
+def _write_to(log: str) -> None:
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
 
 
 def run_script(

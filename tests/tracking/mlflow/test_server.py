@@ -16,7 +16,7 @@ from tests.servers import mlflow_server
 def server(tmp_path_factory, empty_database):
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(empty_database, folder / "mlflow.db")
-    with mlflow_server(folder).running() as server:
+    with mlflow_server(folder, forked=False).running() as server:
         yield server
 
 

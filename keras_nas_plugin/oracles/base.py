@@ -372,13 +372,13 @@ class NASOracle(keras_tuner.Oracle):
     def _new_trial(self) -> Trial:
         state = self._state
         if self.trials_used_up():
-            return Trial(self.hyperparameters.copy(), status=TrialStatus.STOPPED)
+            return Trial(self._state.space.copy(), status=TrialStatus.STOPPED)
         self._begin()
         self._report_observations()
         trial_id = state.trial_id(state.started)
         proposal = self.populate_space(trial_id)
         # Copied after the proposal, because screening may have discovered hyperparameters.
-        hyperparameters = self.hyperparameters.copy()
+        hyperparameters = self._state.space.copy()
         if proposal["status"] != TrialStatus.RUNNING:
             return Trial(hyperparameters, status=proposal["status"])
         hyperparameters.values = dict(proposal["values"])
@@ -409,7 +409,7 @@ class NASOracle(keras_tuner.Oracle):
 
     def _stopped(self, tuner_id: str) -> Trial:
         self.tuner_ids.discard(tuner_id)
-        return Trial(self.hyperparameters.copy(), status=TrialStatus.STOPPED)
+        return Trial(self._state.space.copy(), status=TrialStatus.STOPPED)
 
     @synchronized
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Trial:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras_tuner
 
-from keras_nas_plugin.space.hyperparameters import spec_of
+from keras_nas_plugin.space.hyperparameters import copy_of, spec_of
 from keras_nas_plugin.space.spec import SearchSpec
 
 
@@ -49,9 +49,13 @@ class SearchSpace:
             self._spec = size, spec_of(self._hyperparameters)
         return self._spec[1]
 
+    def copy(self) -> keras_tuner.HyperParameters:
+        """A copy of the hyperparameters."""
+        return copy_of(self._hyperparameters)
+
     def with_values(self, values: Mapping[str, Any]) -> keras_tuner.HyperParameters:
         """A copy of the hyperparameters with these values, to build a model from."""
-        hyperparameters = self._hyperparameters.copy()
+        hyperparameters = self.copy()
         hyperparameters.values = dict(values)
         return hyperparameters
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from keras_nas_plugin.oracles.trial_report import reset_trial
 from keras_nas_plugin.oracles.warm_start import WarmStart
 from keras_nas_plugin.records.exclusions import Exclusions
 from keras_nas_plugin.space.fidelity import configuration
-from keras_nas_plugin.space.hyperparameters import completed
+from keras_nas_plugin.space.hyperparameters import completed, copy_of
 from keras_nas_plugin.space.spec import SearchSpec, Values
 from keras_nas_plugin.strategies.base import Observation
 
@@ -283,8 +284,7 @@ class SearchState:
             saved: Content of the trials' files: see `trial_data`.
         """
         ended = []
-        for data in saved:
-            trial = Trial.from_state(data)
+        for data, trial in zip(saved, trials_from(saved), strict=True):
             self.trials[trial.trial_id] = trial
             extra = data.get("nas", {})
             self.ledger.runs[trial.trial_id] = extra.get("runs", 0)
@@ -442,3 +442,27 @@ class SearchState:
                 key = self.spec.key(observation.values)
                 self.ledger.record_key(observation.trial_id, key)
         return collections.deque(observations)
+
+
+def trials_from(states: Sequence[Mapping[str, Any]]) -> list[Trial]:
+    """Trials with the states that `keras_tuner.engine.trial.Trial.get_state` returned.
+
+    Nearly all trials of a search declare the same hyperparameters, which are created once.
+
+    Args:
+        states: The states of the trials of a search.
+    """
+    trials = []
+    declared, space = None, keras_tuner.HyperParameters()
+    for state in states:
+        hyperparameters = state["hyperparameters"]
+        if hyperparameters["space"] != declared:
+            declared = hyperparameters["space"]
+            # Copied, as KerasTuner (1.4.8) changes conditions in place.
+            config = {"space": copy.deepcopy(declared), "values": {}}
+            space = keras_tuner.HyperParameters.from_config(config)
+        trial = Trial.from_state({**state, "hyperparameters": {"space": [], "values": {}}})
+        trial.hyperparameters = copy_of(space)
+        trial.hyperparameters.values = dict(hyperparameters["values"])
+        trials.append(trial)
+    return trials

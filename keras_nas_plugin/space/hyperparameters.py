@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,17 @@ from keras_nas_plugin.space.spec import Condition, Decision, SearchSpec
 
 if TYPE_CHECKING:
     import keras_tuner
+
+
+def copy_of(hyperparameters: keras_tuner.HyperParameters) -> keras_tuner.HyperParameters:
+    """A copy as `keras_tuner.HyperParameters.copy` makes it, in a fraction of the time.
+
+    KerasTuner (1.4.8) serializes each declared hyperparameter and creates it anew, which takes
+    0.2 ms each. No method changes a declared hyperparameter, so that copies can share them.
+    """
+    if type(hyperparameters) is not kt_types.HyperParameters:
+        return hyperparameters.copy()
+    return copy.deepcopy(hyperparameters, {id(item): item for item in hyperparameters.space})
 
 
 def spec_of(hyperparameters: keras_tuner.HyperParameters) -> SearchSpec:
@@ -43,7 +55,7 @@ def completed(
         space: The space.
         values: Values of a configuration that may have been recorded in a smaller space.
     """
-    copied = space.copy()
+    copied = copy_of(space)
     copied.values = dict(values)
     for item in copied.space:
         if item.name not in copied.values and copied.is_active(item):

@@ -60,19 +60,18 @@ def proposals_are_valid_and_new(make_oracle: MakeOracle, folder: Path) -> None:
 def seeds_decide(make_oracle: MakeOracle, folder: Path) -> None:
     """The same seed gives the same proposals, and 0 is a seed like any other."""
     runs = {}
-    for name, seed in (("zero", 0), ("zero again", 0), ("one", 1), ("one again", 1)):
+    for name, seed in (("zero", 0), ("zero again", 0), ("one", 1)):
         runs[name] = Search(make_oracle, folder / name, seed=seed).run(_TRIALS)
     assert runs["zero"] == runs["zero again"], "`seed=0` gave two different searches"
-    assert runs["one"] == runs["one again"], "`seed=1` gave two different searches"
     assert runs["zero"] != runs["one"], "`seed=0` and `seed=1` gave the same search"
 
 
 def reloads_change_nothing(make_oracle: MakeOracle, folder: Path) -> None:
     """A fresh oracle after every step proposes what an uninterrupted one does."""
-    straight = Search(make_oracle, folder / "straight", max_retries_per_trial=1).run(50)
+    straight = Search(make_oracle, folder / "straight", max_retries_per_trial=1).run(_TRIALS)
     search = Search(make_oracle, folder / "reloaded", max_retries_per_trial=1)
     reloaded = []
-    for step in range(50):
+    for step in range(_TRIALS):
         search = search.reopened()
         trial = search.start()
         if trial.status == TrialStatus.STOPPED:

@@ -89,15 +89,15 @@ def telling_twice_changes_nothing(make_oracle: MakeOracle, folder: Path) -> None
 
 
 def state_stays_small(make_oracle: MakeOracle, folder: Path) -> None:
-    """``oracle.json`` after 200 trials is no larger than after 20."""
-    search = Search(make_oracle, folder, max_trials=250)
+    """``oracle.json`` after 120 trials is no larger than after 20."""
+    search = Search(make_oracle, folder, max_trials=150)
     sizes = {}
-    for count in (20, 180):
+    for count in (20, 100):
         search.run(count)
         sizes[len(search.oracle.trials)] = ProjectLayout(folder).oracle.stat().st_size
     # Numbers gain a digit here and there; a list of trials gains bytes with each trial.
-    limit = sizes[20] * 1.1 + 180
-    assert sizes[200] <= limit, (
-        f"`oracle.json` must have at most {limit:.0f} bytes after 200 trials; "
-        f"got {sizes[200]}, and {sizes[20]} after 20"
+    limit = sizes[20] * 1.02 + 100
+    assert sizes[120] <= limit, (
+        f"`oracle.json` must have at most {limit:.0f} bytes after 120 trials; "
+        f"got {sizes[120]}, and {sizes[20]} after 20"
     )

@@ -1,6 +1,8 @@
 """Fixtures shared by all tests."""
 
+import functools
 import gc
+import importlib.metadata
 import logging
 import os
 import pathlib
@@ -35,6 +37,18 @@ def memory_folder(tmp_path_factory):
     folder = pathlib.Path(tempfile.mkdtemp(dir=shared, prefix="keras-nas-tests-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed_packages():
+    """What is installed is listed once per `sys.path`: it takes half a second."""
+    read = importlib.metadata.packages_distributions
+    listed = functools.cache(lambda path: read())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            importlib.metadata, "packages_distributions", lambda: listed(tuple(sys.path))
+        )
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -228,11 +228,15 @@ def no_registered_objects() -> Iterator[None]:
 
 def _local_modules(distributions: Mapping[str, list[str]], copied: list[Path]) -> list[str]:
     names = []
+    installed: dict[str, bool] = {}  # by package, of which thousands of modules are imported
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not isinstance(module, types.ModuleType) or not file or module.__name__ != name:
             continue
-        if name == "__main__" or is_installed(name, distributions):
+        package = name.partition(".")[0]
+        if package not in installed:
+            installed[package] = is_installed(package, distributions)
+        if name == "__main__" or installed[package]:
             continue
         if not any(Path(file).resolve().is_relative_to(path) for path in copied):
             names.append(name)

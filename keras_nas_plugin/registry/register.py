@@ -213,7 +213,8 @@ class _SavedModel:
         model, interface = self.model, self.interface
         metadata = Model() if metadata is None else metadata
         objects = find_custom_objects(model)
-        distributions = importlib.metadata.packages_distributions()
+        # Only the modules of custom objects are looked up; listing all takes half a second.
+        distributions = importlib.metadata.packages_distributions() if objects else {}
         served = interface is not None and interface.needs_server
         signature = interface.signature() if interface else None
         stores_example = self.input_example and interface is not None and interface.from_sample

@@ -292,7 +292,8 @@ def _check(path: Path, suffix: str, x: np.ndarray | None, boxes: np.ndarray | No
 def score(model: running.Predictor, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """Mean average precision at an overlap of 0.5, and the mean over 0.5 to 0.95."""
     grids = running.predict(model, x)
-    values = [average_precision_at(threshold, y, grids) for threshold in THRESHOLDS]
+    detected, truths = _objects(y, grids)
+    values = [mean_average_precision(detected, truths, threshold) for threshold in THRESHOLDS]
     return {"map_50": values[0], "map_50_95": float(np.mean(values))}
 
 
@@ -309,8 +310,12 @@ def average_precision_at(threshold: float, y: np.ndarray, grids: np.ndarray) -> 
         y: Boxes of each image, shape ``[images, most, 5]``; those of class -1 are padding.
         grids: Predictions: see `detections`.
     """
-    truths = [boxes[boxes[:, 0] >= 0] for boxes in y]
-    return mean_average_precision([detections(grid) for grid in grids], truths, threshold)
+    return mean_average_precision(*_objects(y, grids), threshold)
+
+
+def _objects(y: np.ndarray, grids: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The objects that are detected in each image, and those that are in it."""
+    return [detections(grid) for grid in grids], [boxes[boxes[:, 0] >= 0] for boxes in y]
 
 
 def detections(grid: np.ndarray) -> np.ndarray:

@@ -65,20 +65,48 @@ def loss_and_gradient(
     Returns:
         The loss, and its gradients with respect to `Network.parts`.
     """
+    masked = _Targets.of(targets)
+    gradients = [np.empty_like(part) for part in network.parts()]
+    errors = _backpropagate(network, features, masked, gradients)
+    return float(((errors**2).sum(axis=0) / masked.counts).sum()), gradients
+
+
+@dataclasses.dataclass(frozen=True)
+class _Targets:
+    """Targets, of which some are not available.
+
+    Attributes:
+        values: Shape ``[n, outputs]``; 0 where there is no target.
+        available: Shape ``[n, outputs]``.
+        counts: Number of targets of each output, at least 1.
+    """
+
+    values: np.ndarray
+    available: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, targets: np.ndarray) -> _Targets:
+        """From an array with NaN where there is no target."""
+        available = ~np.isnan(targets)
+        counts = np.maximum(available.sum(axis=0), 1)
+        return cls(np.where(available, targets, 0.0), available, counts)
+
+
+def _backpropagate(
+    network: Network, features: np.ndarray, targets: _Targets, gradients: list[np.ndarray]
+) -> np.ndarray:
+    """Write the gradients of the loss into arrays; returns the errors of the outputs."""
     hidden = np.tanh(features @ network.weights1 + network.bias1)
     outputs = hidden @ network.weights2 + network.bias2
-    has_target = ~np.isnan(targets)
-    counts = np.maximum(has_target.sum(axis=0), 1)
-    errors = np.where(has_target, outputs - np.where(has_target, targets, 0.0), 0.0)
-    loss = float(((errors**2).sum(axis=0) / counts).sum())
-    by_output = 2.0 * errors / counts
+    errors = np.where(targets.available, outputs - targets.values, 0.0)
+    by_output = 2.0 * errors / targets.counts
     by_hidden = (by_output @ network.weights2.T) * (1.0 - hidden**2)
-    return loss, [
-        features.T @ by_hidden,
-        by_hidden.sum(axis=0),
-        hidden.T @ by_output,
-        by_output.sum(axis=0),
-    ]
+    np.matmul(features.T, by_hidden, out=gradients[0])
+    np.sum(by_hidden, axis=0, out=gradients[1])
+    np.matmul(hidden.T, by_output, out=gradients[2])
+    np.sum(by_output, axis=0, out=gradients[3])
+    return errors
 
 
 def input_gradient(network: Network, features: np.ndarray) -> np.ndarray:
@@ -96,17 +124,24 @@ def fit(features: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> 
             target.
         rng: Draws the initial weights.
     """
-    network = initial_network(features.shape[1], targets.shape[1], rng)
-    first = [np.zeros_like(part) for part in network.parts()]
-    second = [np.zeros_like(part) for part in network.parts()]
+    initial = initial_network(features.shape[1], targets.shape[1], rng).parts()
+    # All parts lie in one array, so that a step of Adam is one for all of them.
+    values = np.concatenate([part.ravel() for part in initial])
+    gradient = np.empty_like(values)
+    network, gradients = Network(*_views(values, initial)), _views(gradient, initial)
+    masked = _Targets.of(targets)
+    first, second = np.zeros_like(values), np.zeros_like(values)
     for step in range(1, _STEPS + 1):
-        _, gradients = loss_and_gradient(network, features, targets)
-        parts = []
-        for at, (part, gradient) in enumerate(zip(network.parts(), gradients, strict=True)):
-            first[at] = _BETA1 * first[at] + (1.0 - _BETA1) * gradient
-            second[at] = _BETA2 * second[at] + (1.0 - _BETA2) * gradient**2
-            mean = first[at] / (1.0 - _BETA1**step)
-            size = np.sqrt(second[at] / (1.0 - _BETA2**step)) + _EPSILON
-            parts.append(part - _RATE * (mean / size + _DECAY * part))
-        network = Network(*parts)
+        _backpropagate(network, features, masked, gradients)
+        first = _BETA1 * first + (1.0 - _BETA1) * gradient
+        second = _BETA2 * second + (1.0 - _BETA2) * gradient**2
+        mean = first / (1.0 - _BETA1**step)
+        size = np.sqrt(second / (1.0 - _BETA2**step)) + _EPSILON
+        values -= _RATE * (mean / size + _DECAY * values)
     return network
+
+
+def _views(values: np.ndarray, parts: list[np.ndarray]) -> list[np.ndarray]:
+    """Consecutive pieces of an array, with the shapes of ``parts``."""
+    pieces = np.split(values, np.cumsum([part.size for part in parts])[:-1])
+    return [piece.reshape(part.shape) for piece, part in zip(pieces, parts, strict=True)]

@@ -72,10 +72,10 @@ def test_nsga2_beats_random_search():
     shares = {"NSGA2Oracle": [], "RandomOracle": []}
     problems = [(name, cost) for name in _tables.NAS_BENCH_201 for cost in _fronts.COSTS]
     for number, (name, cost) in enumerate(problems):
-        for repetition in range(4 * number, 4 * number + 4):
+        for repetition in (2 * number, 2 * number + 1):
             for title, repetition_shares in shares.items():
-                job = _driving.Job(name, _peers.short_name(title), 200, repetition, cost)
+                job = _driving.Job(name, _peers.short_name(title), 100, repetition, cost)
                 repetition_shares.append(_driving.run_job(job)[1].truth[-1])
     gain, p = _statistics.paired(*map(np.array, shares.values()))
-    assert gain.count == 24
+    assert gain.count == 12  # it is 0.06 with an error of 0.01
     assert p < 0.01

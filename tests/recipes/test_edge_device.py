@@ -15,7 +15,7 @@ pytest.importorskip("ai_edge_litert")
 
 
 def test_the_smoke_test_stays_below_the_limits(smoke) -> None:
-    values = smoke(recipe, "--limit", "40")["search"]
+    values = smoke(recipe, "--limit", "32", values={"blocks": 1})["search"]
     assert set(values) == {"int8_accuracy", "accuracy", "kilobytes", "latency_ms"}
     assert 1 < values["kilobytes"] < 50
     assert values["latency_ms"] > 0

@@ -34,7 +34,7 @@ def sales(rows: int, season: int = 7) -> str:
 
 
 def test_the_smoke_test_forecasts(smoke) -> None:
-    scores = smoke(recipe, "--limit", "60")
+    scores = smoke(recipe, "--limit", "32", values={"network/layers/blocks/depth": 1})
     assert scores["search"]["mase"] > 0
 
 

@@ -14,7 +14,7 @@ from recipes import image_generation as recipe
 def test_the_smoke_test_generates(smoke, monkeypatch) -> None:
     monkeypatch.setattr(recipe, "SAMPLES", 100)
     monkeypatch.setattr(recipe, "CLASSIFIER_EPOCHS", 1)
-    scores = smoke(recipe, "--limit", "64")
+    scores = smoke(recipe, "--limit", "32", values={"depth": 1}, traced=True)
     assert 0 <= scores["search"]["fid_of_real"] < scores["search"]["fid"]
 
 

@@ -13,7 +13,7 @@ from recipes import medical_imaging as recipe
 
 
 def test_the_smoke_test_judges_a_rare_finding(smoke) -> None:
-    scores = smoke(recipe, "--limit", "120")
+    scores = smoke(recipe, "--limit", "128", values={"stages": 2})
     values = scores["search"]
     assert set(values) == {"auc", "sensitivity", "specificity", "ece", "ece_calibrated"}
     assert all(0 <= value <= 1 for value in values.values())

@@ -21,7 +21,7 @@ def boxes(*rows: tuple) -> np.ndarray:
 
 
 def test_the_smoke_test_detects(smoke) -> None:
-    scores = smoke(recipe, "--limit", "32")
+    scores = smoke(recipe, "--limit", "16", traced=True)
     assert set(scores["search"]) == {"map_50", "map_50_95"}
     assert all(0 <= value <= 1 for value in scores["search"].values())
 

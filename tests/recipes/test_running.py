@@ -63,7 +63,7 @@ def test_each_recipe_has_a_page_and_each_page_is_in_the_navigation() -> None:
 
 
 def test_a_smoke_test_searches_registers_and_compares_with_the_baseline(smoke) -> None:
-    scores = smoke(recipe, "--limit", "60", "--baseline")
+    scores = smoke(recipe, "--limit", "32", "--baseline", traced=True)
     assert set(scores) == {"search", "convolutions"}
     # The only trial has the defaults of the space.
     for name, value in running._defaults(recipe.RECIPE).items():

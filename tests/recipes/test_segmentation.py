@@ -12,7 +12,7 @@ from recipes import segmentation as recipe
 
 
 def test_the_smoke_test_segments(smoke) -> None:
-    scores = smoke(recipe, "--limit", "32")
+    scores = smoke(recipe, "--limit", "16")
     assert 0 < scores["search"]["mean_iou"] <= scores["search"]["dice"] <= 1
 
 

@@ -40,12 +40,12 @@ def write_words(folder: Path) -> None:
 
 
 def test_the_smoke_test_finds_keywords(smoke) -> None:
-    scores = smoke(keyword_spotting, "--limit", "40")
+    scores = smoke(keyword_spotting, "--limit", "32", values={"network/1d/blocks/depth": 1})
     assert 0 <= scores["search"]["accuracy"] <= 1
 
 
 def test_the_smoke_test_recognises_sequences(smoke) -> None:
-    scores = smoke(speech_recognition, "--limit", "16")
+    scores = smoke(speech_recognition, "--limit", "16", values={"blocks/depth": 1}, traced=True)
     assert 0 <= scores["search"]["wrong_sequences"] <= 1
 
 

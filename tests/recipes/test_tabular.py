@@ -37,7 +37,7 @@ def birds(rows: int = 100) -> str:
 
 
 def test_the_smoke_test_says_who_wins_against_gradient_boosting(smoke) -> None:
-    scores = smoke(recipe, "--data", "diabetes", "--limit", "60", "--baseline")
+    scores = smoke(recipe, "--data", "diabetes", "--limit", "64", "--baseline")
     assert set(scores) == {"search", "gradient boosting"}
     assert all(values["r2"] <= 1 for values in scores.values())
 

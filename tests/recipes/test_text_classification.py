@@ -32,7 +32,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., runni
 
 
 def test_the_smoke_test_compares_with_two_baselines(smoke) -> None:
-    scores = smoke(recipe, "--limit", "80", "--baseline")
+    scores = smoke(recipe, "--limit", "64", "--baseline", values={"encoder/blocks/depth": 1})
     assert set(scores) == {"search", "mean of word vectors", "tf-idf"}
     assert scores["tf-idf"]["accuracy"] > 0.5  # of four topics
 

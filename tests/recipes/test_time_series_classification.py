@@ -40,7 +40,7 @@ def walks(rows: int) -> str:
 
 
 def test_the_smoke_test_classifies(smoke) -> None:
-    scores = smoke(recipe, "--limit", "60")
+    scores = smoke(recipe, "--limit", "32", values={"network/blocks/depth": 1})
     assert 0 <= scores["search"]["accuracy"] <= 1
 
 

@@ -100,12 +100,17 @@ def samples_of(hypermodel):
     return [hypermodel.spec.sample(rng) for _ in range(SAMPLES)]
 
 
+def options(values):
+    """The values of decisions, whatever the number of their block, node or edge."""
+    return {(re.sub(r"\d+", "", name), value) for name, value in values.items()}
+
+
 def covering(samples):
-    """A few of the samples that cover every value of every decision in all samples."""
-    missing = {option for values in samples for option in values.items()}
+    """A few of the samples that cover every value of every kind of decision in all samples."""
+    missing = set().union(*map(options, samples))
     while missing:
-        values = max(samples, key=lambda values: len(missing & values.items()))
-        missing -= values.items()
+        values = max(samples, key=lambda values: len(missing & options(values)))
+        missing -= options(values)
         yield values
 
 

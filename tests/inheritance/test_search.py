@@ -27,31 +27,27 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(256, 6)).astype("float32")
 Y = (X[:, :3].sum(axis=1) > X[:, 3:].sum(axis=1)).astype("int64")
 FIT = {"epochs": 3, "batch_size": 32, "verbose": 0, "validation_data": (X[:64], Y[:64])}
-# For trials of `quick`: few steps.
+# Few steps.
 QUICK = {**FIT, "batch_size": 128}
 
 
-def build(hp, run_eagerly=False):
+def quick(hp):
+    """No graph is traced: few steps are faster without it."""
     x = inputs = keras.Input((6,))
     for number in range(hp.Int("depth", 1, 3)):
         x = keras.layers.Dense(hp.Choice(f"units{number}", [4, 8, 12]))(x)
         x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
     model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
     loss = "sparse_categorical_crossentropy"
-    model.compile("adam", loss, metrics=["accuracy"], run_eagerly=run_eagerly)
+    model.compile("adam", loss, metrics=["accuracy"], run_eagerly=True)
     return model
-
-
-def quick(hp):
-    """As `build`, and no graph is traced."""
-    return build(hp, run_eagerly=True)
 
 
 def evolution(trials=6):
     return RegularizedEvolutionOracle("val_loss", trials, population_size=2, seed=3)
 
 
-def search(folder, oracle, inherit="parent", hypermodel=build, fit=FIT, **options):
+def search(folder, oracle, inherit="parent", hypermodel=quick, fit=QUICK, **options):
     tuner = NASTuner(
         hypermodel, oracle=oracle, inherit=inherit, directory=folder, project_name="s", **options
     )
@@ -114,7 +110,7 @@ def test_the_first_epoch_of_a_child_is_better_than_that_of_its_parent(searched):
     assert np.mean(gains) > 0
 
 
-def test_workers_make_the_same_search(searched, tmp_path):
+def test_workers_make_the_same_search(searched, tmp_path, forked_workers):
     options = {"executor": LocalExecutor(workers=1), "deterministic": True}
     tuner = search(tmp_path, evolution(), Inheritance(epochs=2), **options)
     summary = {
@@ -128,7 +124,7 @@ def test_workers_make_the_same_search(searched, tmp_path):
 
 
 def test_a_resumed_search_inherits_from_earlier_trials(searched, tmp_path):
-    options = {"hypermodel": quick, "fit": QUICK, "deterministic": True}
+    options = {"deterministic": True}
     search(tmp_path, evolution(3), Inheritance(epochs=2), **options)
     tuner = search(tmp_path, evolution(6), Inheritance(epochs=2), **options)
     children = [record for record in records_of(tuner).values() if record.inherited_from]
@@ -154,7 +150,7 @@ def test_the_winner_is_trained_from_scratch_before_it_is_registered(searched, ca
 
 def test_another_process_must_retrain_before_it_registers(searched):
     other = NASTuner(
-        build,
+        quick,
         oracle=evolution(),
         tracker=searched.tracker,
         directory=searched.directory,
@@ -168,7 +164,7 @@ def test_another_process_must_retrain_before_it_registers(searched):
 
 def test_promoted_trials_continue_the_lineage_of_their_configuration(tmp_path):
     oracle = SuccessiveHalvingOracle(source=evolution(8), factor=2)
-    tuner = search(tmp_path, oracle, hypermodel=quick, fit=QUICK)
+    tuner = search(tmp_path, oracle)
     records = records_of(tuner)
     assert all(record.status == FINISHED for record in records.values())
     promoted = [record for record in records.values() if record.first_epoch]
@@ -195,7 +191,7 @@ class Breaks(keras_tuner.HyperModel):
 
 
 def test_a_parent_that_cannot_be_built_costs_no_trial(tmp_path, caplog):
-    tuner = search(tmp_path, evolution(5), hypermodel=Breaks(), fit=QUICK)
+    tuner = search(tmp_path, evolution(5), hypermodel=Breaks())
     records = records_of(tuner)
     assert [record.status for record in records.values()].count(FINISHED) >= 4
     assert "starts from random weights, because those of trial" in caplog.text
@@ -206,7 +202,7 @@ def test_weights_that_cannot_be_used_leave_the_model_as_it_was(searched, monkeyp
     child = next(record for record in records.values() if record.inherited_from)
     trial = searched.oracle.get_trial(child.trial_id)
     source = inherited_weights.source_of(searched, child.trial_id)
-    model = build(trial.hyperparameters.copy())
+    model = quick(trial.hyperparameters.copy())
     before = model.get_weights()
 
     def full_disk(*_):
@@ -214,7 +210,7 @@ def test_weights_that_cannot_be_used_leave_the_model_as_it_was(searched, monkeyp
 
     monkeypatch.setattr(inherited_weights, "recalibrate", full_disk)
     with pytest.raises(OSError, match="full"):
-        fit = FitArguments.bind((X, Y), FIT, searched.hypermodel)
+        fit = FitArguments.bind((X, Y), QUICK, searched.hypermodel)
         inherited_weights.inherit(searched, model, trial, source, fit)
     for value, expected in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, expected)
@@ -230,7 +226,7 @@ def test_a_trial_that_inherited_is_retrained_for_the_epochs_of_the_search(search
 @pytest.mark.parametrize("inherit", ["grandparent", True, 3])
 def test_other_arguments_are_refused(inherit, tmp_path):
     with pytest.raises(ArgumentError, match="`inherit` must be 'parent'"):
-        NASTuner(build, oracle=evolution(), inherit=inherit, directory=tmp_path)
+        NASTuner(quick, oracle=evolution(), inherit=inherit, directory=tmp_path)
 
 
 @pytest.mark.parametrize("epochs", [0, -1, 1.5, True])

@@ -25,14 +25,15 @@ EPOCHS = 5
 
 @pytest.fixture(scope="module")
 def data():
+    """Two batches for training, and one for validation."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(160, 6)).astype("float32")
+    x = rng.normal(size=(96, 6)).astype("float32")
     y = (x[:, 0] * x[:, 1] > 0).astype("int32")
-    return {"x": x[:96], "y": y[:96], "validation_data": (x[96:], y[96:]), "batch_size": 32}
+    return {"x": x[:64], "y": y[:64], "validation_data": (x[64:], y[64:]), "batch_size": 32}
 
 
 def tuner(folder, *, tracker=None, listeners=(), **options):
-    settings = {"max_trials": 3, "seed": 0, "supernet_epochs": EPOCHS, "evaluations": 6}
+    settings = {"max_trials": 3, "seed": 0, "supernet_epochs": EPOCHS, "evaluations": 4}
     settings |= {"skip_limit": 1.0, "calibration_trials": 3}
     oracle = DifferentiableOracle("val_loss", **{**settings, **options})
     return NASTuner(

@@ -20,7 +20,7 @@ def test_the_readme_example_runs(tmp_path, monkeypatch):
     assert len(lines) <= 10
     assert max(map(len, lines)) <= 100
     # The printed numbers of trials and epochs belong to a real search.
-    quick = code.replace('("val_accuracy", 20)', '("val_accuracy", 3)')
+    quick = code.replace('("val_accuracy", 20)', '("val_accuracy", 2)')
     quick = quick.replace("epochs=5", "epochs=1")
     assert len(quick) == len(code) - 1
     monkeypatch.chdir(tmp_path)
@@ -36,7 +36,7 @@ def test_the_readme_example_runs(tmp_path, monkeypatch):
     runs = mlflow.MlflowClient(uri).search_runs(
         [mlflow.get_experiment_by_name("digits").experiment_id]
     )
-    assert len(runs) == 4, "one parent and three trials"
+    assert len(runs) == 3, "one parent and two trials"
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README.read_text()))

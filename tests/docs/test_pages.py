@@ -28,7 +28,7 @@ PACKAGES += ("starters", "strategies", "supernet", "testing", "tracking", "trans
 # The pages print the trials and epochs of a real search; the tests run fewer. That a fresh process
 # loads what is promoted, which takes seconds, is tested with the registry.
 SHORTER = [
-    (r"\bmax_trials=\d+", "max_trials=2"),
+    (r"\bmax_trials=\d+", "max_trials=1"),
     (r"\bepochs=\d+", "epochs=1"),
     (r"\bmax_epochs=\d+", "max_epochs=2"),
     (r"\bseeds=\d+", "seeds=1"),

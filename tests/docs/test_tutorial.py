@@ -15,7 +15,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tutorial.md").read_text(
 CODE = re.findall(r"^```py(?:thon)?\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 CONSOLE = re.findall(r"^```console\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 # The page prints a search of eight trials.
-SHORTER = {"--max-trials 8": "--max-trials 1", "--epochs 20": "--epochs 12"}
+SHORTER = {"--max-trials 8": "--max-trials 1", "--epochs 20": "--epochs 1"}
 
 
 @pytest.fixture(scope="module")

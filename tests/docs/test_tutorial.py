@@ -4,12 +4,14 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from keras_nas_plugin.cli.main import cli
+from tests import stores
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tutorial.md").read_text()
 CODE = re.findall(r"^```py(?:thon)?\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -25,6 +27,7 @@ def outputs(tmp_path_factory):
     outputs = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        shutil.copy(stores.empty_database(), folder / "mlflow.db")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         writing, predicting = CODE
         exec(writing, {})

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import mlflow
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from mlflow.pyfunc import scoring_server
 
 from keras_nas_plugin.cli.main import cli
+from tests import stores
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "your-data.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -30,6 +32,7 @@ def journey(tmp_path_factory):
     folder = tmp_path_factory.mktemp("journey")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        shutil.copy(stores.empty_database(), folder / "mlflow.db")
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         exec(PYTHON[0], {})
         Path("customers.py").write_text(next(c for c in PYTHON if c.startswith("# customers.py")))

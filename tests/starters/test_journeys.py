@@ -13,7 +13,6 @@ from mlflow.pyfunc import scoring_server
 
 from keras_nas_plugin.cli.main import cli
 from keras_nas_plugin.starters import read_clip, read_image, read_series
-from keras_nas_plugin.training import search_session
 from tests.starters import sources
 
 
@@ -23,7 +22,6 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("journeys")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(search_session, "write_report", lambda context: None)  # tested elsewhere
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
         patch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{folder}/mlflow.db")
         yield folder

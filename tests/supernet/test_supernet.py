@@ -123,19 +123,23 @@ def batches_of(x, y, size=16):
     return [(x[i : i + size], y[i : i + size], None) for i in range(0, len(x), size)]
 
 
-def trained(space, x, y, steps=6):
+def trained(space, x, y, steps=6, run_eagerly=False):
+    """A supernet after a few steps; what follows them is computed in graphs."""
+    space.compile = {**space.compile, "run_eagerly": run_eagerly}
     keras.utils.set_random_seed(0)
     supernet = Supernet(space)
     trainer = SupernetTrainer(supernet, UniformSampler(supernet.spec), np.random.default_rng(0))
     for _ in range(steps // 2):
         trainer.epoch(batches_of(x, y))
+    supernet.model.run_eagerly = False
     return supernet, trainer
 
 
 @pytest.fixture(scope="module")
 def supernets(data):
     return {
-        "widths": trained(hypermodel(widths_and_depths()), *data),
+        # The graph of its gradients takes longer than the steps.
+        "widths": trained(hypermodel(widths_and_depths()), *data, run_eagerly=True),
         "cells": trained(hypermodel(cells()), *data),
     }
 

@@ -17,10 +17,17 @@ from tests.integration import forkserver
 
 @pytest.fixture(scope="module")
 def data():
+    """Data sets: Keras traces functions for each `fit` of arrays, not for these."""
+    import tensorflow as tf
+
     rng = np.random.default_rng(0)
     x = rng.normal(size=(48, 4)).astype("float32")
     y = (x[:, 0] > 0).astype("int32")
-    return {"x": x[:32], "y": y[:32], "validation_data": (x[32:], y[32:])}
+
+    def batches(*rows):
+        return tf.data.Dataset.from_tensor_slices(rows).batch(32)
+
+    return {"x": batches(x[:32], y[:32]), "validation_data": batches(x[32:], y[32:])}
 
 
 def build(hp, run_eagerly=True):
@@ -207,7 +214,7 @@ class Automatic(keras_tuner.Tuner):
         super().search(epochs=epochs, callbacks=callbacks or [], **data)
         assert fit_on_val_data
         final = self._try_build(self.get_best_hyperparameters()[0])
-        history = final.fit(*data["validation_data"], epochs=1, verbose=0)
+        history = final.fit(data["validation_data"], epochs=1, verbose=0)
         self.finished = True
         return history
 

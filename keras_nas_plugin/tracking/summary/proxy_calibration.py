@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ class Calibration:
     def __init__(self, search: SearchInfo) -> None:
         self._search = search
         self._trials: dict[str, _Ranked] = {}
+        self._scores: list[float] = []  # of these trials, ascending
 
     def add(self, record: TrialRecord) -> float | None:
         """Add a trial that ended.
@@ -41,13 +43,16 @@ class Calibration:
             Its rank among the trials added so far, 1 for the best, ties sharing the better rank;
             None for a trial without proxies, or one that is not ranked.
         """
-        self._trials.pop(record.trial_id, None)
+        earlier = self._trials.pop(record.trial_id, None)
+        if earlier is not None:
+            del self._scores[bisect.bisect_left(self._scores, earlier.score)]
         key = rank_key(self._search, record)
         if not record.proxies or key is None:
             return None
         score = key.oriented_score
-        better = sum(trial.score > score for trial in self._trials.values())
+        better = len(self._scores) - bisect.bisect_right(self._scores, score)
         self._trials[record.trial_id] = _Ranked(score, record.proxies)
+        bisect.insort(self._scores, score)
         return 1.0 + better
 
     def correlations(self) -> dict[str, float]:

@@ -24,6 +24,7 @@ STEPS = {
     "files": 1,
     "html": 1,
     "lazy": 1,
+    "wording": 1,
     "project": 2,
     "roles": 2,
     "space": 2,

@@ -11,6 +11,7 @@ from keras_nas_plugin.records.ranking import ranked
 from keras_nas_plugin.records.retraining import Retraining
 from keras_nas_plugin.records.search import InfeasibleSummary, SearchInfo, load_registration
 from keras_nas_plugin.records.trial import TrialRecord, load_records, load_run_id
+from keras_nas_plugin.wording import counted
 
 
 def trial_result(search: SearchInfo, record: TrialRecord) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def values_text(values: Mapping[str, object]) -> str:
         f"{name}={number_text(value)}" for name, value in values.items() if "tuner/" not in name
     )
     text, epochs = " ".join(own), values.get("tuner/epochs")
-    return text if epochs is None else f"{text} ({epochs} epochs)"
+    return f"{text} ({counted(epochs, 'epoch')})" if isinstance(epochs, int) else text
 
 
 def number_text(value: object) -> str:

@@ -17,6 +17,7 @@ from keras_nas_plugin.errors import (
     UnnamedObjectiveError,
 )
 from keras_nas_plugin.evaluation.names import COSTS
+from keras_nas_plugin.wording import counted
 
 if TYPE_CHECKING:
     import keras
@@ -193,7 +194,7 @@ def _best_epoch(
         raise InvalidResultError(
             f"`{objective.name}` and the loss must be finite in at least one epoch; got "
             f"{objective.get_value({**costs, **reported[-1]})} with {losses} after "
-            f"{len(epochs)} epochs"
+            f"{counted(len(epochs), 'epoch')}"
         )
     index = best[1]
     # Training that resumes another trial's does not begin with epoch 0.

@@ -25,6 +25,7 @@ from keras_nas_plugin.space.fidelity import Fidelity, configuration, fidelity_of
 from keras_nas_plugin.strategies.base import Observation, Strategy
 from keras_nas_plugin.strategies.halving import Rungs, first_rung, rung_epochs
 from keras_nas_plugin.strategies.random import RandomSearch
+from keras_nas_plugin.wording import counted
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -164,7 +165,9 @@ class SuccessiveHalvingOracle(NASOracle):
         if self._state.started == 0 and self.rungs is None:
             self._set_rungs(rungs)
             if len(rungs.epochs) == 1:
-                logger.warning("%d epochs are too few to halve: all trials train in full.", full)
+                logger.warning(
+                    "All trials train in full: %s cannot be halved.", counted(full, "epoch")
+                )
         saved = self.rungs.epochs if self.rungs else ()
         if (saved, self.rungs and self.rungs.factor) != (rungs.epochs, rungs.factor):
             raise StateError(
@@ -206,9 +209,9 @@ class SuccessiveHalvingOracle(NASOracle):
         if first != rungs.first and first not in self._announced:
             self._announced.add(first)
             logger.warning(
-                "New configurations train for %d epochs at first: an epoch takes %.2g s, and a "
-                "trial %.2g s besides its epochs.",
-                *(rungs.epochs[first], epoch, fixed),
+                "New configurations train for %s at first: an epoch takes %.2g s, and a trial "
+                "%.2g s besides its epochs.",
+                *(counted(rungs.epochs[first], "epoch"), epoch, fixed),
             )
         rungs.first = first
 

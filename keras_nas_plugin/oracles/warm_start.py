@@ -17,6 +17,7 @@ from keras_nas_plugin.oracles.scoring import Scoring, oriented
 from keras_nas_plugin.project import ProjectLayout
 from keras_nas_plugin.space.spec import SearchSpec, Values
 from keras_nas_plugin.strategies.base import Observation
+from keras_nas_plugin.wording import counted
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -138,9 +139,9 @@ class WarmStart:
         if any(dropped):
             self._has_dropped = True
             logger.warning(
-                "%d configurations of the warm start and %d to be tried first are not in the "
-                "changed space: they are dropped.",
-                *dropped,
+                "Not in the changed space, and dropped: %s of the warm start, and %s to be tried "
+                "first.",
+                *(counted(count, "configuration") for count in dropped),
             )
 
     def save_dropped(self, project: Path | None) -> None:
@@ -208,9 +209,9 @@ class WarmStart:
         nothing = not (self.observations or self.initial)
         logger.log(
             logging.WARNING if nothing else logging.INFO,
-            "The search resumes with the %d earlier configurations that it began with: "
-            "`warm_start` and `initial` are read only when a search begins.",
-            len(self.observations),
+            "The search resumes with %s, as it began: `warm_start` and `initial` are read only "
+            "when a search begins.",
+            counted(len(self.observations), "earlier configuration"),
         )
 
 

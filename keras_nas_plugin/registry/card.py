@@ -15,6 +15,7 @@ from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import FINISHED, TrialRecord
 from keras_nas_plugin.tracking.formatting import inline, number_text, profile_text, shorten
 from keras_nas_plugin.tracking.summary.description import space_text
+from keras_nas_plugin.wording import counted
 
 CARD = "model_card.md"
 #: Title of the section on loading, which is updated when an alias moves.
@@ -184,8 +185,8 @@ def _limits(subject: Subject) -> str:
     finished = sum(record.status == FINISHED for record in subject.trials)
     bias = "higher" if search.direction == "max" else "lower"
     lines = [
-        f"The validation score is the best of {finished} trials on the rows that chose it, and "
-        f"so usually {bias} than on new rows",
+        f"The validation score is the best of {counted(finished, 'trial')} on the rows that chose "
+        f"it, and so usually {bias} than on new rows",
     ]
     lines += _measurement_limits(subject)
     if retraining is not None and retraining.deviation is None:
@@ -299,11 +300,15 @@ def _costs(subject: Subject) -> str:
     costs = {name.replace("_", " "): value for name, value in subject.record.costs.items()}
     lines = [f"{name}: {number_text(value)}" for name, value in costs.items()]
     seconds = sum(record.seconds for record in subject.trials)
-    lines.append(f"search: {number_text(seconds)} seconds in {len(subject.trials)} trials")
+    lines.append(
+        f"search: {number_text(seconds)} seconds in {counted(len(subject.trials), 'trial')}"
+    )
     if subject.retraining is not None:
         models = subject.retraining.models
         seconds = sum(model.seconds for model in models)
-        lines.append(f"retraining: {number_text(seconds)} seconds for {len(models)} seeds")
+        lines.append(
+            f"retraining: {number_text(seconds)} seconds for {counted(len(models), 'seed')}"
+        )
     environment = subject.search.environment
     trained_on = [environment[key] for key in ("device", "precision") if key in environment]
     if trained_on:

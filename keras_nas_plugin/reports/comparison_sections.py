@@ -7,8 +7,9 @@ from typing import Any
 
 from keras_nas_plugin.reports import comparison_figures as figures
 from keras_nas_plugin.reports.comparison import ALPHA
-from keras_nas_plugin.reports.elements import Section, counted, number, table
+from keras_nas_plugin.reports.elements import Section, number, table
 from keras_nas_plugin.reports.svg import to_svg
+from keras_nas_plugin.wording import counted
 
 Data = Mapping[str, Any]
 

@@ -106,15 +106,6 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def counted(count: int, noun: str) -> str:
-    """Format a count with its noun.
-
-    >>> counted(1, "trial"), counted(2000, "trial")
-    ('1 trial', '2,000 trials')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Create a table of formatted values with at most `ROWS` rows."""
     formatted = [

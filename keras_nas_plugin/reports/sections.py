@@ -11,7 +11,6 @@ from keras_nas_plugin.reports.elements import (
     Link,
     Section,
     Table,
-    counted,
     duration,
     number,
     percent,
@@ -22,6 +21,7 @@ from keras_nas_plugin.reports.model_diagram import embedded
 from keras_nas_plugin.reports.supernet_weights import weights_section
 from keras_nas_plugin.reports.svg import to_svg
 from keras_nas_plugin.tracking.mlflow.links import RunPages
+from keras_nas_plugin.wording import counted
 
 # Below this out-of-bag R² the importance is not reliable.
 _MIN_EXPLAINED = 0.1
@@ -293,7 +293,7 @@ def _parallel(data: Data) -> Section:
         )
         for index in order[:_BEST]
     ]
-    best = table(f"The best {len(rows)} trials", ["trial", "score", *names], rows)
+    best = table(f"The best {counted(len(rows), 'trial')}", ["trial", "score", *names], rows)
     svg = to_svg(figures.draw_parallel(data), "parallel", title, text)
     return Section("parallel", title, text, svg, [best])
 

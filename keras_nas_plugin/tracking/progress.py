@@ -18,6 +18,7 @@ from keras_nas_plugin.records.search import SearchInfo
 from keras_nas_plugin.records.trial import FAILED, FINISHED, Status, TrialRecord, is_supernet
 from keras_nas_plugin.tracking.base import Tracker
 from keras_nas_plugin.tracking.formatting import duration_text
+from keras_nas_plugin.wording import counted
 
 # The hyperparameter with which Hyperband and successive halving set the epochs of a trial.
 _EPOCHS = "tuner/epochs"
@@ -91,7 +92,7 @@ class ProgressDisplay(Tracker):
         self._search = search
         for record in records:
             self._count(record)
-        total = f"{self._total} trials" if self._total else "trials"
+        total = counted(self._total, "trial") if self._total else "trials"
         finished = f", {self._ended} of them already ended" if self._ended else ""
         self._print(
             f"Searching with {search.strategy} for {search.objective} ({search.direction}), "
@@ -142,7 +143,7 @@ class ProgressDisplay(Tracker):
         self._running.pop(record.trial_id, None)
         self._update()
         count = len(record.curves[0]) if record.curves else 0
-        epochs = "1 epoch" if count == 1 else f"{count} epochs"
+        epochs = counted(count, "epoch")
         self._print(
             f"{record.trial_id}: {record.status.lower()}, {epochs}, {record.seconds:.1f} s"
         )

@@ -430,7 +430,8 @@ def begin_search(context: SearchContext, *, retry: bool) -> int:
     if len(exclusions_of(oracle)):
         oracle.save()
     if retry and (count := retry_failed(oracle)):
-        logger.warning("%d failed trials are run again.", count)
+        are = "1 failed trial is" if count == 1 else f"{count} failed trials are"
+        logger.warning("%s run again.", are)
     return len(oracle.end_order)
 
 
@@ -451,9 +452,11 @@ def _completion(oracle: keras_tuner.Oracle) -> str:
     failed = sum(oracle.trials[trial].status == TrialStatus.FAILED for trial in counted)
     limit = max_trials_of(oracle)
     if limit is not None and oracle.remaining_trials() == 0:
-        text = f"{limit} of {limit} trials are done: raise `max_trials` (`--max-trials`)"
+        done = "1 of 1 trial is done" if limit == 1 else f"{limit} of {limit} trials are done"
+        text = f"{done}: raise `max_trials` (`--max-trials`)"
     else:
-        text = f"All {len(counted)} trials are done, and none is left to try: change the space"
+        done = "The only trial is" if len(counted) == 1 else f"All {len(counted)} trials are"
+        text = f"{done} done, and none is left to try: change the space"
     text += " or start over with `overwrite=True` (`--overwrite`)."
     if failed:
         text += f" {failed} failed: `retry_failed=True` (`--retry-failed`) runs them again."

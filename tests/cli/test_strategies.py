@@ -430,7 +430,7 @@ def test_a_warm_started_search_resumes_without_its_source(sized, nas, tmp_path, 
         words = words.replace(sized, "sqlite:///none.db") + " --no-tracking"
     resumed = nas(words, "--max-trials 5")
     assert resumed.returncode == 0, resumed.err
-    assert "resumes with the 6 earlier configurations that it began with" not in resumed.err
+    assert "resumes with 6 earlier configurations, as it began" not in resumed.err
     resumed_values = [record["values"] for record in records(tmp_path, "next")]
     assert resumed_values[:3] == new_values and len(resumed_values) == 5
     assert not [values for values in resumed_values if values in source_values]

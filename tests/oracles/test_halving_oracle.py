@@ -99,7 +99,7 @@ def test_max_epochs_default_to_the_epochs_of_the_tuner(tmp_path):
 def test_too_few_epochs_make_a_single_rung_with_a_warning(tmp_path, caplog):
     oracle = SuccessiveHalvingOracle("val_loss")
     assert oracle.train_in_rungs(2) == 2
-    assert oracle.rungs.epochs == (2,) and "too few to halve" in caplog.text
+    assert oracle.rungs.epochs == (2,) and "2 epochs cannot be halved" in caplog.text
 
 
 # ---------------------------------------------------------------------- rungs that save no time

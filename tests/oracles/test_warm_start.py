@@ -422,7 +422,7 @@ def test_a_new_warm_start_for_a_started_search_is_ignored_with_a_warning(tmp_pat
     assert len(heard(restarted)) == 2, "only its own two trials"
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "resumes with the 0 earlier configurations that it began with" in record.getMessage()
+    assert "resumes with 0 earlier configurations, as it began" in record.getMessage()
 
 
 @pytest.mark.parametrize("lost", ["save_trial", "save"])

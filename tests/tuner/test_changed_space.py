@@ -374,9 +374,15 @@ def test_failed_trials_run_again_if_the_user_wants_that(tune, caplog):
     assert "1 failed: `retry_failed=True` (`--retry-failed`) runs them again." in caplog.text
     assert len(tuner.oracle.get_best_trials(9)) == 2
     tuner = tune(program, RandomOracle("val_loss", max_trials=3, seed=0), retry_failed=True)
-    assert "1 failed trials are run again" in caplog.text
+    assert "1 failed trial is run again" in caplog.text
     assert len(tuner.oracle.get_best_trials(9)) == 3
     assert [record.status for record in load_records(tuner.project_dir)] == ["FINISHED"] * 3
+
+
+def test_the_only_trial_of_a_space_without_choices_is_done(tune, caplog):
+    for _ in range(2):
+        tune(lambda hp: model_of(4), RandomOracle("val_loss", max_trials=9, seed=0))
+    assert "The only trial is done, and none is left to try" in caplog.text
 
 
 def test_an_exhausted_space_is_said_when_the_search_is_run_again(tune, caplog):

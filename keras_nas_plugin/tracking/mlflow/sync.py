@@ -16,6 +16,7 @@ from keras_nas_plugin.records.trial import KILLED, Status, load_records
 from keras_nas_plugin.tracking.mlflow.client import public_uri
 from keras_nas_plugin.tracking.mlflow.outbox import Outbox
 from keras_nas_plugin.tracking.mlflow.tracker import MLflowTracker
+from keras_nas_plugin.wording import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +87,9 @@ def sync(directory: str | os.PathLike[str], *, tracking_uri: str | None = None) 
                 write_json(path, saved)
             raise TrackingError(
                 "`tracking_uri` must be a store that answers; got "
-                f"'{public_uri(tracker.tracking_uri)}', which does not. {before} trials are kept "
-                f"in {outbox.folder}."
+                f"'{public_uri(tracker.tracking_uri)}', which does not. "
+                f"{counted(before, 'trial')} {'is' if before == 1 else 'are'} kept in "
+                f"{outbox.folder}."
             )
         if status is not None:
             tracker.search_ended(status)

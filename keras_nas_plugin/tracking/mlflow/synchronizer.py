@@ -331,11 +331,12 @@ class RunSynchronizer:
             return
         command = self._search.resume_command
         logger.warning(
-            "%d trials are kept in %s for MLflow at %s. `keras-nas sync` sends them, and so does "
-            "resuming the search%s",
-            count,
+            "%s kept in %s for MLflow at %s. `keras-nas sync` sends %s, and so does resuming the "
+            "search%s",
+            "1 trial is" if count == 1 else f"{count} trials are",
             self._outbox.folder,
             connection.public_uri(self.uri),
+            "it" if count == 1 else "them",
             f": {command}" if command else ".",
         )
 

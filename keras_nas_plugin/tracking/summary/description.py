@@ -121,9 +121,11 @@ def _progress(search: SearchInfo, board: Leaderboard) -> str:
         for key in ("device", "precision")
         if key in search.environment
     )
+    trials = "trial" if total == 1 and not of else "trials"
+    took = "It took" if total == 1 else "They took"
     text = (
         f"**{inline(search.strategy)}** looks for the {goal} `{search.objective}`. "
-        f"{total:,}{of} trials ended: {parts}. They took {duration_text(board.seconds)}."
+        f"{total:,}{of} {trials} ended: {parts}. {took} {duration_text(board.seconds)}."
     )
     if excluded := len(search.exclusions):
         text += f" {excluded:,} of them do not count, because the program was changed after them."

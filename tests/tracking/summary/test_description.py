@@ -87,6 +87,11 @@ def test_the_note_describes_the_search_and_its_results(build_summary, make_recor
     assert "Best architecture" not in note
 
 
+def test_the_note_of_one_trial_is_in_the_singular(build_summary, make_record):
+    note = render_note(*build_summary([make_record(0)], max_trials=None))
+    assert "1 trial ended: 1 finished, 0 failed, 0 killed. It took 6 s." in note
+
+
 def test_the_note_shows_the_best_architecture_and_the_frontier(
     build_summary, make_record, tmp_path
 ):

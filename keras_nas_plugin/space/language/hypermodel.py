@@ -102,11 +102,17 @@ class SpaceHyperModel(keras_tuner.HyperModel):
             builder.part(self.space, "", inputs)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Declare every decision, including those under conditions."""
+        """Declare every decision, including those under conditions.
+
+        KerasTuner (1.4.8) builds a model for each conditional scope that has been inactive, in
+        order to find what is declared in it. Here nothing is left to find.
+        """
+        active, inactive = len(hp.active_scopes), len(hp.inactive_scopes)
         declaration = HyperParametersDeclaration(hp)
         declaration.part(self.space, "")
         for choice, argument in self._choices():
             declaration.decide(choice, argument)
+        del hp.active_scopes[active:], hp.inactive_scopes[inactive:]
 
     def _choices(self) -> list[tuple[ValueChoice, str]]:
         """Choices among the arguments of `compile`, and their paths."""

@@ -320,6 +320,34 @@ def test_a_stock_tuner_searches_the_space(tmp_path):
     assert len(model.layers) == 3 + best["1/count"]
 
 
+def test_a_stock_tuner_builds_one_model_to_find_the_space(tmp_path):
+    """A function that compiles may have a condition, which takes another model."""
+
+    def compile(hp, model):
+        optimizer = hp.Choice("optimizer", ["adam", "sgd"])
+        with hp.conditional_scope("optimizer", ["sgd"]):
+            momentum = hp.Float("momentum", 0.0, 0.9) if optimizer == "sgd" else 0.0
+        model.compile(optimizer if optimizer == "adam" else keras.optimizers.SGD(0.1, momentum))
+
+    class Counted(SpaceHyperModel):
+        built = 0
+
+        def build(self, hp):
+            self.built += 1
+            return super().build(hp)
+
+    operations = LayerChoice(OPERATIONS | {"wide": Layer("Dense", units=ValueChoice([8, 16]))})
+    for number, (compiled, models) in enumerate(((COMPILE, 1), (compile, 2))):
+        space = Sequential(operations, "Flatten", Layer("Dense", units=1))
+        searched = Counted(space, inputs=(8, 8, 3), compile=compiled)
+        searched.built = 0
+        tuner = keras_tuner.RandomSearch(searched, "loss", 4, directory=tmp_path / str(number))
+        names = {item.name for item in tuner.oracle.get_space().space}
+        assert names - {"optimizer", "momentum"} == {item.name for item in searched.spec.decisions}
+        assert ("momentum" in names) == (compiled is compile)
+        assert searched.built == models
+
+
 def test_each_model_has_its_own_optimizer_with_the_given_settings():
     optimizer = keras.optimizers.SGD(0.25, momentum=0.5)
     searched = hypermodel(

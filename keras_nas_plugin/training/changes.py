@@ -452,11 +452,11 @@ def _completion(oracle: keras_tuner.Oracle) -> str:
     failed = sum(oracle.trials[trial].status == TrialStatus.FAILED for trial in counted)
     limit = max_trials_of(oracle)
     if limit is not None and oracle.remaining_trials() == 0:
-        done = "1 of 1 trial is done" if limit == 1 else f"{limit} of {limit} trials are done"
-        text = f"{done}: raise `max_trials` (`--max-trials`)"
+        text = f"{limit} of {limit} trials are done: raise `max_trials` (`--max-trials`)"
     else:
-        done = "The only trial is" if len(counted) == 1 else f"All {len(counted)} trials are"
-        text = f"{done} done, and none is left to try: change the space"
+        text = f"All {len(counted)} trials are done, and none is left to try: change the space"
+        if len(counted) == 1:
+            text = "The only trial is done, and none is left to try: change the space"
     text += " or start over with `overwrite=True` (`--overwrite`)."
     if failed:
         text += f" {failed} failed: `retry_failed=True` (`--retry-failed`) runs them again."

@@ -125,7 +125,7 @@ def fit(features: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> 
         rng: Draws the initial weights.
     """
     initial = initial_network(features.shape[1], targets.shape[1], rng).parts()
-    # All parts lie in one array, so that a step of Adam is one for all of them.
+    # The weights are views of one flat array, so that Adam updates all of them at once.
     values = np.concatenate([part.ravel() for part in initial])
     gradient = np.empty_like(values)
     network, gradients = Network(*_views(values, initial)), _views(gradient, initial)

@@ -30,6 +30,7 @@ from keras_nas_plugin.space.changes import SpaceChange, compare
 from keras_nas_plugin.space.fidelity import configuration
 from keras_nas_plugin.space.hyperparameters import completed, spec_of
 from keras_nas_plugin.training.context import SearchContext
+from keras_nas_plugin.wording import counted_are
 
 logger = logging.getLogger("keras_nas_plugin")
 
@@ -430,8 +431,7 @@ def begin_search(context: SearchContext, *, retry: bool) -> int:
     if len(exclusions_of(oracle)):
         oracle.save()
     if retry and (count := retry_failed(oracle)):
-        are = "1 failed trial is" if count == 1 else f"{count} failed trials are"
-        logger.warning("%s run again.", are)
+        logger.warning("%s run again.", counted_are(count, "failed trial"))
     return len(oracle.end_order)
 
 
@@ -453,10 +453,10 @@ def _completion(oracle: keras_tuner.Oracle) -> str:
     limit = max_trials_of(oracle)
     if limit is not None and oracle.remaining_trials() == 0:
         text = f"{limit} of {limit} trials are done: raise `max_trials` (`--max-trials`)"
+    elif len(counted) == 1:
+        text = "The only trial is done, and none is left to try: change the space"
     else:
         text = f"All {len(counted)} trials are done, and none is left to try: change the space"
-        if len(counted) == 1:
-            text = "The only trial is done, and none is left to try: change the space"
     text += " or start over with `overwrite=True` (`--overwrite`)."
     if failed:
         text += f" {failed} failed: `retry_failed=True` (`--retry-failed`) runs them again."

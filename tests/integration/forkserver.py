@@ -390,7 +390,7 @@ class _Client:
         self.connection.close()
         for pid in self.running:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)  # with its children, such as a server
 
 
 def _serve() -> None:

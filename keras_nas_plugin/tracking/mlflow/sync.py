@@ -16,7 +16,7 @@ from keras_nas_plugin.records.trial import KILLED, Status, load_records
 from keras_nas_plugin.tracking.mlflow.client import public_uri
 from keras_nas_plugin.tracking.mlflow.outbox import Outbox
 from keras_nas_plugin.tracking.mlflow.tracker import MLflowTracker
-from keras_nas_plugin.wording import counted
+from keras_nas_plugin.wording import counted_are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,8 +88,7 @@ def sync(directory: str | os.PathLike[str], *, tracking_uri: str | None = None) 
             raise TrackingError(
                 "`tracking_uri` must be a store that answers; got "
                 f"'{public_uri(tracker.tracking_uri)}', which does not. "
-                f"{counted(before, 'trial')} {'is' if before == 1 else 'are'} kept in "
-                f"{outbox.folder}."
+                f"{counted_are(before, 'trial')} kept in {outbox.folder}."
             )
         if status is not None:
             tracker.search_ended(status)

@@ -22,6 +22,7 @@ from keras_nas_plugin.tracking.mlflow.saved_views import write_views
 from keras_nas_plugin.tracking.mlflow.search_runs import SearchRuns
 from keras_nas_plugin.tracking.mlflow.trial_sync import SyncState, TrialSync
 from keras_nas_plugin.tracking.summary.search_summary import BEST, SearchSummary
+from keras_nas_plugin.wording import counted_are
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -333,7 +334,7 @@ class RunSynchronizer:
         logger.warning(
             "%s kept in %s for MLflow at %s. `keras-nas sync` sends %s, and so does resuming the "
             "search%s",
-            "1 trial is" if count == 1 else f"{count} trials are",
+            counted_are(count, "trial"),
             self._outbox.folder,
             connection.public_uri(self.uri),
             "it" if count == 1 else "them",

@@ -451,7 +451,10 @@ def _completion(oracle: keras_tuner.Oracle) -> str:
     counted = [trial for trial in oracle.end_order if trial not in exclusions_of(oracle)]
     failed = sum(oracle.trials[trial].status == TrialStatus.FAILED for trial in counted)
     limit = max_trials_of(oracle)
-    if limit is not None and oracle.remaining_trials() == 0:
+    at_limit = limit is not None and oracle.remaining_trials() == 0
+    if at_limit and limit == 1:
+        text = "The only trial is done: raise `max_trials` (`--max-trials`)"
+    elif at_limit:
         text = f"{limit} of {limit} trials are done: raise `max_trials` (`--max-trials`)"
     elif len(counted) == 1:
         text = "The only trial is done, and none is left to try: change the space"

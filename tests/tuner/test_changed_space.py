@@ -379,10 +379,14 @@ def test_failed_trials_run_again_if_the_user_wants_that(tune, caplog):
     assert [record.status for record in load_records(tuner.project_dir)] == ["FINISHED"] * 3
 
 
-def test_the_only_trial_of_a_space_without_choices_is_done(tune, caplog):
+@pytest.mark.parametrize(
+    ("max_trials", "advice"),
+    [(9, ", and none is left to try"), (1, ": raise `max_trials` (`--max-trials`)")],
+)
+def test_the_only_trial_is_done(tune, caplog, max_trials, advice):
     for _ in range(2):
-        tune(lambda hp: model_of(4), RandomOracle("val_loss", max_trials=9, seed=0))
-    assert "The only trial is done, and none is left to try" in caplog.text
+        tune(lambda hp: model_of(4), RandomOracle("val_loss", max_trials=max_trials, seed=0))
+    assert f"The only trial is done{advice}" in caplog.text
 
 
 def test_an_exhausted_space_is_said_when_the_search_is_run_again(tune, caplog):

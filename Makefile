@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python, \
 # The extras to install: `make EXTRAS=gpu,test` for a machine with a GPU.
 EXTRAS ?= cpu,test
 # In the order of the files: else those with few but long tests come last, and one worker waits.
-PYTEST_FLAGS ?= -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 STORE := sqlite:///mlflow.db
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2

@@ -13,12 +13,12 @@ from keras_nas_plugin.testing.stand_ins import maker_of, target_of
 
 
 @pytest.fixture
-def in_memory(memory_folder, monkeypatch):
-    """Temporary folders are in memory: the suite flushes thousands of small files."""
-    monkeypatch.setattr(tempfile, "tempdir", str(memory_folder))
+def temporary_folder(tmp_path, monkeypatch):
+    """What the suite calls temporary is a folder of the test run, which is in memory."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-@pytest.mark.usefixtures("in_memory")
+@pytest.mark.usefixtures("temporary_folder")
 @pytest.mark.parametrize("name", PROPERTIES)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_oracle_satisfies_the_contract_suite(strategy, name):

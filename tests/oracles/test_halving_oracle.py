@@ -442,8 +442,8 @@ def evolving(**options):
     return SuccessiveHalvingOracle(source=source, **options)
 
 
-def test_a_search_reloaded_at_any_step_makes_the_same_proposals(memory_folder):
-    reloads_change_nothing(evolving, memory_folder / "evolving")
+def test_a_search_reloaded_at_any_step_makes_the_same_proposals(tmp_path):
+    reloads_change_nothing(evolving, tmp_path / "evolving")
 
 
 def test_the_state_does_not_list_trials(tmp_path):

@@ -49,9 +49,9 @@ def make_search(make_oracle, folder):
 
 @pytest.mark.parametrize("make_oracle", [RandomOracle, evolution])
 def test_a_search_killed_at_any_write_resumes_with_the_same_result(
-    make_oracle, memory_folder, monkeypatch
+    make_oracle, tmp_path, monkeypatch
 ):
-    folder = memory_folder / make_oracle.__name__
+    folder = tmp_path / make_oracle.__name__
     snapshots = []
     write_atomic = files.write_atomic
 

@@ -269,11 +269,11 @@ def test_masks_of_recurrent_layers_are_contiguous_and_never_empty():
 # --------------------------------------------------------------------- images and sequences
 
 
-def test_unet_predicts_for_images_of_any_size(memory_folder):
+def test_unet_predicts_for_images_of_any_size(tmp_path):
     hypermodel = small("unet", inputs=(None, None, 1), depths=(3, 3), outputs=2, classes=None)
     model = built(hypermodel, hypermodel.spec.fill({"level1/gate": True}))
-    model.save(memory_folder / "any_size.keras")
-    loaded = keras.models.load_model(memory_folder / "any_size.keras")
+    model.save(tmp_path / "any_size.keras")
+    loaded = keras.models.load_model(tmp_path / "any_size.keras")
     for size in ((1, 1), (5, 9), (16, 7), (13, 8)):
         image = np.random.default_rng(0).normal(size=(1, *size, 1)).astype("float32")
         output = np.asarray(model(image))

@@ -128,7 +128,7 @@ def test_layers_of_sampled_configurations_fit_together(name):
 
 @pytest.mark.slow
 @each_preset
-def test_every_sampled_option_trains_and_survives_saving(name, memory_folder):
+def test_every_sampled_option_trains_and_survives_saving(name, tmp_path):
     """Sampled configurations become models that learn, and can be stored and loaded."""
     loss = small(name).compile["loss"]
     hypermodel = small(name, compile=SGD | {"loss": loss})
@@ -148,7 +148,7 @@ def test_every_sampled_option_trains_and_survives_saving(name, memory_folder):
         if operations <= stored:
             continue  # layers and operations of every type are stored, not every model
         stored |= operations
-        path = memory_folder / f"{name}.keras"
+        path = tmp_path / f"{name}.keras"
         model.save(path)
         loaded = keras.models.load_model(path)
         # Some layers, such as `Resizing`, treat a call without `training` as training.

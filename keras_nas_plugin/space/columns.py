@@ -46,6 +46,8 @@ class Column:
             self._codes = np.array([min(max(domain.position(v), 0.0), 1.0) for v in self.listed])
             middles = (np.arange(len(self.listed)) + 0.5) / len(self.listed)
             self._even = bool(np.allclose(self._codes, middles, rtol=0.0, atol=1e-9))
+        # The listed numbers, where some of them have longer ranges of positions than others.
+        self._numbers: np.ndarray = np.array([] if self._even else self.listed)
         self._edges: np.ndarray = (self._codes[1:] + self._codes[:-1]) / 2.0
 
     def __repr__(self) -> str:
@@ -126,8 +128,7 @@ class Column:
             return positions.copy()
         if self._even:
             return self._codes[(positions * len(self.values)).astype(np.intp)]
-        exact = [self.domain.position(self.domain.at(float(position))) for position in positions]
-        return self._codes[self.indices(np.array(exact))]
+        return self._codes[np.searchsorted(self._numbers, self.domain.at_many(positions))]
 
     def beside(self, codes: np.ndarray, up: np.ndarray) -> np.ndarray:
         """Codes of the adjacent values in a listed ordered column; at an end, the inner neighbour.

@@ -26,6 +26,9 @@ MUTATION_SCALE = 0.2
 _ADJACENT = 12
 _NEIGHBOURS = 4
 
+# Bound of the rounding errors of a power, relative to the largest value.
+_CLOSE = 1e-12
+
 
 class Domain(abc.ABC, Generic[V]):
     """A set of values laid out on the unit interval.
@@ -48,6 +51,17 @@ class Domain(abc.ABC, Generic[V]):
     @abc.abstractmethod
     def at(self, position: float) -> V:
         """The value at a position in [0, 1)."""
+
+    def at_many(self, positions: np.ndarray) -> np.ndarray:
+        """`at` for many positions at once.
+
+        Args:
+            positions: Shape ``[n]``, in [0, 1).
+
+        Returns:
+            Values of shape ``[n]``.
+        """
+        return np.array([self.at(float(position)) for position in positions])
 
     @abc.abstractmethod
     def position(self, value: V) -> float:
@@ -283,6 +297,20 @@ class Integer(_Numeric[int]):
         # The range is [low, high + 1), so that the largest integer is drawn as well. `floor`
         # also rounds negative numbers down, where `int` would round up.
         return max(self.low, min(self.high, math.floor(self._stretch(position, self.high + 1))))
+
+    def at_many(self, positions: np.ndarray) -> np.ndarray:
+        """See `Domain.at_many`."""
+        if self.step is not None or self.sampling == "linear":
+            return super().at_many(positions)
+        ratio = float((self.high + 1) / self.low)
+        stretched = self.low * ratio ** (positions if self.sampling == "log" else 1.0 - positions)
+        if self.sampling == "reverse_log":
+            stretched = self.high + 1 + self.low - stretched
+        values = np.clip(np.floor(stretched), self.low, self.high).astype(int)
+        # Powers of NumPy and Python may differ in the last bits, which count beside an integer.
+        close = np.abs(stretched - np.rint(stretched)) <= _CLOSE * (self.high + 1)
+        values[close] = super().at_many(positions[close])
+        return values
 
     def position(self, value: int) -> float:
         """See `Domain.position`."""

@@ -159,7 +159,9 @@ class Encoding:
         full = codes.copy()
         for index, column in enumerate(self.columns):
             missing = ~(codes[:, index] >= 0.0)
-            full[missing, index] = column.at(rng.random(int(missing.sum())))
+            count = int(np.count_nonzero(missing))
+            if count:
+                full[missing, index] = column.at(rng.random(count))
         full[~self._activity(full)] = np.nan
         return full
 

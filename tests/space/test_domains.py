@@ -111,6 +111,20 @@ def test_integers_are_sampled_with_the_shares_of_their_sampling(sampling):
     assert shares == pytest.approx(expected, abs=0.015)
 
 
+@pytest.mark.parametrize("sampling", ["linear", "log", "reverse_log"])
+@pytest.mark.parametrize(("low", "high"), [(1, 9), (8, 512), (1, 3), (100, 100_000)])
+def test_many_positions_have_the_values_of_single_ones(low, high, sampling):
+    """Also where the value changes, to the last bit."""
+    domain = Integer(low, high, None, sampling)
+    edges = [domain._shrink(value, high + 1) for value in range(low, min(high, low + 300))]
+    beside = np.nextafter(edges, [[0.0], [1.0]]).ravel()
+    positions = np.concatenate([edges, beside, np.random.default_rng(0).random(2000)])
+    positions = positions[(positions >= 0.0) & (positions < 1.0)]
+    expected = [domain.at(float(position)) for position in positions]
+    assert domain.at_many(positions).tolist() == expected
+    assert len(set(expected)) > min(high - low, 300) / 2
+
+
 def test_integers_around_zero_are_sampled_uniformly():
     domain, rng = Integer(-2, 1), np.random.default_rng(0)
     draws = np.array([domain.sample(rng) for _ in range(20_000)])

@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python, \
 # The extras to install: `make EXTRAS=gpu,test` for a machine with a GPU.
 EXTRAS ?= cpu,test
 # In the order of the files: else those with few but long tests come last, and one worker waits.
-PYTEST_FLAGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST_FLAGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 STORE := sqlite:///mlflow.db
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -47,6 +47,8 @@ demo: $(INSTALLED)  ## search, track, register and evaluate a classifier of digi
 
 # oneDNN compiles kernels in each process, which takes longer than the trainings of tests.
 test: export TF_ENABLE_ONEDNN_OPTS ?= 0
+# Tests start many processes, which else compile the package anew.
+test: export PYTHONDONTWRITEBYTECODE :=
 # Processes of tests share the cores: threads of BLAS that wait for one another take from these.
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: export OMP_NUM_THREADS ?= 1

@@ -64,7 +64,7 @@ class Child:
             if time.monotonic() > deadline:
                 self.signal(signal.SIGKILL)
                 raise TimeoutError(f"a process hangs after {timeout} s:\n{self.err[-4000:]}")
-            time.sleep(0.01)
+            time.sleep(0.03)
         return self.returncode
 
     def signal(self, number: int) -> None:

@@ -22,7 +22,7 @@ from keras_nas_plugin.space.presets.scaling import (
 )
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "presets.md"
-SAMPLES = 50
+SAMPLES = 30
 # Without the variables that Adam creates for every weight.
 SGD = {"optimizer": "sgd"}
 

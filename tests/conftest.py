@@ -8,7 +8,6 @@ import os
 import pathlib
 import shutil
 import sys
-import tempfile
 
 import hypothesis
 import pytest
@@ -24,16 +23,10 @@ hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, d
 hypothesis.settings.load_profile("fixed")
 
 
-def pytest_configure(config):
+def pytest_configure():
     """Put temporary folders into memory: searches flush thousands of small files."""
-    is_worker = "PYTEST_XDIST_WORKER" in os.environ  # which gets its folder from the main process
-    if is_worker or config.option.basetemp or not _MEMORY.is_dir():
-        return
-    if shutil.disk_usage(_MEMORY).free < _MEMORY_NEEDED or not os.access(_MEMORY, os.W_OK):
-        return
-    folder = tempfile.mkdtemp(dir=_MEMORY, prefix="keras-nas-tests-")
-    config.option.basetemp = folder
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_NEEDED:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,6 +13,7 @@ import numpy as np
 from keras_nas_plugin.errors import SearchSpaceError
 
 V = TypeVar("V")
+P = TypeVar("P", float, np.ndarray)
 
 SAMPLINGS = ("linear", "log", "reverse_log")
 
@@ -26,8 +27,10 @@ MUTATION_SCALE = 0.2
 _ADJACENT = 12
 _NEIGHBOURS = 4
 
-# Bound of the rounding errors of a power, relative to the largest value.
+# Bound of the rounding error of a position's value, relative to the largest value.
 _CLOSE = 1e-12
+# Integers up to this one are floating-point numbers.
+_EXACT = 2**53
 
 
 class Domain(abc.ABC, Generic[V]):
@@ -258,8 +261,8 @@ class _Numeric(Domain[V]):
                 return beside
             distance *= 2
 
-    def _stretch(self, position: float, high: float) -> float:
-        """Value at ``position`` of the unstepped range [low, high)."""
+    def _stretch(self, position: P, high: float) -> P:
+        """Value at ``position``, a number or an array, of the unstepped range [low, high)."""
         if self.sampling == "linear":
             return self.low + position * (high - self.low)
         if self.sampling == "log":
@@ -300,14 +303,11 @@ class Integer(_Numeric[int]):
 
     def at_many(self, positions: np.ndarray) -> np.ndarray:
         """See `Domain.at_many`."""
-        if self.step is not None or self.sampling == "linear":
+        if self.step is not None or not -_EXACT < self.low <= self.high < _EXACT:
             return super().at_many(positions)
-        ratio = float((self.high + 1) / self.low)
-        stretched = self.low * ratio ** (positions if self.sampling == "log" else 1.0 - positions)
-        if self.sampling == "reverse_log":
-            stretched = self.high + 1 + self.low - stretched
+        stretched = self._stretch(positions, self.high + 1)
         values = np.clip(np.floor(stretched), self.low, self.high).astype(int)
-        # Powers of NumPy and Python may differ in the last bits, which count beside an integer.
+        # NumPy and Python may round a power differently, which matters next to an integer.
         close = np.abs(stretched - np.rint(stretched)) <= _CLOSE * (self.high + 1)
         values[close] = super().at_many(positions[close])
         return values

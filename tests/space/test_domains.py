@@ -125,6 +125,15 @@ def test_many_positions_have_the_values_of_single_ones(low, high, sampling):
     assert len(set(expected)) > min(high - low, 300) / 2
 
 
+@pytest.mark.parametrize(
+    "domain", [Integer(1, 10**20, None, "log"), Integer(-5, 20), Real(0.5, 2.0), Categorical("ab")]
+)
+def test_many_positions_have_values_in_every_domain(domain):
+    positions = np.random.default_rng(0).random(50)
+    expected = [domain.at(float(position)) for position in positions]
+    assert domain.at_many(positions).tolist() == expected
+
+
 def test_integers_around_zero_are_sampled_uniformly():
     domain, rng = Integer(-2, 1), np.random.default_rng(0)
     draws = np.array([domain.sample(rng) for _ in range(20_000)])

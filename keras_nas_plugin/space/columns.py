@@ -46,7 +46,7 @@ class Column:
             self._codes = np.array([min(max(domain.position(v), 0.0), 1.0) for v in self.listed])
             middles = (np.arange(len(self.listed)) + 0.5) / len(self.listed)
             self._even = bool(np.allclose(self._codes, middles, rtol=0.0, atol=1e-9))
-        # The listed numbers, where some of them have longer ranges of positions than others.
+        # The listed values, if their ranges of positions differ in length (logarithmic scales).
         self._numbers: np.ndarray = np.array([] if self._even else self.listed)
         self._edges: np.ndarray = (self._codes[1:] + self._codes[:-1]) / 2.0
 

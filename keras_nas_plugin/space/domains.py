@@ -29,7 +29,7 @@ _NEIGHBOURS = 4
 
 # Bound of the rounding error of a position's value, relative to the largest value.
 _CLOSE = 1e-12
-# Integers up to this one are floating-point numbers.
+# Floating-point numbers represent the integers below this one exactly.
 _EXACT = 2**53
 
 
